@@ -1,1 +1,4 @@
-//! x
+//! github-token-manager: short-lived GitHub credentials for Kubernetes workloads.
+
+pub mod api;
+pub mod domain;

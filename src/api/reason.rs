@@ -1,0 +1,95 @@
+//! Why something is as it is: one closed list, which feeds the condition, the event and the metric's label.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// The reason of a condition, an event, a log line and the `reason` label of a metric.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of this file.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)+];
+
+            /// The CamelCase text, as Kubernetes wants a condition's reason.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Reason::$name => stringify!($name),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A good token is in the Secret.
+    Issued,
+    /// No token has been asked for yet.
+    Pending,
+    /// The object cannot be read or contradicts itself.
+    InvalidSpec,
+    /// A template of `spec.secret.template` cannot be rendered.
+    InvalidTemplate,
+    /// A Secret of the wanted name exists and is not ours.
+    SecretConflict,
+    /// The API server refused a write of the Secret.
+    SecretWriteFailed,
+    /// The Secret's namespace is missing or being deleted.
+    NamespaceUnavailable,
+    /// `spec.appRef` names an App that does not exist.
+    AppNotFound,
+    /// The App exists but does not work yet.
+    AppNotReady,
+    /// No `spec.appRef`, and the operator was started without an App.
+    NoStartupConfig,
+    /// The private key is not a usable RSA key.
+    InvalidKey,
+    /// The private key cannot be reached at the moment.
+    KeyUnavailable,
+    /// GitHub refused the App's JWT: wrong key, or wrong App ID or client ID.
+    AppAuthenticationFailed,
+    /// GitHub refused the App's JWT because of the clock.
+    ClockSkew,
+    /// No installation is known for this Token.
+    InstallationUnknown,
+    /// The installation does not exist, or no longer.
+    InstallationNotFound,
+    /// The installation is suspended.
+    InstallationSuspended,
+    /// An IP allow list of the account keeps the operator out.
+    IpNotAllowed,
+    /// The permissions asked for are more than the installation has.
+    PermissionsNotGranted,
+    /// A repository asked for does not exist or is outside of the installation.
+    RepositoryNotAccessible,
+    /// GitHub refused the request for another reason.
+    RequestRefused,
+    /// The primary rate limit is used up.
+    RateLimited,
+    /// A secondary rate limit was hit: the whole App waits.
+    SecondaryRateLimited,
+    /// GitHub cannot be reached, or answers with a server error.
+    GitHubUnavailable,
+    /// GitHub's answer cannot be understood.
+    InvalidAnswer,
+    /// The token in the Secret has expired.
+    TokenExpired,
+    /// GitHub knows a permission name or level that this version does not, or it is misspelt.
+    UnknownPermission,
+    /// The Secret's content was changed by someone else and has been replaced.
+    SecretRepaired,
+    /// The token of a deleted Token was revoked.
+    Revoked,
+    /// The token of a deleted Token could not be revoked in time; it expires by itself.
+    RevocationAbandoned,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
