@@ -1,6 +1,15 @@
 //! Every decision, pure: no clock, no environment, no network.
 
+pub mod digest;
+pub mod intent;
+pub mod permissions;
+pub mod plan;
+mod problem;
 pub mod schedule;
+pub mod secret;
 mod sign;
+pub mod status;
+pub mod template;
 
+pub use problem::Problem;
 pub use sign::{Sign, SignError};
