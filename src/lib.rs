@@ -2,5 +2,5 @@
 
 pub mod api;
 pub mod domain;
-
+pub mod github;
 pub mod signer;
