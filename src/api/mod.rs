@@ -1,5 +1,18 @@
 //! The custom resources, and the names of everything that others may rely on.
 
+pub mod crd;
+pub mod names;
 mod reason;
+mod secret;
+mod status;
+mod time;
+mod token;
 
 pub use reason::Reason;
+pub use secret::{ClusterSecretSpec, Format, SecretSpec};
+pub use status::{Condition, InstallationAccessToken, ManagedSecret, TokenStatus, condition};
+pub use time::Time;
+pub use token::{
+    AppRef, ClusterToken, ClusterTokenSpec, DEFAULT_REFRESH_INTERVAL, DEFAULT_RETRY_INTERVAL, LocalAppRef, Token,
+    TokenScope, TokenSpec,
+};

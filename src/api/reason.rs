@@ -78,8 +78,12 @@ reasons! {
     InvalidAnswer,
     /// The token in the Secret has expired.
     TokenExpired,
-    /// GitHub knows a permission name or level that this version does not, or it is misspelt.
+    /// A permission name or level is new to this version, or misspelt.
     UnknownPermission,
+    /// An interval is outside of its bounds; the nearest bound is used.
+    IntervalOutOfBounds,
+    /// Repositories are named, but an organization permission reaches further.
+    ScopeWiderThanRepositories,
     /// The Secret's content was changed by someone else and has been replaced.
     SecretRepaired,
     /// The token of a deleted Token was revoked.

@@ -1,8 +1,21 @@
-//! When: due times, jitter and back-off.
+//! When: due times, jitter and back-off. Every time is by GitHub's clock.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use super::digest::fraction;
+
+/// The longest part of a token's life that is kept in reserve for outages.
+pub const RESERVE: Duration = Duration::from_secs(15 * 60);
+/// A token is never replaced sooner than this after it was issued, whatever its expiry says: no hot loop.
+pub const FLOOR: Duration = Duration::from_secs(1);
+/// The first wait of [`Retry::Backoff`].
+pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait of [`Retry::Backoff`].
+pub const BACKOFF_LONGEST: Duration = Duration::from_secs(5 * 60);
+/// The share of the interval by which a token may be early.
+const JITTER: f64 = 0.1;
 
 /// When a failed attempt may be repeated. The error owns it; the schedule turns it into a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,4 +28,121 @@ pub enum Retry {
     At(Timestamp),
     /// The whole App waits until this time, by GitHub's clock.
     HoldApp(Timestamp),
+}
+
+impl Retry {
+    /// Whether the trouble may pass by itself.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        match self {
+            Retry::Backoff | Retry::At(_) | Retry::HoldApp(_) => true,
+            Retry::Every(_) => false,
+        }
+    }
+}
+
+/// When a token is to be replaced: `min(issued + refresh, expires - reserve)`, less up to a tenth of that interval, which is
+/// always the same for one `uid`. The reserve is 15 min, or a quarter of the life of a token that lives shorter than an hour.
+#[must_use]
+pub fn due(issued: Timestamp, expires: Timestamp, refresh: Duration, uid: &str) -> Timestamp {
+    let life = Duration::try_from(expires.duration_since(issued)).unwrap_or_default();
+    let longest = life.saturating_sub(RESERVE.min(life / 4));
+    let interval = refresh.min(longest);
+    later(issued, interval.mul_f64(1.0 - JITTER * fraction(uid)).max(FLOOR))
+}
+
+/// When to try again. `failures` counts the attempts that failed in a row, this one included; `dice` is 0.0 to 1.0.
+#[must_use]
+pub fn next_attempt(now: Timestamp, retry: Retry, failures: u32, cap: Duration, dice: f64) -> Timestamp {
+    match retry {
+        Retry::Backoff => {
+            let doubled = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
+            let longest = doubled.min(BACKOFF_LONGEST).min(cap.max(BACKOFF_FIRST));
+            later(now, longest.mul_f64(dice.clamp(0.0, 1.0)).max(BACKOFF_FIRST / 4))
+        }
+        Retry::Every(period) => later(now, period.mul_f64(1.0 - JITTER * dice.clamp(0.0, 1.0)).max(FLOOR)),
+        Retry::At(time) | Retry::HoldApp(time) => time.max(later(now, FLOOR)),
+    }
+}
+
+/// `time + by`, or the end of time.
+#[must_use]
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by)
+        .ok()
+        .and_then(|by| time.checked_add(by).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: u64 = 60;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn a_token_of_an_hour_is_due_after_its_interval_less_jitter() {
+        let due = due(at(0), at(3600), Duration::from_secs(30 * MINUTE), "uid");
+        assert!(due > at(27 * 60) && due <= at(30 * 60), "{due}");
+    }
+
+    #[test]
+    fn the_reserve_wins_over_a_long_interval() {
+        let due = due(at(0), at(3600), Duration::from_secs(55 * MINUTE), "uid");
+        assert!(due > at(40 * 60) && due <= at(45 * 60), "{due}");
+    }
+
+    #[test]
+    fn a_token_that_expired_on_arrival_does_not_loop() {
+        assert_eq!(due(at(0), at(-100), Duration::from_secs(60), "uid"), at(1));
+    }
+
+    #[test]
+    fn a_permanent_error_is_looked_at_at_its_period() {
+        let next = next_attempt(
+            at(0),
+            Retry::Every(Duration::from_secs(600)),
+            9,
+            Duration::from_secs(1),
+            0.0,
+        );
+        assert_eq!(next, at(600));
+    }
+
+    #[test]
+    fn a_rate_limit_that_ended_in_the_past_is_not_a_hot_loop() {
+        assert_eq!(next_attempt(at(0), Retry::At(at(-5)), 1, Duration::MAX, 0.5), at(1));
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_due_within_its_life_and_with_a_reserve(life in 60u64..7200, refresh in 1u64..7200, uid in "[a-z0-9-]{1,36}") {
+            let expires = later(at(0), Duration::from_secs(life));
+            let due = due(at(0), expires, Duration::from_secs(refresh), &uid);
+            let reserve = RESERVE.min(Duration::from_secs(life) / 4);
+            prop_assert!(due >= at(1));
+            prop_assert!(later(due, reserve) <= later(expires, Duration::from_secs(1)));
+            prop_assert!(due <= later(at(0), Duration::from_secs(refresh.max(1))));
+        }
+
+        #[test]
+        fn a_back_off_is_between_a_quarter_second_and_its_cap(failures in 0u32..100, cap in 1u64..4000, dice in 0.0f64..=1.0) {
+            let cap = Duration::from_secs(cap);
+            let next = next_attempt(at(0), Retry::Backoff, failures, cap, dice);
+            prop_assert!(next > at(0));
+            prop_assert!(next <= later(at(0), cap.min(BACKOFF_LONGEST)));
+        }
+
+        #[test]
+        fn jitter_is_stable_for_one_object(uid in "[a-z0-9-]{1,36}") {
+            let refresh = Duration::from_secs(1800);
+            prop_assert_eq!(due(at(0), at(3600), refresh, &uid), due(at(0), at(3600), refresh, &uid));
+        }
+    }
 }

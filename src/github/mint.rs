@@ -3,9 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -13,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Asked, classify};
 use super::error::Error;
 use super::quote::quote;
+use crate::domain::digest::base64_sha256;
 
 /// GitHub takes at most this many repositories.
 const MOST_REPOSITORIES: usize = 500;
@@ -164,7 +162,7 @@ pub fn parse_mint_answer(asked: &Asked<'_>, answer: &Answer) -> Result<Minted, E
         return Err(asked.invalid(problem));
     }
     Ok(Minted {
-        hashed_token: hashed_token(&body.token),
+        hashed_token: base64_sha256(token.as_bytes()),
         issued_at: answer.at(),
         expires_at,
         permissions: body.permissions.unwrap_or_default(),
@@ -181,11 +179,4 @@ pub fn parse_mint_answer(asked: &Asked<'_>, answer: &Answer) -> Result<Minted, E
             .collect(),
         token: body.token,
     })
-}
-
-/// Standard base64 of the token's SHA-256. See
-/// <https://docs.github.com/en/organizations/keeping-your-organization-secure/managing-security-settings-for-your-organization/identifying-audit-log-events-performed-by-an-access-token>.
-#[must_use]
-pub fn hashed_token(token: &SecretString) -> String {
-    STANDARD.encode(digest::digest(&digest::SHA256, token.expose_secret().as_bytes()))
 }

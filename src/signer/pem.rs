@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rand::SystemRandom;
@@ -12,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use crate::domain::SignError;
+use crate::domain::digest::base64_sha256;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -63,10 +63,7 @@ impl PemKey {
             .public_key()
             .as_der()
             .map_err(|_| invalid("has no public key that can be encoded"))?;
-        Ok(format!(
-            "SHA256:{}",
-            STANDARD.encode(digest::digest(&digest::SHA256, der.as_ref()))
-        ))
+        Ok(format!("SHA256:{}", base64_sha256(der.as_ref())))
     }
 }
 

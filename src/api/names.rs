@@ -1,0 +1,64 @@
+//! Names that others rely on: the API group, Secret types, labels, annotations, finalizer.
+
+/// The API group of every kind.
+pub const GROUP: &str = "github.as-code.io";
+/// The API version of every kind.
+pub const VERSION: &str = "v1";
+/// `app.kubernetes.io/part-of` and `created-by` of a managed Secret, our field manager, and the
+/// reporting controller of Events.
+pub const MANAGER: &str = "github-token-manager";
+/// The Lease of the leader: the one that isometry/github-token-manager takes, so that during an
+/// upgrade only one of the two works.
+pub const LEASE: &str = "github.as-code.io";
+/// The username GitHub takes with an installation token over HTTPS
+/// (<https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/authenticating-as-a-github-app-installation>).
+pub const USERNAME: &str = "x-access-token";
+/// Holds a managed Secret until its token is revoked, or the deadline for that is over.
+pub const FINALIZER: &str = "github.as-code.io/revoke-token";
+
+/// Secret types.
+pub mod secret_type {
+    /// Key `token`.
+    pub const TOKEN: &str = "github.as-code.io/token";
+    /// Keys `username` and `password`.
+    pub const BASIC_AUTH: &str = "github.as-code.io/basic-auth";
+    /// Kubernetes' own type for registry credentials.
+    pub const DOCKER_CONFIG_JSON: &str = "kubernetes.io/dockerconfigjson";
+    /// Everything else.
+    pub const OPAQUE: &str = "Opaque";
+}
+
+/// Labels of a managed Secret.
+pub mod label {
+    /// The owner's kind: `Token` or `ClusterToken`.
+    pub const NAME: &str = "app.kubernetes.io/name";
+    /// The owner's name.
+    pub const INSTANCE: &str = "app.kubernetes.io/instance";
+    /// [`super::MANAGER`].
+    pub const PART_OF: &str = "app.kubernetes.io/part-of";
+    /// [`super::MANAGER`]: what managed Secrets are watched by.
+    pub const CREATED_BY: &str = "app.kubernetes.io/created-by";
+}
+
+/// Annotations.
+pub mod annotation {
+    /// What every annotation of ours starts with.
+    pub const PREFIX: &str = "github.as-code.io/";
+    /// On a Token: a new value asks for a new token now. On a Secret: the last value that was served.
+    pub const REFRESH_REQUESTED: &str = "github.as-code.io/refresh-requested-at";
+    /// On a Secret: hash of App, installation, permissions and repositories that the token was issued for.
+    pub const SCOPE_HASH: &str = "github.as-code.io/scope-hash";
+    /// On a Secret: RFC 3339, from GitHub's answer.
+    pub const EXPIRES_AT: &str = "github.as-code.io/expires-at";
+    /// On a Secret: RFC 3339, by GitHub's clock.
+    pub const ISSUED_AT: &str = "github.as-code.io/issued-at";
+    /// On a Secret: base64 of SHA-256 of the token: `hashed_token` in GitHub's audit log
+    /// (<https://docs.github.com/en/organizations/keeping-your-organization-secure/managing-security-settings-for-your-organization/identifying-audit-log-events-performed-by-an-access-token>).
+    pub const HASHED_TOKEN: &str = "github.as-code.io/hashed-token";
+    /// On a Secret: hash of the keys and values that we wrote.
+    pub const CONTENT_HASH: &str = "github.as-code.io/content-hash";
+    /// On a Secret: hash of the labels and annotations that the spec asks for.
+    pub const METADATA_HASH: &str = "github.as-code.io/metadata-hash";
+    /// On a Secret: the format, and for templates a hash of the text.
+    pub const FORMAT: &str = "github.as-code.io/format";
+}

@@ -1,0 +1,120 @@
+//! The status of both kinds.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+
+/// The types of our conditions. `Reconciling` and `Stalled` are kstatus'
+/// (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>): present only while true.
+pub mod condition {
+    /// A good token is in the Secret, and the last attempt went well.
+    pub const READY: &str = "Ready";
+    /// An attempt failed and will be repeated: it may pass by itself.
+    pub const RECONCILING: &str = "Reconciling";
+    /// An attempt failed and needs someone's hand.
+    pub const STALLED: &str = "Stalled";
+    /// The token in the Secret has expired.
+    pub const EXPIRED: &str = "Expired";
+    /// Something in the spec looks wrong but does not stand in the way.
+    pub const WARNING: &str = "Warning";
+}
+
+/// What was last observed of a Token or ClusterToken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The Secret that holds the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_secret: Option<ManagedSecret>,
+    /// When the token was issued, and when it expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installation_access_token: Option<InstallationAccessToken>,
+    /// Base64 of SHA-256 of the token: `hashed_token` in GitHub's audit log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hashed_token: Option<String>,
+    /// What GitHub granted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub permissions: BTreeMap<String, String>,
+    /// `all` or `selected`, as GitHub says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository_selection: Option<String>,
+    /// The repositories that GitHub granted, if not all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
+    /// When a new token is issued, or after a failure, when the next attempt is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Time>,
+    /// Ready; and while they hold: Reconciling, Stalled, Expired, Warning.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+impl TokenStatus {
+    /// The condition of this type.
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|c| c.kind == kind)
+    }
+}
+
+/// Where the token is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ManagedSecret {
+    /// Whether the Secret has `username` and `password`.
+    #[schemars(required)]
+    pub basic_auth: bool,
+    /// Namespace of the Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name of the Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The Secret's resource version as the operator last wrote it: as long as it stands, nobody has touched the Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+}
+
+/// The life of the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InstallationAccessToken {
+    /// When the token was issued, by GitHub's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
+    /// When the token expires, by GitHub's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+}
+
+/// One aspect of an object's state, as in Kubernetes' own types.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Type of the condition.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 316))]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    #[schemars(extend("enum" = ["True", "False", "Unknown"]))]
+    pub status: String,
+    /// A CamelCase word for programs.
+    #[schemars(length(min = 1, max = 1024))]
+    pub reason: String,
+    /// A text for people: what is wrong, with the field and the value, and what helps.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+    /// When `status` last changed.
+    pub last_transition_time: Time,
+    /// The generation of the spec that the condition is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+}

@@ -1,0 +1,433 @@
+//! A Token or ClusterToken, normalised: what the rest of the operator works with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kube::{Resource, ResourceExt};
+
+use crate::api::names::annotation;
+use crate::api::{ClusterToken, Format, Reason, SecretSpec, Token, TokenScope, TokenStatus};
+
+use super::digest::base64_sha256;
+use super::problem::Problem;
+use super::schedule::Retry;
+use super::{permissions, template};
+
+/// How often an object that cannot be read is looked at again, in case the operator was the cause.
+const INVALID_SPEC_PERIOD: Duration = Duration::from_secs(3600);
+/// At most so many repositories in one request
+/// (<https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app>).
+const MAX_REPOSITORIES: usize = 500;
+
+/// Which of the two kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Namespaced.
+    Token,
+    /// Cluster-scoped.
+    ClusterToken,
+}
+
+impl Kind {
+    /// The kind as it stands in a manifest and in the label `app.kubernetes.io/name`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Token => "Token",
+            Kind::ClusterToken => "ClusterToken",
+        }
+    }
+}
+
+/// Names a Token or ClusterToken in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Which kind.
+    pub kind: Kind,
+    /// The namespace; `None` for a ClusterToken.
+    pub namespace: Option<Box<str>>,
+    /// The name.
+    pub name: Box<str>,
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind.as_str(), self.name),
+            None => write!(f, "{} {}", self.kind.as_str(), self.name),
+        }
+    }
+}
+
+/// Names a Secret in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SecretKey {
+    /// The namespace.
+    pub namespace: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+}
+
+impl std::fmt::Display for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The App that is to issue the token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AppKey {
+    /// The one of the startup configuration.
+    Startup,
+    /// An App object.
+    Object {
+        /// Its namespace; `None`: the operator's own.
+        namespace: Option<String>,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What is asked of GitHub.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// `None`: everything the installation has.
+    pub permissions: Option<BTreeMap<String, String>>,
+    /// Bare names, sorted, each once. Empty together with `repository_ids`: all.
+    pub repositories: Vec<String>,
+    /// Sorted, each once.
+    pub repository_ids: Vec<u64>,
+}
+
+impl Scope {
+    /// Identifies App, installation and scope, whatever the order in which the spec names them.
+    #[must_use]
+    pub fn hash(&self, app: &str, installation: u64) -> String {
+        let text = serde_json::json!([
+            app,
+            installation,
+            self.permissions,
+            self.repositories,
+            self.repository_ids
+        ]);
+        base64_sha256(text.to_string().as_bytes())
+    }
+}
+
+/// The Secret that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretIntent {
+    /// Where.
+    pub key: SecretKey,
+    /// In which form.
+    pub format: Format,
+    /// The texts of [`Format::Template`].
+    pub template: BTreeMap<String, String>,
+    /// Labels of the user's.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the user's; none of ours.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Something that looks wrong but does not stand in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The reason of the condition.
+    pub reason: Reason,
+    /// Names the field, the value and the cure.
+    pub message: String,
+}
+
+/// A Token or ClusterToken, normalised and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// Which object.
+    pub key: Key,
+    /// Its UID.
+    pub uid: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Who issues the token.
+    pub app: AppKey,
+    /// `None`: the App's own.
+    pub installation: Option<u64>,
+    /// What is asked of GitHub.
+    pub scope: Scope,
+    /// 1 min to 55 min.
+    pub refresh: Duration,
+    /// 1 s to 1 h.
+    pub retry: Duration,
+    /// 10 min or more.
+    pub revoke_previous_after: Option<Duration>,
+    /// The Secret that is wanted.
+    pub secret: SecretIntent,
+    /// The value of the annotation that asks for a new token.
+    pub refresh_request: Option<String>,
+    /// What looks wrong.
+    pub warnings: Vec<Warning>,
+}
+
+/// What differs between the two kinds, stated once.
+pub trait TokenObject: Resource<DynamicType = ()> {
+    /// Which kind this is.
+    const KIND: Kind;
+    /// The App.
+    fn app(&self) -> AppKey;
+    /// The scope and the intervals.
+    fn scope(&self) -> &TokenScope;
+    /// The Secret's namespace, if the object has one to say.
+    fn secret_namespace(&self) -> Option<String>;
+    /// The Secret.
+    fn secret(&self) -> &SecretSpec;
+    /// The status that was last written.
+    fn into_status(self) -> Option<TokenStatus>;
+}
+
+impl TokenObject for Token {
+    const KIND: Kind = Kind::Token;
+
+    fn app(&self) -> AppKey {
+        self.spec
+            .app_ref
+            .as_ref()
+            .map_or(AppKey::Startup, |app| AppKey::Object {
+                namespace: self.namespace(),
+                name: app.name.clone(),
+            })
+    }
+
+    fn scope(&self) -> &TokenScope {
+        &self.spec.scope
+    }
+
+    fn secret_namespace(&self) -> Option<String> {
+        self.namespace()
+    }
+
+    fn secret(&self) -> &SecretSpec {
+        &self.spec.secret
+    }
+
+    fn into_status(self) -> Option<TokenStatus> {
+        self.status
+    }
+}
+
+impl TokenObject for ClusterToken {
+    const KIND: Kind = Kind::ClusterToken;
+
+    fn app(&self) -> AppKey {
+        self.spec
+            .app_ref
+            .as_ref()
+            .map_or(AppKey::Startup, |app| AppKey::Object {
+                namespace: app.namespace.clone(),
+                name: app.name.clone(),
+            })
+    }
+
+    fn scope(&self) -> &TokenScope {
+        &self.spec.scope
+    }
+
+    fn secret_namespace(&self) -> Option<String> {
+        Some(self.spec.secret.namespace.clone())
+    }
+
+    fn secret(&self) -> &SecretSpec {
+        &self.spec.secret.secret
+    }
+
+    fn into_status(self) -> Option<TokenStatus> {
+        self.status
+    }
+}
+
+impl Intent {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names the field, the value and the cure.
+    pub fn new<T: TokenObject>(object: &T) -> Result<Intent, Problem> {
+        let scope = object.scope();
+        let secret = object.secret();
+        let mut warnings = Vec::new();
+        let meta = object.meta();
+        let namespace = object
+            .secret_namespace()
+            .ok_or_else(|| invalid("metadata.namespace: a Token has a namespace"))?;
+        let name = secret
+            .name
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| object.name_any());
+        Ok(Intent {
+            key: Key {
+                kind: T::KIND,
+                namespace: meta.namespace.as_deref().map(Into::into),
+                name: object.name_any().into(),
+            },
+            uid: meta.uid.clone().unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            app: object.app(),
+            installation: installation(scope)?,
+            scope: read_scope(scope, &mut warnings)?,
+            refresh: interval("refreshInterval", &scope.refresh_interval, (60, 55 * 60), &mut warnings)?,
+            retry: interval("retryInterval", &scope.retry_interval, (1, 3600), &mut warnings)?,
+            revoke_previous_after: scope
+                .revoke_previous_after
+                .as_deref()
+                .map(|text| interval("revokePreviousAfter", text, (600, 3600), &mut warnings))
+                .transpose()?,
+            secret: read_secret(
+                secret,
+                SecretKey {
+                    namespace: namespace.into(),
+                    name: name.into(),
+                },
+            )?,
+            refresh_request: meta
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(annotation::REFRESH_REQUESTED))
+                .cloned(),
+            warnings,
+        })
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Problem {
+    Problem::new(Reason::InvalidSpec, Retry::Every(INVALID_SPEC_PERIOD), message)
+}
+
+fn installation(scope: &TokenScope) -> Result<Option<u64>, Problem> {
+    // 0 stands for "not set" in the manifests of isometry/github-token-manager.
+    scope
+        .installation_id
+        .filter(|id| *id != 0)
+        .map(|id| positive("installationID", id))
+        .transpose()
+}
+
+fn positive(field: &str, id: i64) -> Result<u64, Problem> {
+    u64::try_from(id)
+        .ok()
+        .filter(|id| *id > 0)
+        .ok_or_else(|| invalid(format!("spec.{field}: {id} is not an ID; IDs are whole numbers from 1")))
+}
+
+fn read_scope(scope: &TokenScope, warnings: &mut Vec<Warning>) -> Result<Scope, Problem> {
+    for (field, count) in [
+        ("repositories", scope.repositories.len()),
+        ("repositoryIDs", scope.repository_ids.len()),
+    ] {
+        if count > MAX_REPOSITORIES {
+            return Err(invalid(format!(
+                "spec.{field}: {count} entries, but GitHub takes at most {MAX_REPOSITORIES}; leave the field out for all repositories, or split the Token"
+            )));
+        }
+    }
+    if let Some(name) = scope
+        .repositories
+        .iter()
+        .find(|name| name.is_empty() || name.contains('/'))
+    {
+        return Err(invalid(format!(
+            "spec.repositories: '{name}' is not a bare name; write 'name' instead of 'owner/name'"
+        )));
+    }
+    let confined = !scope.repositories.is_empty() || !scope.repository_ids.is_empty();
+    if let Some(asked) = &scope.permissions {
+        if asked.is_empty() {
+            return Err(invalid(
+                "spec.permissions: {} is empty; leave the field out for everything the installation has, or name at least one permission, such as 'metadata: read'",
+            ));
+        }
+        for (name, level) in asked {
+            if let Some(message) = permissions::doubt(name, level) {
+                warnings.push(Warning {
+                    reason: Reason::UnknownPermission,
+                    message,
+                });
+            }
+            if confined && permissions::is_organization_wide(name) {
+                let message = format!(
+                    "spec.permissions.{name} reaches the whole organization: spec.repositories does not confine it"
+                );
+                warnings.push(Warning {
+                    reason: Reason::ScopeWiderThanRepositories,
+                    message,
+                });
+            }
+        }
+    }
+    let ids: Result<BTreeSet<u64>, Problem> = scope
+        .repository_ids
+        .iter()
+        .map(|id| positive("repositoryIDs", *id))
+        .collect();
+    let names: BTreeSet<&String> = scope.repositories.iter().collect();
+    Ok(Scope {
+        permissions: scope.permissions.clone(),
+        repositories: names.into_iter().cloned().collect(),
+        repository_ids: ids?.into_iter().collect(),
+    })
+}
+
+fn interval(field: &str, text: &str, bounds: (u64, u64), warnings: &mut Vec<Warning>) -> Result<Duration, Problem> {
+    let example = "write hours, minutes and seconds, such as '1h30m', '45m' or '90s'";
+    let parsed: SignedDuration = text
+        .trim()
+        .parse()
+        .map_err(|_| invalid(format!("spec.{field}: '{text}' is not a duration; {example}")))?;
+    let asked =
+        Duration::try_from(parsed).map_err(|_| invalid(format!("spec.{field}: '{text}' is negative; {example}")))?;
+    let (low, high) = (Duration::from_secs(bounds.0), Duration::from_secs(bounds.1));
+    let used = asked.clamp(low, high);
+    if used != asked {
+        let message =
+            format!("spec.{field}: '{text}' is outside of {low:?} to {high:?}; {used:?} is used until it is changed");
+        warnings.push(Warning {
+            reason: Reason::IntervalOutOfBounds,
+            message,
+        });
+    }
+    Ok(used)
+}
+
+fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Problem> {
+    let basic_auth = spec.basic_auth.unwrap_or(false);
+    let format = match spec.format {
+        None if basic_auth => Format::BasicAuth,
+        None => Format::default(),
+        Some(format) if basic_auth && format != Format::BasicAuth => {
+            return Err(invalid(format!(
+                "spec.secret: basicAuth: true is the old spelling of format: basicAuth, but format is '{}'; remove one of the two",
+                format.as_str()
+            )));
+        }
+        Some(format) => format,
+    };
+    let template = spec.template.clone().unwrap_or_default();
+    if (format == Format::Template) == template.is_empty() {
+        return Err(invalid(
+            "spec.secret.template must be set, with at least one key, if and only if spec.secret.format is 'template'",
+        ));
+    }
+    for (name, text) in &template {
+        template::check(name, text)?;
+    }
+    Ok(SecretIntent {
+        key,
+        format,
+        template,
+        labels: spec.labels.clone(),
+        annotations: spec
+            .annotations
+            .iter()
+            .filter(|(name, _)| !name.starts_with(annotation::PREFIX))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    })
+}

@@ -1,0 +1,152 @@
+//! The permissions that GitHub knew when this version was made. Only a hint: an unknown name or level is passed on with a warning.
+
+/// Names and levels of the schema `app-permissions` in GitHub's OpenAPI description (npm package `@octokit/openapi` 23.0.2),
+/// with the additions of Enterprise Cloud and Enterprise Server 3.19. Sorted by name.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("actions", RW),
+    ("administration", RW),
+    ("artifact_metadata", RW),
+    ("attestations", RW),
+    ("checks", RW),
+    ("code_quality", RW),
+    ("codespaces", RW),
+    ("contents", RW),
+    ("custom_properties_for_organizations", RW),
+    ("dependabot_secrets", RW),
+    ("deployments", RW),
+    ("discussions", RW),
+    ("email_addresses", RW),
+    ("enterprise_administration", RW),
+    ("enterprise_custom_properties", RW),
+    ("enterprise_custom_properties_for_organizations", RWA),
+    ("enterprise_organization_installation_repositories", RW),
+    ("enterprise_organization_installations", RW),
+    ("environments", RW),
+    ("followers", RW),
+    ("git_ssh_keys", RW),
+    ("gpg_keys", RW),
+    ("interaction_limits", RW),
+    ("issues", RW),
+    ("members", RW),
+    ("merge_queues", RW),
+    ("metadata", RW),
+    ("organization_administration", RW),
+    ("organization_announcement_banners", RW),
+    ("organization_copilot_agent_settings", RW),
+    ("organization_copilot_seat_management", RW),
+    ("organization_custom_org_roles", RW),
+    ("organization_custom_properties", RWA),
+    ("organization_custom_roles", RW),
+    ("organization_events", R),
+    ("organization_hooks", RW),
+    ("organization_packages", RW),
+    ("organization_personal_access_token_requests", RW),
+    ("organization_personal_access_tokens", RW),
+    ("organization_plan", R),
+    ("organization_projects", RWA),
+    ("organization_secrets", RW),
+    ("organization_self_hosted_runners", RW),
+    ("organization_user_blocking", RW),
+    ("packages", RW),
+    ("pages", RW),
+    ("profile", W),
+    ("pull_requests", RW),
+    ("repository_custom_properties", RW),
+    ("repository_hooks", RW),
+    ("repository_projects", RWA),
+    ("secret_scanning_alerts", RW),
+    ("secrets", RW),
+    ("security_events", RW),
+    ("single_file", RW),
+    ("starring", RW),
+    ("statuses", RW),
+    ("vulnerability_alerts", RW),
+    ("workflows", W),
+];
+
+const R: &[&str] = &["read"];
+const W: &[&str] = &["write"];
+const RW: &[&str] = &["read", "write"];
+const RWA: &[&str] = &["read", "write", "admin"];
+
+/// What looks wrong about `name: level`, for a warning; `None` if both are known.
+#[must_use]
+pub fn doubt(name: &str, level: &str) -> Option<String> {
+    let Ok(at) = KNOWN.binary_search_by_key(&name, |(known, _)| known) else {
+        let near = nearest(name).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+        return Some(format!(
+            "spec.permissions: '{name}' is not a permission that this version knows{near}"
+        ));
+    };
+    let levels = KNOWN.get(at).map_or(RW, |(_, levels)| levels);
+    (!levels.contains(&level)).then(|| {
+        format!(
+            "spec.permissions.{name}: '{level}' is not a level that this version knows; known: {}",
+            levels.join(", ")
+        )
+    })
+}
+
+/// Whether the permission reaches the whole organization, which naming repositories does not confine.
+#[must_use]
+pub fn is_organization_wide(name: &str) -> bool {
+    name.starts_with("organization_") || name.starts_with("enterprise_") || name == "members"
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    KNOWN
+        .iter()
+        .map(|(known, _)| (distance(name, known), *known))
+        .filter(|(d, _)| *d <= 3)
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let up = *cell;
+            *cell = (diagonal + usize::from(x != *y)).min(left + 1).min(up + 1);
+            diagonal = up;
+            left = *cell;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(KNOWN.is_sorted_by_key(|(name, _)| name));
+    }
+
+    #[test]
+    fn known_names_and_levels_raise_no_doubt() {
+        assert_eq!(doubt("contents", "write"), None);
+        assert_eq!(doubt("organization_projects", "admin"), None);
+    }
+
+    #[test]
+    fn a_misspelt_name_brings_the_nearest_known_one() {
+        assert!(doubt("content", "read").unwrap().contains("did you mean 'contents'?"));
+        assert!(doubt("pull_request", "read").unwrap().contains("'pull_requests'"));
+        assert!(!doubt("quantum_teleportation", "read").unwrap().contains("did you mean"));
+    }
+
+    #[test]
+    fn an_unknown_level_brings_the_known_ones() {
+        assert!(doubt("contents", "admin").unwrap().ends_with("known: read, write"));
+        assert!(doubt("workflows", "read").unwrap().ends_with("known: write"));
+    }
+}

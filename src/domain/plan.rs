@@ -1,0 +1,276 @@
+//! What to do about a Token: a pure function of the clock, the intent and what is observed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::api::Reason;
+use crate::api::names::annotation;
+
+use super::intent::{Intent, SecretKey};
+use super::problem::Problem;
+use super::schedule::{Retry, due};
+use super::secret;
+
+/// How often a Secret that stands in the way is looked at again: it is not watched, since it is not ours.
+const CONFLICT_PERIOD: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The App that issues a Token's tokens, as far as the plan has to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppFacts {
+    /// Base URL and App ID or client ID: a token of another App is another token.
+    pub identity: String,
+    /// The installation that is meant when a Token names none.
+    pub installation: Option<u64>,
+}
+
+/// What is known of a Secret's keys and values, without keeping them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Not looked at since it last changed.
+    Unknown,
+    /// As we wrote it.
+    Intact,
+    /// Changed by someone else, or without a token.
+    Tampered,
+}
+
+/// A Secret as its metadata shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFacts {
+    /// Its UID.
+    pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
+    /// The UID of its controlling owner.
+    pub owner: Option<String>,
+    /// What keeps a deleted Secret, if it is being deleted.
+    pub deleting: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What is known of its keys and values.
+    pub content: Content,
+}
+
+impl SecretFacts {
+    /// When its token was issued, by GitHub's clock.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.time(annotation::ISSUED_AT)
+    }
+
+    /// When its token expires, by GitHub's clock.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.time(annotation::EXPIRES_AT)
+    }
+
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        self.annotations.get(name)?.parse().ok()
+    }
+}
+
+/// The wanted Secret's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Not looked at yet: it is not among the managed Secrets, but a foreign one may stand there.
+    Unknown,
+    /// Nothing is there.
+    Free,
+    /// A Secret that is not this Token's.
+    Foreign {
+        /// Who it belongs to, for people.
+        whose: String,
+    },
+    /// This Token's Secret.
+    Ours(SecretFacts),
+}
+
+/// What is observed of a Token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The wanted Secret's place.
+    pub place: Place,
+    /// Other Secrets of this Token: former names.
+    pub former: Vec<SecretKey>,
+    /// When the status says that the token was issued and expires: all that isometry/github-token-manager writes down.
+    pub status_life: Option<(Timestamp, Timestamp)>,
+}
+
+/// Why a token is issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is no Secret.
+    Missing,
+    /// The Secret's content is not what we wrote.
+    Tampered,
+    /// App, installation, permissions or repositories changed.
+    ScopeChanged,
+    /// The form of the Secret changed.
+    FormatChanged,
+    /// Someone asked for it.
+    Requested,
+    /// Its time has come.
+    Due,
+}
+
+impl Why {
+    /// One word for logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Why::Missing => "missing",
+            Why::Tampered => "tampered",
+            Why::ScopeChanged => "scope-changed",
+            Why::FormatChanged => "format-changed",
+            Why::Requested => "requested",
+            Why::Due => "due",
+        }
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Ask the API server whether something stands at the wanted place (metadata only).
+    Look,
+    /// Read the Secret, which is ours, and compare its content with its hash.
+    Inspect,
+    /// Issue a token.
+    Mint {
+        /// Why.
+        why: Why,
+        /// Until when the Token can wait: when what is in the Secret expires; the beginning of time if nothing is.
+        deadline: Timestamp,
+    },
+    /// Write the same token again, with the wanted labels and annotations.
+    Rewrite,
+    /// Remove Secrets of former names.
+    Remove(Vec<SecretKey>),
+    /// Something stands in the way.
+    Refuse(Problem),
+    /// All is well until then.
+    Rest {
+        /// When the next token is due.
+        until: Timestamp,
+    },
+}
+
+/// Decides. The rules and their order are those of the rotation: each one that applies ends the search.
+///
+/// | observed | plan |
+/// |---|---|
+/// | place unknown | look |
+/// | place taken by another's Secret | refuse |
+/// | our Secret is being deleted | rest: the next event is its end |
+/// | place free | mint |
+/// | content unknown | inspect |
+/// | content changed, or no token in it | mint |
+/// | written by isometry/github-token-manager, its status says until when it is good | rewrite: adopted |
+/// | other scope, other format, refresh asked for, due | mint |
+/// | other labels or annotations | rewrite |
+/// | Secrets of former names | remove |
+/// | none of these | rest |
+#[must_use]
+pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed) -> Plan {
+    let facts = match &observed.place {
+        Place::Unknown => return Plan::Look,
+        Place::Foreign { whose } => return Plan::Refuse(conflict(intent, whose)),
+        Place::Free => {
+            return Plan::Mint {
+                why: Why::Missing,
+                deadline: Timestamp::MIN,
+            };
+        }
+        Place::Ours(facts) => facts,
+    };
+    if facts.deleting {
+        return Plan::Rest { until: Timestamp::MAX };
+    }
+    match facts.content {
+        Content::Unknown => return Plan::Inspect,
+        Content::Tampered => {
+            return Plan::Mint {
+                why: Why::Tampered,
+                deadline: Timestamp::MIN,
+            };
+        }
+        Content::Intact => {}
+    }
+    let Some((issued, expires)) = life(facts, observed) else {
+        return Plan::Mint {
+            why: Why::Tampered,
+            deadline: Timestamp::MIN,
+        };
+    };
+    let due = due(issued, expires, intent.refresh, &intent.uid);
+    let adopted = !facts.annotations.contains_key(annotation::SCOPE_HASH);
+    if let Some(why) = reason_to_mint(now, due, intent, app, facts, adopted) {
+        return Plan::Mint { why, deadline: expires };
+    }
+    if adopted || !dressed(intent, facts) {
+        return Plan::Rewrite;
+    }
+    if !observed.former.is_empty() {
+        return Plan::Remove(observed.former.clone());
+    }
+    Plan::Rest { until: due }
+}
+
+/// Issue and expiry: the Secret's own word, else, for an adopted Secret, the status'.
+fn life(facts: &SecretFacts, observed: &Observed) -> Option<(Timestamp, Timestamp)> {
+    facts.issued_at().zip(facts.expires_at()).or(observed.status_life)
+}
+
+fn reason_to_mint(
+    now: Timestamp,
+    due: Timestamp,
+    intent: &Intent,
+    app: &AppFacts,
+    facts: &SecretFacts,
+    adopted: bool,
+) -> Option<Why> {
+    let note = |name: &str| facts.annotations.get(name).map(String::as_str);
+    let scope_hash = scope_hash(intent, app);
+    if !adopted && note(annotation::SCOPE_HASH) != scope_hash.as_deref() {
+        return Some(Why::ScopeChanged);
+    }
+    if !adopted && note(annotation::FORMAT) != Some(secret::format_mark(&intent.secret).as_str()) {
+        return Some(Why::FormatChanged);
+    }
+    let asked = intent.refresh_request.as_deref();
+    if asked.is_some() && asked != note(annotation::REFRESH_REQUESTED) {
+        return Some(Why::Requested);
+    }
+    (now >= due).then_some(Why::Due)
+}
+
+/// The hash of the wanted scope; `None` while no installation is known.
+#[must_use]
+pub fn scope_hash(intent: &Intent, app: &AppFacts) -> Option<String> {
+    let installation = intent.installation.or(app.installation)?;
+    Some(intent.scope.hash(&app.identity, installation))
+}
+
+/// Whether the Secret has every label and annotation that it should have.
+fn dressed(intent: &Intent, facts: &SecretFacts) -> bool {
+    let has = |all: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
+        wanted.iter().all(|(name, value)| all.get(name) == Some(value))
+    };
+    has(&facts.labels, &secret::labels(intent))
+        && has(&facts.annotations, &intent.secret.annotations)
+        && facts.annotations.get(annotation::METADATA_HASH) == Some(&secret::metadata_hash(&intent.secret))
+}
+
+fn conflict(intent: &Intent, whose: &str) -> Problem {
+    Problem::new(
+        Reason::SecretConflict,
+        Retry::Every(CONFLICT_PERIOD),
+        format!(
+            "spec.secret.name: the Secret {} exists and {whose}; it is left as it is. Choose another name, or remove that Secret",
+            intent.secret.key
+        ),
+    )
+}

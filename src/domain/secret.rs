@@ -1,0 +1,327 @@
+//! A token, put into the form that a Secret's readers expect.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::api::names::{MANAGER, USERNAME, annotation, label, secret_type};
+use crate::api::{Format, Time};
+
+use super::digest::base64_sha256;
+use super::intent::{Intent, SecretIntent};
+use super::plan::Content;
+use super::problem::Problem;
+use super::template;
+
+/// The host of GitHub's registry for containers
+/// (<https://docs.github.com/en/packages/working-with-a-github-packages-registry/working-with-the-container-registry>).
+const REGISTRY: &str = "ghcr.io";
+/// The default of the Terraform provider, and so of Crossplane's: left out of their credentials.
+const GITHUB_API: &str = "https://api.github.com";
+/// How Argo CD finds credentials for all repositories below a URL
+/// (<https://argo-cd.readthedocs.io/en/stable/operator-manual/declarative-setup/#repository-credentials>).
+const ARGO_CD_LABEL: (&str, &str) = ("argocd.argoproj.io/secret-type", "repo-creds");
+
+/// Where GitHub is, for formats that name a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Host, with port if it is not the scheme's own: `github.com`.
+    pub host: String,
+    /// Scheme and host for git: `https://github.com`.
+    pub web_url: String,
+    /// Root of the REST API: `https://api.github.com`.
+    pub api_url: String,
+}
+
+/// A token and its life.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// The token itself.
+    pub token: SecretString,
+    /// By GitHub's clock.
+    pub issued_at: Timestamp,
+    /// By GitHub's clock.
+    pub expires_at: Timestamp,
+}
+
+/// A Secret as it is to be written. `Debug` shows no values.
+pub struct Rendered {
+    /// The Secret's type.
+    pub kind: &'static str,
+    /// Labels: the user's and ours.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations: the user's and ours.
+    pub annotations: BTreeMap<String, String>,
+    /// Keys and values.
+    pub data: BTreeMap<String, SecretString>,
+}
+
+impl std::fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rendered")
+            .field("kind", &self.kind)
+            .field("keys", &self.data.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The type of the Secret in this format.
+#[must_use]
+pub const fn kind(format: Format) -> &'static str {
+    match format {
+        Format::Token => secret_type::TOKEN,
+        Format::BasicAuth => secret_type::BASIC_AUTH,
+        Format::DockerConfigJson => secret_type::DOCKER_CONFIG_JSON,
+        Format::GitCredentials
+        | Format::GitConfig
+        | Format::Netrc
+        | Format::ArgoCdRepoCreds
+        | Format::GithubProviderJson
+        | Format::Template => secret_type::OPAQUE,
+    }
+}
+
+/// What the annotation [`annotation::FORMAT`] says of a Secret in this form.
+#[must_use]
+pub fn format_mark(secret: &SecretIntent) -> String {
+    match secret.format {
+        Format::Template => {
+            let text = serde_json::json!(secret.template).to_string();
+            format!("{}:{}", secret.format.as_str(), base64_sha256(text.as_bytes()))
+        }
+        format => format.as_str().to_owned(),
+    }
+}
+
+/// Identifies the labels and annotations that the spec asks for: a changed hash also shows that one was taken away.
+#[must_use]
+pub fn metadata_hash(secret: &SecretIntent) -> String {
+    base64_sha256(
+        serde_json::json!([secret.labels, secret.annotations])
+            .to_string()
+            .as_bytes(),
+    )
+}
+
+/// The labels of the Secret: the user's, and ours over them.
+#[must_use]
+pub fn labels(intent: &Intent) -> BTreeMap<String, String> {
+    let mut labels = intent.secret.labels.clone();
+    if intent.secret.format == Format::ArgoCdRepoCreds {
+        labels.insert(ARGO_CD_LABEL.0.into(), ARGO_CD_LABEL.1.into());
+    }
+    // A label's value has at most 63 characters, an object's name up to 253.
+    let instance: String = intent.key.name.chars().take(63).collect();
+    let instance = instance
+        .trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
+        .to_owned();
+    labels.insert(label::NAME.into(), intent.key.kind.as_str().into());
+    labels.insert(label::INSTANCE.into(), instance);
+    labels.insert(label::PART_OF.into(), MANAGER.into());
+    labels.insert(label::CREATED_BY.into(), MANAGER.into());
+    labels
+}
+
+/// Identifies a Secret's keys and values.
+#[must_use]
+pub fn content_hash<'a>(data: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut sorted: Vec<_> = data.collect();
+    sorted.sort_unstable();
+    let mut text = Vec::new();
+    for (key, value) in sorted {
+        for part in [key.as_bytes(), value] {
+            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            text.extend_from_slice(part);
+        }
+    }
+    base64_sha256(&text)
+}
+
+/// The keys that a Secret of this format has.
+#[must_use]
+pub fn keys(secret: &SecretIntent) -> Vec<&str> {
+    match secret.format {
+        Format::Token => vec!["token"],
+        Format::BasicAuth => vec!["username", "password"],
+        Format::GitCredentials => vec![".git-credentials"],
+        Format::GitConfig => vec![".gitconfig"],
+        Format::Netrc => vec![".netrc"],
+        Format::DockerConfigJson => vec![".dockerconfigjson"],
+        Format::ArgoCdRepoCreds => vec!["type", "url", "username", "password"],
+        Format::GithubProviderJson => vec!["credentials"],
+        Format::Template => secret.template.keys().map(String::as_str).collect(),
+    }
+}
+
+/// Compares a Secret's keys and values with what we wrote. A Secret of isometry/github-token-manager has no hash yet: there the
+/// wanted keys must be filled.
+#[must_use]
+pub fn judge(
+    secret: &SecretIntent,
+    annotations: &BTreeMap<String, String>,
+    data: &BTreeMap<String, Vec<u8>>,
+) -> Content {
+    let intact = match annotations.get(annotation::CONTENT_HASH) {
+        Some(hash) => {
+            // The keys of another format are found through the hash of everything that is there.
+            let wanted = keys(secret);
+            let ours = data.iter().filter(|(key, _)| wanted.contains(&key.as_str()));
+            let all = |(key, value): (&'_ String, &'_ Vec<u8>)| (key.clone(), value.clone());
+            let hash_of = |pairs: Vec<(String, Vec<u8>)>| {
+                content_hash(pairs.iter().map(|(key, value)| (key.as_str(), value.as_slice())))
+            };
+            *hash == hash_of(ours.map(all).collect()) || *hash == hash_of(data.iter().map(all).collect())
+        }
+        None => keys(secret)
+            .iter()
+            .all(|key| data.get(*key).is_some_and(|value| !value.is_empty())),
+    };
+    if intact { Content::Intact } else { Content::Tampered }
+}
+
+/// The annotations with which a Secret of isometry/github-token-manager becomes ours: its token stays in use.
+#[must_use]
+pub fn adopt(
+    intent: &Intent,
+    scope_hash: &str,
+    (issued_at, expires_at): (Timestamp, Timestamp),
+    data: &BTreeMap<String, Vec<u8>>,
+) -> BTreeMap<String, String> {
+    let keys = keys(&intent.secret);
+    let token = data
+        .get("token")
+        .or_else(|| data.get("password"))
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let ours = data.iter().filter(|(key, _)| keys.contains(&key.as_str()));
+    BTreeMap::from([
+        (annotation::SCOPE_HASH.to_owned(), scope_hash.to_owned()),
+        (annotation::FORMAT.to_owned(), format_mark(&intent.secret)),
+        (annotation::ISSUED_AT.to_owned(), Time(issued_at).to_string()),
+        (annotation::EXPIRES_AT.to_owned(), Time(expires_at).to_string()),
+        (annotation::HASHED_TOKEN.to_owned(), base64_sha256(token)),
+        (
+            annotation::CONTENT_HASH.to_owned(),
+            content_hash(ours.map(|(k, v)| (k.as_str(), v.as_slice()))),
+        ),
+    ])
+}
+
+/// Puts the token into the wanted form.
+///
+/// # Errors
+/// A [`Problem`] of the template.
+pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &str) -> Result<Rendered, Problem> {
+    let data = data(&intent.secret, site, issued)?;
+    let content = content_hash(
+        data.iter()
+            .map(|(key, value)| (key.as_str(), value.expose_secret().as_bytes())),
+    );
+    let mut annotations = intent.secret.annotations.clone();
+    let mut set = |name: &str, value: String| annotations.insert(name.to_owned(), value);
+    set(annotation::SCOPE_HASH, scope_hash.to_owned());
+    set(annotation::FORMAT, format_mark(&intent.secret));
+    set(annotation::METADATA_HASH, metadata_hash(&intent.secret));
+    set(annotation::ISSUED_AT, Time(issued.issued_at).to_string());
+    set(annotation::EXPIRES_AT, Time(issued.expires_at).to_string());
+    set(
+        annotation::HASHED_TOKEN,
+        base64_sha256(issued.token.expose_secret().as_bytes()),
+    );
+    set(annotation::CONTENT_HASH, content);
+    if let Some(request) = &intent.refresh_request {
+        set(annotation::REFRESH_REQUESTED, request.clone());
+    }
+    Ok(Rendered {
+        kind: kind(intent.secret.format),
+        labels: labels(intent),
+        annotations,
+        data,
+    })
+}
+
+fn data(secret: &SecretIntent, site: &Site, issued: &IssuedToken) -> Result<BTreeMap<String, SecretString>, Problem> {
+    let token = issued.token.expose_secret();
+    let Site { host, web_url, api_url } = site;
+    let scheme = web_url.split_once("://").map_or("https", |(scheme, _)| scheme);
+    let basic = STANDARD.encode(format!("{USERNAME}:{token}"));
+    let one = |key: &str, value: String| vec![(key.to_owned(), value)];
+    let pairs = match secret.format {
+        Format::Token => one("token", token.to_owned()),
+        Format::BasicAuth => basic_auth(token),
+        Format::GitCredentials => one(".git-credentials", format!("{scheme}://{USERNAME}:{token}@{host}\n")),
+        Format::GitConfig => one(
+            ".gitconfig",
+            format!("[url \"{scheme}://{USERNAME}:{token}@{host}/\"]\n\tinsteadOf = {web_url}/\n"),
+        ),
+        Format::Netrc => one(".netrc", netrc(host, api_url, token)),
+        Format::DockerConfigJson => one(
+            ".dockerconfigjson",
+            serde_json::json!({"auths": {REGISTRY: {"username": USERNAME, "password": token, "auth": basic}}})
+                .to_string(),
+        ),
+        Format::ArgoCdRepoCreds => {
+            let mut pairs = basic_auth(token);
+            pairs.push(("type".to_owned(), "git".to_owned()));
+            pairs.push(("url".to_owned(), web_url.clone()));
+            pairs
+        }
+        Format::GithubProviderJson => {
+            let base_url = (api_url != GITHUB_API).then(|| format!("{api_url}/"));
+            let mut credentials = serde_json::json!({"token": token});
+            if let Some(url) = base_url {
+                credentials["base_url"] = url.into();
+            }
+            one("credentials", credentials.to_string())
+        }
+        Format::Template => {
+            let value = |name: &str| match name {
+                "token" => Some(token.to_owned()),
+                "username" => Some(USERNAME.to_owned()),
+                "basicAuth" => Some(basic.clone()),
+                "host" => Some(host.clone()),
+                "url" => Some(web_url.clone()),
+                "apiURL" => Some(api_url.clone()),
+                "expiresAt" => Some(Time(issued.expires_at).to_string()),
+                _ => None,
+            };
+            let rendered: Result<Vec<_>, Problem> = secret
+                .template
+                .iter()
+                .map(|(key, text)| Ok((key.clone(), template::render(key, text, value)?)))
+                .collect();
+            rendered?
+        }
+    };
+    Ok(pairs
+        .into_iter()
+        .map(|(key, value)| (key, SecretString::from(value)))
+        .collect())
+}
+
+fn basic_auth(token: &str) -> Vec<(String, String)> {
+    // No newline behind the token: Flux takes the password as it is.
+    vec![
+        ("username".to_owned(), USERNAME.to_owned()),
+        ("password".to_owned(), token.to_owned()),
+    ]
+}
+
+/// curl and git look machines up by their name without a port.
+fn netrc(host: &str, api_url: &str, token: &str) -> String {
+    let without_port = |host: &str| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
+    let api_host = api_url
+        .split_once("://")
+        .map_or(api_url, |(_, rest)| rest)
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let mut machines = vec![without_port(host), without_port(api_host)];
+    machines.dedup();
+    machines
+        .iter()
+        .map(|machine| format!("machine {machine}\nlogin {USERNAME}\npassword {token}\n"))
+        .collect()
+}
