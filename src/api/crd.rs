@@ -22,5 +22,11 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 }
 
 fn schema(crd: &mut CustomResourceDefinition) -> Option<&mut JSONSchemaProps> {
-    crd.spec.versions.first_mut()?.schema.as_mut()?.open_api_v3_schema.as_mut()
+    crd.spec
+        .versions
+        .first_mut()?
+        .schema
+        .as_mut()?
+        .open_api_v3_schema
+        .as_mut()
 }

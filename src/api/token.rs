@@ -116,10 +116,22 @@ pub struct AppRef {
     shortname = "ght",
     category = "github",
     doc = "A Token keeps a Secret of its namespace filled with a short-lived GitHub token.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.managedSecret.name"),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.installationAccessToken.expiresAt"),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        json_path = ".status.installationAccessToken.expiresAt"
+    ),
     printcolumn(name = "Next refresh", type_ = "string", json_path = ".status.nextAttemptAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -146,11 +158,23 @@ pub struct TokenSpec {
     shortname = "ghct",
     category = "github",
     doc = "A ClusterToken keeps a Secret of any namespace filled with a short-lived GitHub token.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.secret.namespace"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.managedSecret.name"),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.installationAccessToken.expiresAt"),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        json_path = ".status.installationAccessToken.expiresAt"
+    ),
     printcolumn(name = "Next refresh", type_ = "string", json_path = ".status.nextAttemptAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

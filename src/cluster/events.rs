@@ -35,7 +35,15 @@ impl Events {
     /// Over this client; `instance` is the pod's name.
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
-        Events { recorder: Recorder::new(client, Reporter { controller: MANAGER.to_owned(), instance }) }
+        Events {
+            recorder: Recorder::new(
+                client,
+                Reporter {
+                    controller: MANAGER.to_owned(),
+                    instance,
+                },
+            ),
+        }
     }
 
     /// About a Token or ClusterToken.
@@ -76,7 +84,11 @@ impl Events {
         let mut text = note.message.clone();
         text.truncate(text.floor_char_boundary(LONGEST_NOTE));
         let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            type_: if note.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: note.reason.as_str().to_owned(),
             note: Some(text),
             action: "Issue".to_owned(),

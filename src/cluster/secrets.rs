@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
-use kube::Client;
 use secrecy::ExposeSecret;
 
 use crate::api::names::{FINALIZER, MANAGER};
@@ -44,16 +44,29 @@ impl OwnerRef {
     /// The controlling owner of a Secret, if it is a Token or ClusterToken.
     #[must_use]
     pub fn of(meta: &ObjectMeta) -> Option<OwnerRef> {
-        let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+        let owner = meta
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true))?;
         if owner.api_version != api_version() {
             return None;
         }
-        let kind = [Kind::Token, Kind::ClusterToken].into_iter().find(|kind| kind.as_str() == owner.kind)?;
+        let kind = [Kind::Token, Kind::ClusterToken]
+            .into_iter()
+            .find(|kind| kind.as_str() == owner.kind)?;
         let namespace = match kind {
             Kind::Token => meta.namespace.as_deref().map(Into::into),
             Kind::ClusterToken => None,
         };
-        Some(OwnerRef { key: Key { kind, namespace, name: owner.name.as_str().into() }, uid: owner.uid.clone() })
+        Some(OwnerRef {
+            key: Key {
+                kind,
+                namespace,
+                name: owner.name.as_str().into(),
+            },
+            uid: owner.uid.clone(),
+        })
     }
 }
 
@@ -144,7 +157,10 @@ impl Secrets {
     /// [`ClusterError::Exists`] if something is there already.
     pub async fn create(&self, draft: SecretDraft<'_>) -> Result<Metadata, ClusterError> {
         let secret = self.build(draft);
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         let created = self.api(draft.key).create(&params, &secret).await?;
         Ok(metadata_of(created))
     }
@@ -162,8 +178,14 @@ impl Secrets {
         secret.metadata.finalizers = None;
         secret.metadata.uid = Some(uid.to_owned());
         secret.metadata.resource_version = Some(version.to_owned());
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        Ok(self.api(draft.key).patch_metadata(&draft.key.name, &params, &Patch::Merge(&secret)).await?)
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        Ok(self
+            .api(draft.key)
+            .patch_metadata(&draft.key.name, &params, &Patch::Merge(&secret))
+            .await?)
     }
 
     /// Dresses a Secret anew: `dress` changes labels and annotations; keys and values stay as they are.
@@ -178,12 +200,18 @@ impl Secrets {
     ) -> Result<Metadata, ClusterError> {
         let secret = &mut held.secret;
         let metadata = &mut secret.metadata;
-        dress(metadata.labels.get_or_insert_default(), metadata.annotations.get_or_insert_default());
+        dress(
+            metadata.labels.get_or_insert_default(),
+            metadata.annotations.get_or_insert_default(),
+        );
         let finalizers = metadata.finalizers.get_or_insert_default();
         if !finalizers.iter().any(|name| name == FINALIZER) {
             finalizers.push(FINALIZER.to_owned());
         }
-        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
         Ok(metadata_of(self.api(key).replace(&key.name, &params, secret).await?))
     }
 
@@ -192,11 +220,24 @@ impl Secrets {
     /// # Errors
     /// [`ClusterError`]; a Secret that is gone already is none.
     pub async fn release(&self, key: &SecretKey, meta: &ObjectMeta) -> Result<(), ClusterError> {
-        let others: Vec<&String> = meta.finalizers.iter().flatten().filter(|name| *name != FINALIZER).collect();
+        let others: Vec<&String> = meta
+            .finalizers
+            .iter()
+            .flatten()
+            .filter(|name| *name != FINALIZER)
+            .collect();
         let patch = serde_json::json!({"metadata": {
             "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": others}});
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        gone_is_fine(self.api(key).patch_metadata(&key.name, &params, &Patch::Merge(&patch)).await.map(drop))
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        gone_is_fine(
+            self.api(key)
+                .patch_metadata(&key.name, &params, &Patch::Merge(&patch))
+                .await
+                .map(drop),
+        )
     }
 
     /// Deletes a Secret of this UID, and waits for nothing.
@@ -204,8 +245,14 @@ impl Secrets {
     /// # Errors
     /// [`ClusterError`]; a Secret that is gone already is none.
     pub async fn delete(&self, key: &SecretKey, uid: &str) -> Result<(), ClusterError> {
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let preconditions = Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         gone_is_fine(self.api(key).delete(&key.name, &params).await.map(drop))
     }
 
@@ -233,7 +280,11 @@ impl Secrets {
 /// The metadata of a whole Secret; the rest is dropped.
 #[must_use]
 pub fn metadata_of(secret: Secret) -> Metadata {
-    PartialObjectMeta { types: None, metadata: secret.metadata, ..PartialObjectMeta::default() }
+    PartialObjectMeta {
+        types: None,
+        metadata: secret.metadata,
+        ..PartialObjectMeta::default()
+    }
 }
 
 fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), ClusterError> {
@@ -252,4 +303,3 @@ impl From<&ObjectMeta> for SecretKey {
         }
     }
 }
-

@@ -73,7 +73,10 @@ impl TokenRecord {
             Err(error) => {
                 let message = format!("the object cannot be read: {}", redact(&error.to_string()));
                 let period = std::time::Duration::from_secs(3600);
-                (Err(Problem::new(Reason::InvalidSpec, Retry::Every(period), message)), self.status())
+                (
+                    Err(Problem::new(Reason::InvalidSpec, Retry::Every(period), message)),
+                    self.status(),
+                )
             }
         }
     }
@@ -136,9 +139,18 @@ impl Tokens {
         previous: &TokenStatus,
         status: &TokenStatus,
     ) -> Result<Option<TokenRecord>, ClusterError> {
-        let patch = StatusPatch { status: merge_patch(previous, status), metadata: UidOnly { uid } };
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let object = self.one(key).patch_status(&key.name, &params, &Patch::Merge(&patch)).await?;
+        let patch = StatusPatch {
+            status: merge_patch(previous, status),
+            metadata: UidOnly { uid },
+        };
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let object = self
+            .one(key)
+            .patch_status(&key.name, &params, &Patch::Merge(&patch))
+            .await?;
         Ok(TokenRecord::new(key.kind, object))
     }
 
@@ -148,7 +160,9 @@ impl Tokens {
     /// [`ClusterError`].
     pub async fn exists(&self, key: &Key, uid: &str) -> Result<bool, ClusterError> {
         let found = self.one(key).get_metadata_opt(&key.name).await?;
-        Ok(found.is_some_and(|object| object.metadata.uid.as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none()))
+        Ok(found.is_some_and(|object| {
+            object.metadata.uid.as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none()
+        }))
     }
 }
 
@@ -162,7 +176,9 @@ fn resource(kind: Kind) -> ApiResource {
 /// A JSON merge patch (RFC 7396) from one status to the other: maps and fields that are gone become `null`.
 fn merge_patch(previous: &TokenStatus, status: &TokenStatus) -> serde_json::Value {
     fn null_out(before: &serde_json::Value, after: &mut serde_json::Value) {
-        let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else { return };
+        let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else {
+            return;
+        };
         for (name, value) in before {
             null_out(value, after.entry(name.clone()).or_insert(serde_json::Value::Null));
         }
@@ -185,10 +201,16 @@ mod tests {
 
     #[test]
     fn a_field_that_is_gone_is_removed_by_the_patch() {
-        let mut previous = TokenStatus { hashed_token: Some("x".into()), ..TokenStatus::default() };
+        let mut previous = TokenStatus {
+            hashed_token: Some("x".into()),
+            ..TokenStatus::default()
+        };
         previous.permissions.insert("contents".into(), "read".into());
         previous.permissions.insert("issues".into(), "read".into());
-        let mut status = TokenStatus { managed_secret: Some(ManagedSecret::default()), ..TokenStatus::default() };
+        let mut status = TokenStatus {
+            managed_secret: Some(ManagedSecret::default()),
+            ..TokenStatus::default()
+        };
         status.permissions.insert("contents".into(), "write".into());
         assert_eq!(
             merge_patch(&previous, &status),

@@ -3,11 +3,11 @@
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
-use kube::Client;
 
 use crate::api::names::{MANAGER, label};
 use crate::domain::intent::Kind;
@@ -44,8 +44,12 @@ pub enum Change {
 pub fn watch(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
     let tokens = Tokens::new(client.clone());
     let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let managed = watcher::Config::default().labels(&format!("{}={MANAGER}", label::CREATED_BY)).page_size(PAGE);
-    let secrets = watcher(secrets, managed).backoff(backoff()).flat_map(|event| stream::iter(secret_change(event)));
+    let managed = watcher::Config::default()
+        .labels(&format!("{}={MANAGER}", label::CREATED_BY))
+        .page_size(PAGE);
+    let secrets = watcher(secrets, managed)
+        .backoff(backoff())
+        .flat_map(|event| stream::iter(secret_change(event)));
     stream::select_all([
         watch_tokens(&tokens, Kind::Token),
         watch_tokens(&tokens, Kind::ClusterToken),
@@ -56,7 +60,9 @@ pub fn watch(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
 fn watch_tokens(tokens: &Tokens, kind: Kind) -> BoxStream<'static, Change> {
     let config = watcher::Config::default().page_size(PAGE);
     let events = watcher(tokens.all(kind), config).backoff(backoff());
-    events.flat_map(move |event| stream::iter(token_change(kind, event))).boxed()
+    events
+        .flat_map(move |event| stream::iter(token_change(kind, event)))
+        .boxed()
 }
 
 fn backoff() -> impl kube::runtime::utils::Backoff + Send + 'static {
@@ -88,4 +94,3 @@ fn secret_change(event: watcher::Result<watcher::Event<Metadata>>) -> Option<Cha
 fn failed(error: &watcher::Error) -> ClusterError {
     ClusterError::Unavailable(crate::domain::redact::redact(&error.to_string()))
 }
-

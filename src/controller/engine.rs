@@ -114,7 +114,9 @@ impl<S: Sign + 'static> Engine<S> {
         match tokio::time::timeout(FIRST_CONTACT, app.client.app()).await {
             Ok(Ok(found)) => tracing::info!(slug = found.slug, skew = %app.skew(), "GitHub knows the App"),
             Ok(Err(error)) => tracing::warn!(reason = %error.reason(), "{error}"),
-            Err(_) => tracing::warn!(reason = %Reason::GitHubUnavailable, "GitHub has not answered within {FIRST_CONTACT:?}"),
+            Err(_) => {
+                tracing::warn!(reason = %Reason::GitHubUnavailable, "GitHub has not answered within {FIRST_CONTACT:?}")
+            }
         }
     }
 
@@ -165,7 +167,8 @@ impl<S: Sign + 'static> Engine<S> {
             Change::SecretGone(meta) => {
                 let key = SecretKey::from(&meta.metadata);
                 let concerned = self.index.concerned(&key);
-                self.index.remove_secret(&key, meta.metadata.uid.as_deref().unwrap_or_default());
+                self.index
+                    .remove_secret(&key, meta.metadata.uid.as_deref().unwrap_or_default());
                 self.retiring.forget(&key);
                 self.secret_lost(&key, concerned);
             }
@@ -196,8 +199,13 @@ impl<S: Sign + 'static> Engine<S> {
     fn remember_the_last_minute(&self) {
         let Some(app) = self.app() else { return };
         let now = app.github_time(self.local());
-        let ages = self.index.secrets().filter_map(|(_, secret)| Duration::try_from(now.duration_since(secret.issued_at()?)).ok());
-        app.client.mint_gate().record_past(ages.filter(|age| *age < Duration::from_secs(60)));
+        let ages = self
+            .index
+            .secrets()
+            .filter_map(|(_, secret)| Duration::try_from(now.duration_since(secret.issued_at()?)).ok());
+        app.client
+            .mint_gate()
+            .record_past(ages.filter(|age| *age < Duration::from_secs(60)));
     }
 
     /// Looks at everything: by the wall clock, whatever events or alarms were missed.
@@ -218,13 +226,23 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn token_gone(&mut self, record: &TokenRecord) {
-        let Some(key) = self.index.remove_token(&record.key, &record.uid) else { return };
+        let Some(key) = self.index.remove_token(&record.key, &record.uid) else {
+            return;
+        };
         self.states.remove(&key);
         self.timers.clear(&key);
         self.lane.leave(&key);
         self.context.observer.expiry(&key, None);
-        let owned = |(_, secret): &(&SecretKey, &SecretRecord)| secret.owner.as_ref().is_some_and(|owner| owner.uid == *record.uid);
-        for secret in self.index.secrets().filter(owned).map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+        let owned = |(_, secret): &(&SecretKey, &SecretRecord)| {
+            secret.owner.as_ref().is_some_and(|owner| owner.uid == *record.uid)
+        };
+        for secret in self
+            .index
+            .secrets()
+            .filter(owned)
+            .map(|(key, _)| key.clone())
+            .collect::<Vec<_>>()
+        {
             self.touch_secret(&secret);
         }
     }
@@ -244,7 +262,9 @@ impl<S: Sign + 'static> Engine<S> {
         for key in concerned {
             if let Some(state) = self.states.get_mut(&key) {
                 state.place = None;
-                state.failure.take_if(|failure| failure.problem.reason == Reason::SecretConflict);
+                state
+                    .failure
+                    .take_if(|failure| failure.problem.reason == Reason::SecretConflict);
             }
             tracing::debug!(%secret, token = %key, "the Secret is gone");
             self.touch(&key);
@@ -293,7 +313,9 @@ impl<S: Sign + 'static> Engine<S> {
             return;
         }
         let app = self.app();
-        let now = app.as_ref().map_or_else(|| self.local(), |app| app.github_time(self.local()));
+        let now = app
+            .as_ref()
+            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
         let (task, planned) = self.decide(key, app.as_deref(), now);
         if !matches!(planned, Ok(Plan::Mint { .. })) {
             self.lane.leave(key);
@@ -315,19 +337,44 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     /// What is known of the Token, and what is to be done about it. No task: nothing, before its alarm goes off.
-    fn decide(&mut self, key: &Arc<Key>, app: Option<&App<S>>, now: Timestamp) -> (Option<Task>, Result<Plan, Problem>) {
+    fn decide(
+        &mut self,
+        key: &Arc<Key>,
+        app: Option<&App<S>>,
+        now: Timestamp,
+    ) -> (Option<Task>, Result<Plan, Problem>) {
         let nothing = (None, Ok(Plan::Rest { until: Timestamp::MAX }));
-        let Some(record) = self.index.token(key) else { return nothing };
+        let Some(record) = self.index.token(key) else {
+            return nothing;
+        };
         let (intent, status) = record.read();
         let (uid, generation) = (record.uid.clone(), record.generation);
-        self.index.want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
-        let written = status.managed_secret.as_ref().and_then(|managed| managed.resource_version.as_deref());
-        let ours = intent.as_ref().ok().and_then(|intent| self.index.secret(&intent.secret.key));
-        let facts = ours.map(|secret| secret.facts(written)).filter(|facts| facts.owner.as_deref() == Some(&*uid));
-        let Some(state) = self.states.get_mut(key) else { return nothing };
+        self.index
+            .want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
+        let written = status
+            .managed_secret
+            .as_ref()
+            .and_then(|managed| managed.resource_version.as_deref());
+        let ours = intent
+            .as_ref()
+            .ok()
+            .and_then(|intent| self.index.secret(&intent.secret.key));
+        let facts = ours
+            .map(|secret| secret.facts(written))
+            .filter(|facts| facts.owner.as_deref() == Some(&*uid));
+        let Some(state) = self.states.get_mut(key) else {
+            return nothing;
+        };
         let out_of_turn = state.budget.check(now);
-        let request = intent.as_ref().ok().and_then(|intent| intent.refresh_request.as_deref());
-        let holds = state.failure.as_ref().filter(|failure| failure.holds(now, generation, request)).map(|failure| failure.until);
+        let request = intent
+            .as_ref()
+            .ok()
+            .and_then(|intent| intent.refresh_request.as_deref());
+        let holds = state
+            .failure
+            .as_ref()
+            .filter(|failure| failure.holds(now, generation, request))
+            .map(|failure| failure.until);
         let mut task = Task {
             key: key.clone(),
             uid,
@@ -346,15 +393,22 @@ impl<S: Sign + 'static> Engine<S> {
         };
         task.intent = intent.ok();
         match (holds, planned) {
-            (Some(until), Err(_) | Ok(Plan::Mint { .. } | Plan::Look | Plan::Inspect | Plan::Rewrite | Plan::Refuse(_))) => {
-                (Some(task), Ok(Plan::Rest { until }))
-            }
-            (None, Ok(Plan::Mint { why, .. })) if why != Why::Due && out_of_turn.is_err() => {
-                (Some(task), Ok(Plan::Rest { until: out_of_turn.err().unwrap_or(now) }))
-            }
-            (None, Ok(Plan::Rewrite)) if out_of_turn.is_err() => {
-                (Some(task), Ok(Plan::Rest { until: out_of_turn.err().unwrap_or(now) }))
-            }
+            (
+                Some(until),
+                Err(_) | Ok(Plan::Mint { .. } | Plan::Look | Plan::Inspect | Plan::Rewrite | Plan::Refuse(_)),
+            ) => (Some(task), Ok(Plan::Rest { until })),
+            (None, Ok(Plan::Mint { why, .. })) if why != Why::Due && out_of_turn.is_err() => (
+                Some(task),
+                Ok(Plan::Rest {
+                    until: out_of_turn.err().unwrap_or(now),
+                }),
+            ),
+            (None, Ok(Plan::Rewrite)) if out_of_turn.is_err() => (
+                Some(task),
+                Ok(Plan::Rest {
+                    until: out_of_turn.err().unwrap_or(now),
+                }),
+            ),
             (None, Ok(Plan::Rest { until })) => {
                 task.failure = None;
                 (Some(task), Ok(Plan::Rest { until }))
@@ -370,26 +424,44 @@ impl<S: Sign + 'static> Engine<S> {
             (AppKey::Object { namespace, name }, _) => return Err(app_not_found(namespace.as_deref(), name)),
         };
         let state = self.states.get(&task.key);
-        let place = match (&task.facts, self.index.secret(&intent.secret.key), state.and_then(|state| state.place.as_ref())) {
+        let place = match (
+            &task.facts,
+            self.index.secret(&intent.secret.key),
+            state.and_then(|state| state.place.as_ref()),
+        ) {
             (Some(facts), _, _) => Seen::Ours(facts.clone()),
-            (None, Some(SecretRecord { owner: Some(owner), .. }), _) => Seen::Foreign { whose: format!("belongs to {}", owner.key) },
-            (None, Some(_), _) => Seen::Foreign { whose: "has no Token as its owner".to_owned() },
+            (None, Some(SecretRecord { owner: Some(owner), .. }), _) => Seen::Foreign {
+                whose: format!("belongs to {}", owner.key),
+            },
+            (None, Some(_), _) => Seen::Foreign {
+                whose: "has no Token as its owner".to_owned(),
+            },
             (None, None, Some(Place::Free)) => Seen::Free,
             (None, None, Some(Place::Foreign(whose))) => Seen::Foreign { whose: whose.clone() },
             (None, None, None) => Seen::Unknown,
         };
         let managed = task.status.managed_secret.as_ref();
         let hint = managed.and_then(|managed| {
-            Some(SecretKey { namespace: managed.namespace.as_deref()?.into(), name: managed.name.as_deref()?.into() })
+            Some(SecretKey {
+                namespace: managed.namespace.as_deref()?.into(),
+                name: managed.name.as_deref()?.into(),
+            })
         });
         let former = self.index.former(&task.uid, &intent.secret.key, hint.as_ref());
-        let observed = Observed { place, former, status_life: job::status_life(&task.status) };
+        let observed = Observed {
+            place,
+            former,
+            status_life: job::status_life(&task.status),
+        };
         Ok(plan(task.now, intent, &app.facts, &observed))
     }
 
     /// Nothing to do: the status is written if it is not what it should be, and the alarm is set.
     fn rest(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, until: Timestamp) {
-        let expires = task.facts.as_ref().and_then(crate::domain::plan::SecretFacts::expires_at);
+        let expires = task
+            .facts
+            .as_ref()
+            .and_then(crate::domain::plan::SecretFacts::expires_at);
         let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
         let unsettled = job::wanted_status(&task, false) != task.status;
         let local = app.map_or(alarm, |app| app.local_time(alarm));
@@ -403,15 +475,20 @@ impl<S: Sign + 'static> Engine<S> {
             return;
         }
         if let Some(after) = state.settle_after.filter(|after| *after > task.now) {
-            self.timers.set(key, app.map_or(after, |app| app.local_time(after)).min(local));
+            self.timers
+                .set(key, app.map_or(after, |app| app.local_time(after)).min(local));
             return;
         }
         self.timers.set(key, local);
-        self.spawn(key, task, |context, task| async move { job::settle_status(&context, task, false).await });
+        self.spawn(key, task, |context, task| async move {
+            job::settle_status(&context, task, false).await
+        });
     }
 
     fn start(&mut self, key: &Arc<Key>, task: Task, plan: Plan, app: Option<Arc<App<S>>>) {
-        let (Some(intent), Some(app)) = (task.intent.clone(), app) else { return };
+        let (Some(intent), Some(app)) = (task.intent.clone(), app) else {
+            return;
+        };
         let uid = task.facts.as_ref().map(|facts| facts.uid.clone()).unwrap_or_default();
         match plan {
             Plan::Look => self.spawn(key, task, move |context, task| async move {
@@ -434,7 +511,9 @@ impl<S: Sign + 'static> Engine<S> {
                     Some((key, uid))
                 });
                 let known = known.collect();
-                self.spawn(key, task, move |context, task| async move { job::remove(&context, task, known).await });
+                self.spawn(key, task, move |context, task| async move {
+                    job::remove(&context, task, known).await
+                });
             }
             Plan::Mint { .. } | Plan::Refuse(_) | Plan::Rest { .. } => {}
         }
@@ -462,7 +541,9 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn spawn_issue(&mut self, key: &Arc<Key>, task: Task, app: Arc<App<S>>, permit: Permit, why: Why) {
-        self.spawn(key, task, move |context, task| async move { job::issue(&context, task, &app, permit, why).await });
+        self.spawn(key, task, move |context, task| async move {
+            job::issue(&context, task, &app, permit, why).await
+        });
     }
 
     fn spawn<F, Fut>(&mut self, key: &Arc<Key>, task: Task, run: F)
@@ -500,21 +581,36 @@ impl<S: Sign + 'static> Engine<S> {
         if self.index.token(key).is_none_or(|token| *token.uid != *uid) {
             return;
         }
-        let now = self.app().map_or_else(|| self.local(), |app| app.github_time(self.local()));
+        let now = self
+            .app()
+            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
         let Some(state) = self.states.get_mut(key) else { return };
         state.busy = false;
         state.place = done.place;
         state.failure = done.failure.map(Box::new);
         state.pending = done.pending.map(Box::new);
         state.granted = done.granted.map(Box::new);
-        state.unsettled = if done.unsettled { state.unsettled.saturating_add(1) } else { 0 };
-        let pause = schedule::next_attempt(now, Retry::Backoff, state.unsettled, Duration::MAX, (self.context.dice)());
+        state.unsettled = if done.unsettled {
+            state.unsettled.saturating_add(1)
+        } else {
+            0
+        };
+        let pause = schedule::next_attempt(
+            now,
+            Retry::Backoff,
+            state.unsettled,
+            Duration::MAX,
+            (self.context.dice)(),
+        );
         state.settle_after = done.unsettled.then_some(pause);
         if let Some((meta, content)) = done.secret {
             self.secret_changed(&meta, content);
         }
         if done.secret_gone
-            && let Some((intent, secret)) = self.index.token(key).and_then(|token| Some((token.read().0.ok()?, uid)))
+            && let Some((intent, secret)) = self
+                .index
+                .token(key)
+                .and_then(|token| Some((token.read().0.ok()?, uid)))
             && let Some(known) = self.index.secret(&intent.secret.key)
             && known.owner.as_ref().is_some_and(|owner| owner.uid == secret)
         {
@@ -525,8 +621,13 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
-        let grace = self.index.token(key).and_then(|token| token.read().0.ok()?.revoke_previous_after);
-        let (Some(grace), Some(app), context) = (grace, self.app(), self.context.clone()) else { return };
+        let grace = self
+            .index
+            .token(key)
+            .and_then(|token| token.read().0.ok()?.revoke_previous_after);
+        let (Some(grace), Some(app), context) = (grace, self.app(), self.context.clone()) else {
+            return;
+        };
         // Best effort by design: a restart forgets it, and the token expires by itself.
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
@@ -546,7 +647,9 @@ async fn porter<S: Sign + 'static>(
 ) {
     let mut startup = startup;
     while demanded.recv().await.is_some() {
-        let Ok(app) = startup.wait_for(Option::is_some).await.map(|app| app.clone()) else { return };
+        let Ok(app) = startup.wait_for(Option::is_some).await.map(|app| app.clone()) else {
+            return;
+        };
         let Some(app) = app else { continue };
         // Not taken, only waited for: the job takes it.
         let Ok(slot) = slots.acquire().await else { return };

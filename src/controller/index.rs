@@ -36,7 +36,11 @@ pub struct SecretRecord {
 }
 
 /// Annotations that are kept as 32 bytes.
-const HASHES: [&str; 3] = [annotation::SCOPE_HASH, annotation::HASHED_TOKEN, annotation::METADATA_HASH];
+const HASHES: [&str; 3] = [
+    annotation::SCOPE_HASH,
+    annotation::HASHED_TOKEN,
+    annotation::METADATA_HASH,
+];
 /// Names and values in one allocation each.
 type Pairs = Box<[(Box<str>, Box<str>)]>;
 
@@ -49,7 +53,8 @@ impl SecretRecord {
         let hash = |name: &str| STANDARD.decode(note(name)?).ok()?.try_into().ok().map(Box::new);
         let compact = |pairs: Option<&BTreeMap<String, String>>, skip: &dyn Fn(&str) -> bool| -> Pairs {
             let kept = pairs.into_iter().flatten().filter(|(name, _)| !skip(name));
-            kept.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect()
+            kept.map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+                .collect()
         };
         let elsewhere = |name: &str| {
             HASHES.contains(&name)
@@ -87,10 +92,18 @@ impl SecretRecord {
     pub fn facts(&self, written: Option<&str>) -> SecretFacts {
         let spread = |pairs: &Pairs| pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         let mut annotations: BTreeMap<String, String> = spread(&self.annotations);
-        let times = [(annotation::ISSUED_AT, self.issued_at), (annotation::EXPIRES_AT, self.expires_at)];
-        annotations.extend(times.iter().filter_map(|(name, at)| Some(((*name).to_owned(), Time((*at)?).to_string()))));
+        let times = [
+            (annotation::ISSUED_AT, self.issued_at),
+            (annotation::EXPIRES_AT, self.expires_at),
+        ];
+        annotations.extend(
+            times
+                .iter()
+                .filter_map(|(name, at)| Some(((*name).to_owned(), Time((*at)?).to_string()))),
+        );
         let hashes = HASHES.iter().zip(&self.hashes);
-        annotations.extend(hashes.filter_map(|(name, hash)| Some(((*name).to_owned(), STANDARD.encode(hash.as_deref()?)))));
+        annotations
+            .extend(hashes.filter_map(|(name, hash)| Some(((*name).to_owned(), STANDARD.encode(hash.as_deref()?)))));
         let content = match &self.judged {
             Some((version, content)) if *version == self.version => *content,
             _ if written == Some(&*self.version) => Content::Intact,
@@ -123,7 +136,10 @@ pub struct Index {
 impl Index {
     /// A Token or ClusterToken as it is now. Returns its key, or `None` if something newer is known already.
     pub fn put_token(&mut self, record: TokenRecord) -> Option<Arc<Key>> {
-        let key = self.tokens.get_key_value(&record.key).map_or_else(|| Arc::new(record.key.clone()), |(key, _)| key.clone());
+        let key = self
+            .tokens
+            .get_key_value(&record.key)
+            .map_or_else(|| Arc::new(record.key.clone()), |(key, _)| key.clone());
         if let Some(seen) = self.relisted_tokens.get_mut(&key.kind) {
             seen.insert(key.clone());
         }
@@ -201,8 +217,18 @@ impl Index {
     /// The Tokens that a change of this Secret concerns: its owner, and whoever wants one of its name.
     #[must_use]
     pub fn concerned(&self, key: &SecretKey) -> Vec<Arc<Key>> {
-        let owner = self.secrets.get(key).and_then(|secret| self.owner(&secret.owner.as_ref()?.uid));
-        let mut keys: Vec<_> = self.wanted.get(key).into_iter().flatten().chain(owner).cloned().collect();
+        let owner = self
+            .secrets
+            .get(key)
+            .and_then(|secret| self.owner(&secret.owner.as_ref()?.uid));
+        let mut keys: Vec<_> = self
+            .wanted
+            .get(key)
+            .into_iter()
+            .flatten()
+            .chain(owner)
+            .cloned()
+            .collect();
         keys.dedup();
         keys
     }
@@ -217,9 +243,14 @@ impl Index {
     #[must_use]
     pub fn former(&self, uid: &str, wanted: &SecretKey, hint: Option<&SecretKey>) -> Vec<SecretKey> {
         let owned = |key: &SecretKey| {
-            self.secrets.get(key).is_some_and(|s| !s.deleting && s.owner.as_ref().is_some_and(|owner| owner.uid == uid))
+            self.secrets
+                .get(key)
+                .is_some_and(|s| !s.deleting && s.owner.as_ref().is_some_and(|owner| owner.uid == uid))
         };
-        hint.filter(|key| *key != wanted && owned(key)).cloned().into_iter().collect()
+        hint.filter(|key| *key != wanted && owned(key))
+            .cloned()
+            .into_iter()
+            .collect()
     }
 
     /// A managed Secret as it is now. `false` if something newer is known already.
@@ -255,9 +286,15 @@ impl Index {
 
     /// All objects of this kind have been listed: what was not among them is gone.
     pub fn tokens_listed(&mut self, kind: Kind) -> Vec<TokenRecord> {
-        let Some(seen) = self.relisted_tokens.remove(&kind) else { return Vec::new() };
+        let Some(seen) = self.relisted_tokens.remove(&kind) else {
+            return Vec::new();
+        };
         let lost = |(key, _): &(&Arc<Key>, &TokenRecord)| key.kind == kind && !seen.contains(*key);
-        self.tokens.iter().filter(lost).map(|(_, record)| record.clone()).collect()
+        self.tokens
+            .iter()
+            .filter(lost)
+            .map(|(_, record)| record.clone())
+            .collect()
     }
 
     /// The managed Secrets are about to be listed anew.
@@ -267,8 +304,15 @@ impl Index {
 
     /// All managed Secrets have been listed: what was not among them is gone. Returns what is lost.
     pub fn secrets_listed(&mut self) -> Vec<SecretKey> {
-        let Some(seen) = self.relisted_secrets.take() else { return Vec::new() };
-        let lost: Vec<SecretKey> = self.secrets.keys().filter(|key| !seen.contains(*key)).cloned().collect();
+        let Some(seen) = self.relisted_secrets.take() else {
+            return Vec::new();
+        };
+        let lost: Vec<SecretKey> = self
+            .secrets
+            .keys()
+            .filter(|key| !seen.contains(*key))
+            .cloned()
+            .collect();
         for key in &lost {
             self.secrets.remove(key);
         }

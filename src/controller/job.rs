@@ -87,7 +87,10 @@ pub struct Done {
 
 impl Task {
     fn owner(&self) -> OwnerRef {
-        OwnerRef { key: (*self.key).clone(), uid: self.uid.to_string() }
+        OwnerRef {
+            key: (*self.key).clone(),
+            uid: self.uid.to_string(),
+        }
     }
 
     fn warnings(&self) -> &[Warning] {
@@ -98,9 +101,16 @@ impl Task {
 /// Asks whether something stands at the wanted place.
 pub async fn look(context: &Context, task: Task, secret: SecretKey) -> Done {
     match context.secrets.look(&secret).await {
-        Ok(None) => Done { place: Some(Place::Free), secret_gone: true, ..carry(task) },
+        Ok(None) => Done {
+            place: Some(Place::Free),
+            secret_gone: true,
+            ..carry(task)
+        },
         Ok(Some(meta)) => match OwnerRef::of(&meta.metadata) {
-            Some(owner) if *owner.uid == *task.uid => Done { secret: Some((meta, None)), ..carry(task) },
+            Some(owner) if *owner.uid == *task.uid => Done {
+                secret: Some((meta, None)),
+                ..carry(task)
+            },
             Some(owner) => foreign(task, format!("belongs to {}", owner.key)),
             None => foreign(task, "is not managed by this operator".to_owned()),
         },
@@ -109,12 +119,20 @@ pub async fn look(context: &Context, task: Task, secret: SecretKey) -> Done {
 }
 
 fn foreign(task: Task, whose: String) -> Done {
-    Done { place: Some(Place::Foreign(whose)), ..carry(task) }
+    Done {
+        place: Some(Place::Foreign(whose)),
+        ..carry(task)
+    }
 }
 
 /// Nothing was done: what the task brought goes back.
 fn carry(task: Task) -> Done {
-    Done { failure: task.failure, pending: task.pending, granted: task.granted, ..Done::default() }
+    Done {
+        failure: task.failure,
+        pending: task.pending,
+        granted: task.granted,
+        ..Done::default()
+    }
 }
 
 /// Reads the Secret and compares its content with its hash.
@@ -123,14 +141,30 @@ pub async fn inspect(context: &Context, task: Task, intent: &Intent, uid: &str) 
         Ok(held) => {
             let content = judge(intent, &held);
             if content == Content::Tampered {
-                let message = format!("The content of the Secret {} was changed by someone else; it is replaced", intent.secret.key);
-                let note = Note { reason: Reason::SecretRepaired, message, warning: true };
+                let message = format!(
+                    "The content of the Secret {} was changed by someone else; it is replaced",
+                    intent.secret.key
+                );
+                let note = Note {
+                    reason: Reason::SecretRepaired,
+                    message,
+                    warning: true,
+                };
                 context.events.about_token(&task.key, &task.uid, &note).await;
             }
-            let meta = Metadata { metadata: held.metadata().clone(), ..Metadata::default() };
-            Done { secret: Some((meta, Some(content))), ..carry(task) }
+            let meta = Metadata {
+                metadata: held.metadata().clone(),
+                ..Metadata::default()
+            };
+            Done {
+                secret: Some((meta, Some(content))),
+                ..carry(task)
+            }
         }
-        Err(ClusterError::Missing | ClusterError::Conflict) => Done { secret_gone: true, ..carry(task) },
+        Err(ClusterError::Missing | ClusterError::Conflict) => Done {
+            secret_gone: true,
+            ..carry(task)
+        },
         Err(error) => fail(context, task, cluster_problem(&error)).await,
     }
 }
@@ -144,16 +178,33 @@ fn judge(intent: &Intent, held: &Held) -> Content {
 pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, app: &App<S>, uid: &str) -> Done {
     let held = match context.secrets.read(&intent.secret.key, uid).await {
         Ok(held) => held,
-        Err(ClusterError::Missing | ClusterError::Conflict) => return Done { secret_gone: true, ..carry(task) },
+        Err(ClusterError::Missing | ClusterError::Conflict) => {
+            return Done {
+                secret_gone: true,
+                ..carry(task)
+            };
+        }
         Err(error) => return fail(context, task, cluster_problem(&error)).await,
     };
     if judge(intent, &held) != Content::Intact {
-        let meta = Metadata { metadata: held.metadata().clone(), ..Metadata::default() };
-        return Done { secret: Some((meta, Some(Content::Tampered))), ..carry(task) };
+        let meta = Metadata {
+            metadata: held.metadata().clone(),
+            ..Metadata::default()
+        };
+        return Done {
+            secret: Some((meta, Some(Content::Tampered))),
+            ..carry(task)
+        };
     }
-    let adopted = held.metadata().annotations.as_ref().is_none_or(|all| !all.contains_key(annotation::SCOPE_HASH));
+    let adopted = held
+        .metadata()
+        .annotations
+        .as_ref()
+        .is_none_or(|all| !all.contains_key(annotation::SCOPE_HASH));
     let life = status_life(&task.status).filter(|_| adopted);
-    let extra = life.zip(scope_hash(intent, &app.facts)).map(|(life, hash)| secret::adopt(intent, &hash, life, &held.data()));
+    let extra = life
+        .zip(scope_hash(intent, &app.facts))
+        .map(|(life, hash)| secret::adopt(intent, &hash, life, &held.data()));
     let former = secret::managed_metadata(held.metadata());
     let written = context
         .secrets
@@ -162,7 +213,10 @@ pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, ap
             annotations.retain(|name, _| !former.annotations.contains(name) || name.starts_with(annotation::PREFIX));
             labels.extend(secret::labels(intent));
             annotations.extend(intent.secret.annotations.clone());
-            annotations.insert(annotation::METADATA_HASH.to_owned(), secret::metadata_hash(&intent.secret));
+            annotations.insert(
+                annotation::METADATA_HASH.to_owned(),
+                secret::metadata_hash(&intent.secret),
+            );
             annotations.extend(extra.unwrap_or_default());
         })
         .await;
@@ -184,8 +238,14 @@ pub fn status_life(status: &TokenStatus) -> Option<(Timestamp, Timestamp)> {
 /// Looks at the Secret again, since it has changed.
 async fn refresh(context: &Context, task: Task, key: &SecretKey) -> Done {
     match context.secrets.look(key).await {
-        Ok(Some(meta)) => Done { secret: Some((meta, None)), ..carry(task) },
-        Ok(None) => Done { secret_gone: true, ..carry(task) },
+        Ok(Some(meta)) => Done {
+            secret: Some((meta, None)),
+            ..carry(task)
+        },
+        Ok(None) => Done {
+            secret_gone: true,
+            ..carry(task)
+        },
         Err(error) => fail(context, task, cluster_problem(&error)).await,
     }
 }
@@ -196,7 +256,9 @@ pub async fn remove(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<
         let result = async {
             context.secrets.delete(&key, &uid).await?;
             match context.secrets.look(&key).await? {
-                Some(meta) if meta.metadata.uid.as_deref() == Some(&*uid) => context.secrets.release(&key, &meta.metadata).await,
+                Some(meta) if meta.metadata.uid.as_deref() == Some(&*uid) => {
+                    context.secrets.release(&key, &meta.metadata).await
+                }
                 _ => Ok(()),
             }
         };
@@ -211,11 +273,17 @@ pub async fn remove(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<
 
 /// Issues a token, writes it to the Secret, then says so in the status.
 pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, permit: Permit, why: Why) -> Done {
-    let Some(intent) = task.intent.clone() else { return carry(task) };
+    let Some(intent) = task.intent.clone() else {
+        return carry(task);
+    };
     let Some(hash) = scope_hash(&intent, &app.facts) else {
         return fail(context, task, no_installation()).await;
     };
-    let pending = match task.pending.take().filter(|pending| pending.scope_hash == hash && pending.expires_at() > task.now) {
+    let pending = match task
+        .pending
+        .take()
+        .filter(|pending| pending.scope_hash == hash && pending.expires_at() > task.now)
+    {
         Some(pending) => pending,
         None => match mint(context, &task, &intent, app).await {
             Ok(minted) => Pending::new(minted, hash.clone()),
@@ -235,11 +303,17 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
                 expires_at = %pending.expires_at(), "issued a token"
             );
             let granted = pending.granted.clone();
-            Done { replaced, ..published(context, task, meta, Some(granted)).await }
+            Done {
+                replaced,
+                ..published(context, task, meta, Some(granted)).await
+            }
         }
         Err((problem, place)) => {
             task.pending = Some(pending);
-            Done { place, ..fail(context, task, problem).await }
+            Done {
+                place,
+                ..fail(context, task, problem).await
+            }
         }
     }
 }
@@ -253,7 +327,10 @@ fn no_installation() -> Problem {
 }
 
 async fn mint<S: Sign>(context: &Context, task: &Task, intent: &Intent, app: &App<S>) -> Result<Minted, Problem> {
-    let installation = intent.installation.or(app.facts.installation).ok_or_else(no_installation)?;
+    let installation = intent
+        .installation
+        .or(app.facts.installation)
+        .ok_or_else(no_installation)?;
     let scope = MintScope {
         permissions: intent.scope.permissions.clone(),
         repositories: intent.scope.repositories.clone(),
@@ -261,8 +338,16 @@ async fn mint<S: Sign>(context: &Context, task: &Task, intent: &Intent, app: &Ap
     };
     let started = std::time::Instant::now();
     let result = app.client.mint(installation, &scope, (context.clock)()).await;
-    context.observer.minted(&task.key, task.facts.is_some(), result.is_ok(), started.elapsed());
-    result.map_err(|error| Problem::new(error.reason(), error.retry(app.github_time((context.clock)())), error.to_string()))
+    context
+        .observer
+        .minted(&task.key, task.facts.is_some(), result.is_ok(), started.elapsed());
+    result.map_err(|error| {
+        Problem::new(
+            error.reason(),
+            error.retry(app.github_time((context.clock)())),
+            error.to_string(),
+        )
+    })
 }
 
 /// The token that is in the Secret now, if the spec wants it revoked after its replacement.
@@ -270,7 +355,10 @@ async fn replaced_token(context: &Context, task: &Task, intent: &Intent) -> Opti
     intent.revoke_previous_after?;
     let facts = task.facts.as_ref()?;
     let held = context.secrets.read(&intent.secret.key, &facts.uid).await.ok()?;
-    secret::find_token(&held.data(), facts.annotations.get(annotation::HASHED_TOKEN).map(String::as_str))
+    secret::find_token(
+        &held.data(),
+        facts.annotations.get(annotation::HASHED_TOKEN).map(String::as_str),
+    )
 }
 
 /// Writes the token, whatever happens to the Secret meanwhile: the same token again and again, never another one.
@@ -285,7 +373,11 @@ async fn publish<S: Sign>(
     let rendered = secret::render(intent, &app.site, &pending.issued, &pending.scope_hash).map_err(problem)?;
     let owner = task.owner();
     let key = &intent.secret.key;
-    let draft = SecretDraft { key, owner: &owner, rendered: &rendered };
+    let draft = SecretDraft {
+        key,
+        owner: &owner,
+        rendered: &rendered,
+    };
     let mut seen = task.facts.clone().map(|facts| Seen {
         same_format: facts.annotations.get(annotation::FORMAT) == rendered.annotations.get(annotation::FORMAT)
             && facts.content == Content::Intact,
@@ -305,7 +397,10 @@ async fn publish<S: Sign>(
             Err(ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing) => ClusterError::Conflict,
             // An immutable Secret, or one whose type has changed, takes no new content.
             Err(ClusterError::Invalid(_)) if seen.as_ref().is_some_and(|seen| seen.same_format) => {
-                seen = seen.map(|seen| Seen { same_format: false, ..seen });
+                seen = seen.map(|seen| Seen {
+                    same_format: false,
+                    ..seen
+                });
                 continue;
             }
             Err(error) => return Err(problem(cluster_problem(&error))),
@@ -327,7 +422,12 @@ async fn look_again(
     owner: &OwnerRef,
     key: &SecretKey,
 ) -> Result<Option<Seen>, (Problem, Option<Place>)> {
-    let Some(meta) = context.secrets.look(key).await.map_err(|error| (cluster_problem(&error), None))? else {
+    let Some(meta) = context
+        .secrets
+        .look(key)
+        .await
+        .map_err(|error| (cluster_problem(&error), None))?
+    else {
         return Ok(None);
     };
     let found = OwnerRef::of(&meta.metadata);
@@ -339,9 +439,16 @@ async fn look_again(
             same_format: false,
         }));
     }
-    let whose = found.map_or("is not managed by this operator".to_owned(), |found| format!("belongs to {}", found.key));
-    let message = format!("spec.secret.name: the Secret {key} exists and {whose}; choose another name, or remove that Secret");
-    let problem = Problem::new(Reason::SecretConflict, Retry::Every(std::time::Duration::from_secs(60)), message);
+    let whose = found.map_or("is not managed by this operator".to_owned(), |found| {
+        format!("belongs to {}", found.key)
+    });
+    let message =
+        format!("spec.secret.name: the Secret {key} exists and {whose}; choose another name, or remove that Secret");
+    let problem = Problem::new(
+        Reason::SecretConflict,
+        Retry::Every(std::time::Duration::from_secs(60)),
+        message,
+    );
     Err((problem, Some(Place::Foreign(whose))))
 }
 
@@ -360,29 +467,62 @@ async fn replace(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Resu
 /// The Secret is as it should be: says so in the status.
 async fn published(context: &Context, task: Task, meta: Metadata, granted: Option<Granted>) -> Done {
     let recovered = task.failure.is_some() || task.status.condition(crate::api::condition::STALLED).is_some();
-    let facts = super::index::SecretRecord::new(&meta).map(|record| SecretFacts { content: Content::Intact, ..record.facts(None) });
-    let task = Task { facts, failure: None, pending: None, granted: granted.or(task.granted.clone()), ..task };
+    let facts = super::index::SecretRecord::new(&meta).map(|record| SecretFacts {
+        content: Content::Intact,
+        ..record.facts(None)
+    });
+    let task = Task {
+        facts,
+        failure: None,
+        pending: None,
+        granted: granted.or(task.granted.clone()),
+        ..task
+    };
     if recovered && let Some(intent) = &task.intent {
         let message = format!("The Secret {} holds a good token again", intent.secret.key);
-        let note = Note { reason: Reason::Issued, message, warning: false };
+        let note = Note {
+            reason: Reason::Issued,
+            message,
+            warning: false,
+        };
         context.events.about_token(&task.key, &task.uid, &note).await;
     }
     let done = settle_status(context, task, true).await;
-    Done { secret: Some((meta, Some(Content::Intact))), ..done }
+    Done {
+        secret: Some((meta, Some(Content::Intact))),
+        ..done
+    }
 }
 
 /// Something stands in the way: says so in the status, and once in an Event.
 pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
-    let retry_cap = task.intent.as_ref().map_or(schedule::BACKOFF_LONGEST, |intent| intent.retry);
-    let failures = task.failure.as_ref().map_or(0, |failure| failure.count).saturating_add(1);
+    let retry_cap = task
+        .intent
+        .as_ref()
+        .map_or(schedule::BACKOFF_LONGEST, |intent| intent.retry);
+    let failures = task
+        .failure
+        .as_ref()
+        .map_or(0, |failure| failure.count)
+        .saturating_add(1);
     let until = next_attempt(task.now, problem.retry, failures, retry_cap, (context.dice)());
     tracing::warn!(token = %task.key, reason = %problem.reason, next_attempt = %until, "{}", problem.message);
     context.observer.failed(&task.key, problem.reason);
-    let known = task.failure.as_ref().is_some_and(|f| f.problem.reason == problem.reason && f.problem.message == problem.message);
-    let told = task.status.condition(crate::api::condition::READY).is_some_and(|c| c.reason == problem.reason.as_str());
+    let known = task
+        .failure
+        .as_ref()
+        .is_some_and(|f| f.problem.reason == problem.reason && f.problem.message == problem.message);
+    let told = task
+        .status
+        .condition(crate::api::condition::READY)
+        .is_some_and(|c| c.reason == problem.reason.as_str());
     if !known && !(told && task.failure.is_none()) {
         let message = format!("{}; next attempt at {}", problem.message, crate::api::Time(until));
-        let note = Note { reason: problem.reason, message, warning: true };
+        let note = Note {
+            reason: problem.reason,
+            message,
+            warning: true,
+        };
         context.events.about_token(&task.key, &task.uid, &note).await;
     }
     task.failure = Some(Failure::new(problem, failures, until, &task));
@@ -393,16 +533,28 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
 pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
     let status = wanted_status(&task, wrote);
     if status == task.status {
-        return Done { ..carry(Task { granted: None, ..task }) };
+        return Done {
+            ..carry(Task { granted: None, ..task })
+        };
     }
-    match context.tokens.patch_status(&task.key, &task.uid, &task.status, &status).await {
-        Ok(record) => Done { record, ..carry(Task { granted: None, ..task }) },
+    match context
+        .tokens
+        .patch_status(&task.key, &task.uid, &task.status, &status)
+        .await
+    {
+        Ok(record) => Done {
+            record,
+            ..carry(Task { granted: None, ..task })
+        },
         // The object is gone, or another one: nobody is left to be told.
         Err(ClusterError::Missing | ClusterError::Conflict) => Done { ..carry(task) },
         Err(error) => {
             tracing::warn!(token = %task.key, %error, "the status could not be written");
             context.observer.failed(&task.key, Reason::SecretWriteFailed);
-            Done { unsettled: true, ..carry(task) }
+            Done {
+                unsettled: true,
+                ..carry(task)
+            }
         }
     }
 }
@@ -411,10 +563,15 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
 #[must_use]
 pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
     let problem = task.failure.as_ref().map(|failure| &failure.problem);
-    let life = task.facts.as_ref().and_then(|facts| facts.issued_at().zip(facts.expires_at()));
-    let due = task.intent.as_ref().zip(life).map(|(intent, (issued, expires))| {
-        schedule::due(issued, expires, intent.refresh, &intent.uid)
-    });
+    let life = task
+        .facts
+        .as_ref()
+        .and_then(|facts| facts.issued_at().zip(facts.expires_at()));
+    let due = task
+        .intent
+        .as_ref()
+        .zip(life)
+        .map(|(intent, (issued, expires))| schedule::due(issued, expires, intent.refresh, &intent.uid));
     settle(
         &task.status,
         &Outcome {
@@ -436,9 +593,11 @@ pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
 pub fn cluster_problem(error: &ClusterError) -> Problem {
     let minute = Retry::Every(std::time::Duration::from_secs(60));
     match error {
-        ClusterError::NamespaceUnavailable(message) => {
-            Problem::new(Reason::NamespaceUnavailable, minute, format!("the Secret cannot be written: {message}"))
-        }
+        ClusterError::NamespaceUnavailable(message) => Problem::new(
+            Reason::NamespaceUnavailable,
+            minute,
+            format!("the Secret cannot be written: {message}"),
+        ),
         ClusterError::Invalid(message) => Problem::new(
             Reason::SecretWriteFailed,
             minute,
@@ -450,7 +609,11 @@ pub fn cluster_problem(error: &ClusterError) -> Problem {
             format!("the operator may not write the Secret; check its RBAC: {message}"),
         ),
         ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing | ClusterError::Unavailable(_) => {
-            Problem::new(Reason::SecretWriteFailed, Retry::Backoff, format!("the Secret cannot be written: {error}"))
+            Problem::new(
+                Reason::SecretWriteFailed,
+                Retry::Backoff,
+                format!("the Secret cannot be written: {error}"),
+            )
         }
     }
 }
@@ -464,7 +627,11 @@ impl Pending {
                 repositories: minted.repositories,
             },
             hashed_token: minted.hashed_token,
-            issued: IssuedToken { token: minted.token, issued_at: minted.issued_at, expires_at: minted.expires_at },
+            issued: IssuedToken {
+                token: minted.token,
+                issued_at: minted.issued_at,
+                expires_at: minted.expires_at,
+            },
             scope_hash,
         }
     }

@@ -60,7 +60,11 @@ mod tests {
     use crate::domain::intent::Kind;
 
     fn key(n: u8) -> Arc<Key> {
-        Arc::new(Key { kind: Kind::Token, namespace: Some("ns".into()), name: n.to_string().into() })
+        Arc::new(Key {
+            kind: Kind::Token,
+            namespace: Some("ns".into()),
+            name: n.to_string().into(),
+        })
     }
 
     fn at(second: i64) -> Timestamp {
@@ -73,7 +77,10 @@ mod tests {
         assert!(lane.join(&key(1), at(30)));
         assert!(lane.join(&key(2), at(20)));
         assert!(!lane.join(&key(1), at(10)));
-        assert_eq!((lane.next(), lane.next(), lane.next()), (Some(key(1)), Some(key(2)), None));
+        assert_eq!(
+            (lane.next(), lane.next(), lane.next()),
+            (Some(key(1)), Some(key(2)), None)
+        );
     }
 
     proptest! {

@@ -63,23 +63,41 @@ pub enum Retired {
 
 impl Retiring {
     /// Takes a Secret on, unless that has happened already.
-    pub fn begin(&mut self, key: &SecretKey, secret: &SecretRecord, owner_lives: bool, now: Timestamp) -> Option<Retirement> {
+    pub fn begin(
+        &mut self,
+        key: &SecretKey,
+        secret: &SecretRecord,
+        owner_lives: bool,
+        now: Timestamp,
+    ) -> Option<Retirement> {
         let owner = secret.owner.as_deref()?.clone();
         let uid = secret.uid.clone();
         if self.entries.get(key).is_some_and(|entry| entry.uid != uid) {
             self.entries.remove(key);
         }
-        let entry = self.entries.entry(key.clone()).or_insert(Entry { uid: uid.clone(), busy: false, since: now, next: None });
+        let entry = self.entries.entry(key.clone()).or_insert(Entry {
+            uid: uid.clone(),
+            busy: false,
+            since: now,
+            next: None,
+        });
         if entry.busy || entry.next.is_some_and(|next| next > now) {
             return None;
         }
         entry.busy = true;
-        Some(Retirement { uid, owner, owner_lives, since: entry.since })
+        Some(Retirement {
+            uid,
+            owner,
+            owner_lives,
+            since: entry.since,
+        })
     }
 
     /// What became of it.
     pub fn end(&mut self, key: &SecretKey, uid: &str, retired: Retired, now: Timestamp) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| *entry.uid == *uid) else { return };
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| *entry.uid == *uid) else {
+            return;
+        };
         match retired {
             Retired::Gone => drop(self.entries.remove(key)),
             Retired::Later => {
@@ -96,14 +114,21 @@ impl Retiring {
 
     /// The Secrets whose next attempt is due.
     pub fn ring(&mut self, now: Timestamp) -> Vec<SecretKey> {
-        let due = self.entries.iter().filter(|(_, entry)| !entry.busy && entry.next.is_some_and(|next| next <= now));
+        let due = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.busy && entry.next.is_some_and(|next| next <= now));
         due.map(|(key, _)| key.clone()).collect()
     }
 
     /// When the next attempt is due.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
-        self.entries.values().filter(|entry| !entry.busy).filter_map(|entry| entry.next).min()
+        self.entries
+            .values()
+            .filter(|entry| !entry.busy)
+            .filter_map(|entry| entry.next)
+            .min()
     }
 }
 
@@ -154,18 +179,32 @@ impl Retirement {
         key: &SecretKey,
     ) -> Result<bool, ClusterError> {
         let held = context.secrets.read(key, &self.uid).await?;
-        let note = |name: &str| held.metadata().annotations.as_ref().and_then(|all| all.get(name).cloned());
+        let note = |name: &str| {
+            held.metadata()
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(name).cloned())
+        };
         let now = (context.clock)();
-        let expired = note(annotation::EXPIRES_AT).and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at <= now);
+        let expired = note(annotation::EXPIRES_AT)
+            .and_then(|at| at.parse::<Timestamp>().ok())
+            .is_some_and(|at| at <= now);
         let token = find_token(&held.data(), note(annotation::HASHED_TOKEN).as_deref());
-        let (Some(token), false) = (token, expired) else { return Ok(true) };
+        let (Some(token), false) = (token, expired) else {
+            return Ok(true);
+        };
         let Some(app) = app else {
             self.give_up(context, key, "the operator has no App to ask").await;
             return Ok(true);
         };
         let queue = tokio::time::timeout(LONGEST_QUEUE, app.client.revocation_turn()).await;
         let failed = match queue {
-            Ok(turn) => app.client.revoke(&token, DEADLINE, turn).await.err().map(|error| (error.retry(now).is_transient(), error.to_string())),
+            Ok(turn) => app
+                .client
+                .revoke(&token, DEADLINE, turn)
+                .await
+                .err()
+                .map(|error| (error.retry(now).is_transient(), error.to_string())),
             Err(_) => Some((false, format!("GitHub's limits left no room for {LONGEST_QUEUE:?}"))),
         };
         context.observer.revoked(failed.is_none());
@@ -191,7 +230,11 @@ impl Retirement {
             self.owner.key
         );
         tracing::warn!(secret = %key, "{message}");
-        let note = Note { reason: Reason::RevocationAbandoned, message, warning: true };
+        let note = Note {
+            reason: Reason::RevocationAbandoned,
+            message,
+            warning: true,
+        };
         context.events.about_secret(key, &self.uid, &note).await;
     }
 }

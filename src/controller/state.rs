@@ -36,7 +36,13 @@ impl Failure {
     #[must_use]
     pub fn new(problem: Problem, count: u32, until: Timestamp, task: &Task) -> Self {
         let request = task.intent.as_ref().and_then(|intent| intent.refresh_request.clone());
-        Failure { problem, count, until, generation: task.generation, request }
+        Failure {
+            problem,
+            count,
+            until,
+            generation: task.generation,
+            request,
+        }
     }
 
     /// Whether it still stands in the way: a changed spec or a request for a new token is a reason to try at once.

@@ -57,7 +57,13 @@ mod tests {
 
     #[test]
     fn alarms_ring_once_in_order_and_only_the_last_one_set_counts() {
-        let key = |name: &str| Arc::new(Key { kind: Kind::ClusterToken, namespace: None, name: name.into() });
+        let key = |name: &str| {
+            Arc::new(Key {
+                kind: Kind::ClusterToken,
+                namespace: None,
+                name: name.into(),
+            })
+        };
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut timers = Timers::default();
         timers.set(&key("a"), at(10));

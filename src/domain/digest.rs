@@ -13,7 +13,11 @@ pub fn base64_sha256(bytes: &[u8]) -> String {
 #[must_use]
 pub fn fraction(text: &str) -> f64 {
     let hash = digest(&SHA256, text.as_bytes());
-    let high = hash.as_ref().iter().take(4).fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte));
+    let high = hash
+        .as_ref()
+        .iter()
+        .take(4)
+        .fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte));
     f64::from(high) / (f64::from(u32::MAX) + 1.0)
 }
 

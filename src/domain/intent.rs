@@ -104,7 +104,13 @@ impl Scope {
     /// Identifies App, installation and scope, whatever the order in which the spec names them.
     #[must_use]
     pub fn hash(&self, app: &str, installation: u64) -> String {
-        let text = serde_json::json!([app, installation, self.permissions, self.repositories, self.repository_ids]);
+        let text = serde_json::json!([
+            app,
+            installation,
+            self.permissions,
+            self.repositories,
+            self.repository_ids
+        ]);
         base64_sha256(text.to_string().as_bytes())
     }
 }
@@ -182,10 +188,13 @@ impl TokenObject for Token {
     const KIND: Kind = Kind::Token;
 
     fn app(&self) -> AppKey {
-        self.spec.app_ref.as_ref().map_or(AppKey::Startup, |app| AppKey::Object {
-            namespace: self.namespace(),
-            name: app.name.clone(),
-        })
+        self.spec
+            .app_ref
+            .as_ref()
+            .map_or(AppKey::Startup, |app| AppKey::Object {
+                namespace: self.namespace(),
+                name: app.name.clone(),
+            })
     }
 
     fn scope(&self) -> &TokenScope {
@@ -209,10 +218,13 @@ impl TokenObject for ClusterToken {
     const KIND: Kind = Kind::ClusterToken;
 
     fn app(&self) -> AppKey {
-        self.spec.app_ref.as_ref().map_or(AppKey::Startup, |app| AppKey::Object {
-            namespace: app.namespace.clone(),
-            name: app.name.clone(),
-        })
+        self.spec
+            .app_ref
+            .as_ref()
+            .map_or(AppKey::Startup, |app| AppKey::Object {
+                namespace: app.namespace.clone(),
+                name: app.name.clone(),
+            })
     }
 
     fn scope(&self) -> &TokenScope {
@@ -242,8 +254,14 @@ impl Intent {
         let secret = object.secret();
         let mut warnings = Vec::new();
         let meta = object.meta();
-        let namespace = object.secret_namespace().ok_or_else(|| invalid("metadata.namespace: a Token has a namespace"))?;
-        let name = secret.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| object.name_any());
+        let namespace = object
+            .secret_namespace()
+            .ok_or_else(|| invalid("metadata.namespace: a Token has a namespace"))?;
+        let name = secret
+            .name
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| object.name_any());
         Ok(Intent {
             key: Key {
                 kind: T::KIND,
@@ -262,8 +280,18 @@ impl Intent {
                 .as_deref()
                 .map(|text| interval("revokePreviousAfter", text, (600, 3600), &mut warnings))
                 .transpose()?,
-            secret: read_secret(secret, SecretKey { namespace: namespace.into(), name: name.into() })?,
-            refresh_request: meta.annotations.as_ref().and_then(|all| all.get(annotation::REFRESH_REQUESTED)).cloned(),
+            secret: read_secret(
+                secret,
+                SecretKey {
+                    namespace: namespace.into(),
+                    name: name.into(),
+                },
+            )?,
+            refresh_request: meta
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(annotation::REFRESH_REQUESTED))
+                .cloned(),
             warnings,
         })
     }
@@ -275,7 +303,11 @@ fn invalid(message: impl Into<String>) -> Problem {
 
 fn installation(scope: &TokenScope) -> Result<Option<u64>, Problem> {
     // 0 stands for "not set" in the manifests of isometry/github-token-manager.
-    scope.installation_id.filter(|id| *id != 0).map(|id| positive("installationID", id)).transpose()
+    scope
+        .installation_id
+        .filter(|id| *id != 0)
+        .map(|id| positive("installationID", id))
+        .transpose()
 }
 
 fn positive(field: &str, id: i64) -> Result<u64, Problem> {
@@ -286,14 +318,21 @@ fn positive(field: &str, id: i64) -> Result<u64, Problem> {
 }
 
 fn read_scope(scope: &TokenScope, warnings: &mut Vec<Warning>) -> Result<Scope, Problem> {
-    for (field, count) in [("repositories", scope.repositories.len()), ("repositoryIDs", scope.repository_ids.len())] {
+    for (field, count) in [
+        ("repositories", scope.repositories.len()),
+        ("repositoryIDs", scope.repository_ids.len()),
+    ] {
         if count > MAX_REPOSITORIES {
             return Err(invalid(format!(
                 "spec.{field}: {count} entries, but GitHub takes at most {MAX_REPOSITORIES}; leave the field out for all repositories, or split the Token"
             )));
         }
     }
-    if let Some(name) = scope.repositories.iter().find(|name| name.is_empty() || name.contains('/')) {
+    if let Some(name) = scope
+        .repositories
+        .iter()
+        .find(|name| name.is_empty() || name.contains('/'))
+    {
         return Err(invalid(format!(
             "spec.repositories: '{name}' is not a bare name; write 'name' instead of 'owner/name'"
         )));
@@ -307,18 +346,27 @@ fn read_scope(scope: &TokenScope, warnings: &mut Vec<Warning>) -> Result<Scope, 
         }
         for (name, level) in asked {
             if let Some(message) = permissions::doubt(name, level) {
-                warnings.push(Warning { reason: Reason::UnknownPermission, message });
+                warnings.push(Warning {
+                    reason: Reason::UnknownPermission,
+                    message,
+                });
             }
             if confined && permissions::is_organization_wide(name) {
                 let message = format!(
                     "spec.permissions.{name} reaches the whole organization: spec.repositories does not confine it"
                 );
-                warnings.push(Warning { reason: Reason::ScopeWiderThanRepositories, message });
+                warnings.push(Warning {
+                    reason: Reason::ScopeWiderThanRepositories,
+                    message,
+                });
             }
         }
     }
-    let ids: Result<BTreeSet<u64>, Problem> =
-        scope.repository_ids.iter().map(|id| positive("repositoryIDs", *id)).collect();
+    let ids: Result<BTreeSet<u64>, Problem> = scope
+        .repository_ids
+        .iter()
+        .map(|id| positive("repositoryIDs", *id))
+        .collect();
     let names: BTreeSet<&String> = scope.repositories.iter().collect();
     Ok(Scope {
         permissions: scope.permissions.clone(),
@@ -333,15 +381,17 @@ fn interval(field: &str, text: &str, bounds: (u64, u64), warnings: &mut Vec<Warn
         .trim()
         .parse()
         .map_err(|_| invalid(format!("spec.{field}: '{text}' is not a duration; {example}")))?;
-    let asked = Duration::try_from(parsed)
-        .map_err(|_| invalid(format!("spec.{field}: '{text}' is negative; {example}")))?;
+    let asked =
+        Duration::try_from(parsed).map_err(|_| invalid(format!("spec.{field}: '{text}' is negative; {example}")))?;
     let (low, high) = (Duration::from_secs(bounds.0), Duration::from_secs(bounds.1));
     let used = asked.clamp(low, high);
     if used != asked {
-        let message = format!(
-            "spec.{field}: '{text}' is outside of {low:?} to {high:?}; {used:?} is used until it is changed"
-        );
-        warnings.push(Warning { reason: Reason::IntervalOutOfBounds, message });
+        let message =
+            format!("spec.{field}: '{text}' is outside of {low:?} to {high:?}; {used:?} is used until it is changed");
+        warnings.push(Warning {
+            reason: Reason::IntervalOutOfBounds,
+            message,
+        });
     }
     Ok(used)
 }
@@ -361,7 +411,9 @@ fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Proble
     };
     let template = spec.template.clone().unwrap_or_default();
     if (format == Format::Template) == template.is_empty() {
-        return Err(invalid("spec.secret.template must be set, with at least one key, if and only if spec.secret.format is 'template'"));
+        return Err(invalid(
+            "spec.secret.template must be set, with at least one key, if and only if spec.secret.format is 'template'",
+        ));
     }
     for (name, text) in &template {
         template::check(name, text)?;

@@ -1,15 +1,19 @@
 //! Every decision, pure: no clock, no environment, no network.
 
+pub mod base_url;
 pub mod digest;
 pub mod intent;
+pub mod jwt;
 pub mod permissions;
 pub mod plan;
 mod problem;
+pub mod redact;
 pub mod schedule;
 pub mod secret;
 mod sign;
 pub mod status;
 pub mod template;
 
+pub use base_url::BaseUrl;
 pub use problem::Problem;
 pub use sign::{Sign, SignError};

@@ -74,11 +74,16 @@ const RWA: &[&str] = &["read", "write", "admin"];
 pub fn doubt(name: &str, level: &str) -> Option<String> {
     let Ok(at) = KNOWN.binary_search_by_key(&name, |(known, _)| known) else {
         let near = nearest(name).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
-        return Some(format!("spec.permissions: '{name}' is not a permission that this version knows{near}"));
+        return Some(format!(
+            "spec.permissions: '{name}' is not a permission that this version knows{near}"
+        ));
     };
     let levels = KNOWN.get(at).map_or(RW, |(_, levels)| levels);
     (!levels.contains(&level)).then(|| {
-        format!("spec.permissions.{name}: '{level}' is not a level that this version knows; known: {}", levels.join(", "))
+        format!(
+            "spec.permissions.{name}: '{level}' is not a level that this version knows; known: {}",
+            levels.join(", ")
+        )
     })
 }
 
@@ -89,7 +94,12 @@ pub fn is_organization_wide(name: &str) -> bool {
 }
 
 fn nearest(name: &str) -> Option<&'static str> {
-    KNOWN.iter().map(|(known, _)| (distance(name, known), *known)).filter(|(d, _)| *d <= 3).min().map(|(_, known)| known)
+    KNOWN
+        .iter()
+        .map(|(known, _)| (distance(name, known), *known))
+        .filter(|(d, _)| *d <= 3)
+        .min()
+        .map(|(_, known)| known)
 }
 
 /// Levenshtein's distance.

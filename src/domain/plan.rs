@@ -178,7 +178,12 @@ pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed
     let facts = match &observed.place {
         Place::Unknown => return Plan::Look,
         Place::Foreign { whose } => return Plan::Refuse(conflict(intent, whose)),
-        Place::Free => return Plan::Mint { why: Why::Missing, deadline: Timestamp::MIN },
+        Place::Free => {
+            return Plan::Mint {
+                why: Why::Missing,
+                deadline: Timestamp::MIN,
+            };
+        }
         Place::Ours(facts) => facts,
     };
     if facts.deleting {
@@ -186,11 +191,19 @@ pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed
     }
     match facts.content {
         Content::Unknown => return Plan::Inspect,
-        Content::Tampered => return Plan::Mint { why: Why::Tampered, deadline: Timestamp::MIN },
+        Content::Tampered => {
+            return Plan::Mint {
+                why: Why::Tampered,
+                deadline: Timestamp::MIN,
+            };
+        }
         Content::Intact => {}
     }
     let Some((issued, expires)) = life(facts, observed) else {
-        return Plan::Mint { why: Why::Tampered, deadline: Timestamp::MIN };
+        return Plan::Mint {
+            why: Why::Tampered,
+            deadline: Timestamp::MIN,
+        };
     };
     let due = due(issued, expires, intent.refresh, &intent.uid);
     let adopted = !facts.annotations.contains_key(annotation::SCOPE_HASH);

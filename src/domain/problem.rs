@@ -19,6 +19,10 @@ impl Problem {
     /// A problem.
     #[must_use]
     pub fn new(reason: Reason, retry: Retry, message: impl Into<String>) -> Self {
-        Problem { reason, message: message.into(), retry }
+        Problem {
+            reason,
+            message: message.into(),
+            retry,
+        }
     }
 }

@@ -9,7 +9,11 @@ const PREFIXES: &[&str] = &["ghs_", "ghp_", "gho_", "ghu_", "ghr_", "github_pat_
 /// Cuts the text to a sane length, makes control characters spaces and hides whatever looks like a token or a JWT.
 #[must_use]
 pub fn redact(text: &str) -> String {
-    let clean: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let mut out = String::with_capacity(clean.len());
     let mut rest = clean.as_str();
     while let Some((at, marker)) = next_secret(rest) {
@@ -17,7 +21,9 @@ pub fn redact(text: &str) -> String {
         out.push_str(before);
         out.push_str(marker);
         out.push_str("[redacted]");
-        let end = secret.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))).unwrap_or(secret.len());
+        let end = secret
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)))
+            .unwrap_or(secret.len());
         rest = secret.get(end..).unwrap_or_default();
     }
     out.push_str(rest);
@@ -26,7 +32,9 @@ pub fn redact(text: &str) -> String {
 
 /// Where the next secret starts, and what is left standing of it.
 fn next_secret(text: &str) -> Option<(usize, &'static str)> {
-    let tokens = PREFIXES.iter().filter_map(|prefix| text.find(prefix).map(|at| (at, *prefix)));
+    let tokens = PREFIXES
+        .iter()
+        .filter_map(|prefix| text.find(prefix).map(|at| (at, *prefix)));
     // Every JSON object that starts with `{"` has this base64: JWTs of all kinds.
     let jwt = text.find("eyJ").map(|at| (at, ""));
     tokens.chain(jwt).min()
@@ -40,7 +48,10 @@ mod tests {
 
     #[test]
     fn tokens_and_jwts_are_hidden_and_the_rest_stays() {
-        assert_eq!(redact("bad ghs_abcDEF123.x-y_z! and eyJhbGciOiJ.eyJp.sig, end"), "bad ghs_[redacted]! and [redacted], end");
+        assert_eq!(
+            redact("bad ghs_abcDEF123.x-y_z! and eyJhbGciOiJ.eyJp.sig, end"),
+            "bad ghs_[redacted]! and [redacted], end"
+        );
         assert_eq!(redact("line\nbreak\u{1b}[31m"), "line break [31m");
     }
 

@@ -68,7 +68,10 @@ pub fn next_attempt(now: Timestamp, retry: Retry, failures: u32, cap: Duration, 
 /// `time + by`, or the end of time.
 #[must_use]
 pub fn later(time: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| time.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(by)
+        .ok()
+        .and_then(|by| time.checked_add(by).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// How often a Secret may be repaired or changed out of turn: someone else who keeps writing to it must not turn into a stream
@@ -81,7 +84,9 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget { full_at: Timestamp::MIN }
+        Budget {
+            full_at: Timestamp::MIN,
+        }
     }
 }
 
@@ -98,7 +103,9 @@ impl Budget {
         if later(self.full_at.max(now), Self::REFILL) <= lowest {
             return Ok(());
         }
-        let wait = self.full_at.duration_since(later(now, Self::REFILL * (Self::BURST - 1)));
+        let wait = self
+            .full_at
+            .duration_since(later(now, Self::REFILL * (Self::BURST - 1)));
         Err(later(now, Duration::try_from(wait).unwrap_or_default()))
     }
 
@@ -139,7 +146,13 @@ mod tests {
 
     #[test]
     fn a_permanent_error_is_looked_at_at_its_period() {
-        let next = next_attempt(at(0), Retry::Every(Duration::from_secs(600)), 9, Duration::from_secs(1), 0.0);
+        let next = next_attempt(
+            at(0),
+            Retry::Every(Duration::from_secs(600)),
+            9,
+            Duration::from_secs(1),
+            0.0,
+        );
         assert_eq!(next, at(600));
     }
 

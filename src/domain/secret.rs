@@ -61,7 +61,10 @@ pub struct Rendered {
 
 impl std::fmt::Debug for Rendered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rendered").field("kind", &self.kind).field("keys", &self.data.keys()).finish_non_exhaustive()
+        f.debug_struct("Rendered")
+            .field("kind", &self.kind)
+            .field("keys", &self.data.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,7 +99,11 @@ pub fn format_mark(secret: &SecretIntent) -> String {
 /// Identifies the labels and annotations that the spec asks for: a changed hash also shows that one was taken away.
 #[must_use]
 pub fn metadata_hash(secret: &SecretIntent) -> String {
-    base64_sha256(serde_json::json!([secret.labels, secret.annotations]).to_string().as_bytes())
+    base64_sha256(
+        serde_json::json!([secret.labels, secret.annotations])
+            .to_string()
+            .as_bytes(),
+    )
 }
 
 /// The labels of the Secret: the user's, and ours over them.
@@ -108,7 +115,9 @@ pub fn labels(intent: &Intent) -> BTreeMap<String, String> {
     }
     // A label's value has at most 63 characters, an object's name up to 253.
     let instance: String = intent.key.name.chars().take(63).collect();
-    let instance = instance.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+    let instance = instance
+        .trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
+        .to_owned();
     labels.insert(label::NAME.into(), intent.key.kind.as_str().into());
     labels.insert(label::INSTANCE.into(), instance);
     labels.insert(label::PART_OF.into(), MANAGER.into());
@@ -150,7 +159,11 @@ pub fn keys(secret: &SecretIntent) -> Vec<&str> {
 /// Compares a Secret's keys and values with what we wrote. A Secret of isometry/github-token-manager has no hash yet: there the
 /// wanted keys must be filled.
 #[must_use]
-pub fn judge(secret: &SecretIntent, annotations: &BTreeMap<String, String>, data: &BTreeMap<String, Vec<u8>>) -> Content {
+pub fn judge(
+    secret: &SecretIntent,
+    annotations: &BTreeMap<String, String>,
+    data: &BTreeMap<String, Vec<u8>>,
+) -> Content {
     let intact = match annotations.get(annotation::CONTENT_HASH) {
         Some(hash) => {
             // The keys of another format are found through the hash of everything that is there.
@@ -162,7 +175,9 @@ pub fn judge(secret: &SecretIntent, annotations: &BTreeMap<String, String>, data
             };
             *hash == hash_of(ours.map(all).collect()) || *hash == hash_of(data.iter().map(all).collect())
         }
-        None => keys(secret).iter().all(|key| data.get(*key).is_some_and(|value| !value.is_empty())),
+        None => keys(secret)
+            .iter()
+            .all(|key| data.get(*key).is_some_and(|value| !value.is_empty())),
     };
     if intact { Content::Intact } else { Content::Tampered }
 }
@@ -176,7 +191,11 @@ pub fn adopt(
     data: &BTreeMap<String, Vec<u8>>,
 ) -> BTreeMap<String, String> {
     let keys = keys(&intent.secret);
-    let token = data.get("token").or_else(|| data.get("password")).map(Vec::as_slice).unwrap_or_default();
+    let token = data
+        .get("token")
+        .or_else(|| data.get("password"))
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let ours = data.iter().filter(|(key, _)| keys.contains(&key.as_str()));
     BTreeMap::from([
         (annotation::SCOPE_HASH.to_owned(), scope_hash.to_owned()),
@@ -184,7 +203,10 @@ pub fn adopt(
         (annotation::ISSUED_AT.to_owned(), Time(issued_at).to_string()),
         (annotation::EXPIRES_AT.to_owned(), Time(expires_at).to_string()),
         (annotation::HASHED_TOKEN.to_owned(), base64_sha256(token)),
-        (annotation::CONTENT_HASH.to_owned(), content_hash(ours.map(|(k, v)| (k.as_str(), v.as_slice())))),
+        (
+            annotation::CONTENT_HASH.to_owned(),
+            content_hash(ours.map(|(k, v)| (k.as_str(), v.as_slice()))),
+        ),
     ])
 }
 
@@ -207,12 +229,17 @@ const FIELD_MANAGERS: [&str; 2] = [MANAGER, "manager"];
 pub fn managed_metadata(meta: &ObjectMeta) -> ManagedMetadata {
     let mut managed = ManagedMetadata::default();
     let ours = meta.managed_fields.iter().flatten().filter(|entry| {
-        entry.manager.as_deref().is_some_and(|manager| FIELD_MANAGERS.contains(&manager))
+        entry
+            .manager
+            .as_deref()
+            .is_some_and(|manager| FIELD_MANAGERS.contains(&manager))
     });
     for fields in ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata").cloned()) {
         let names = |of: &str| -> BTreeSet<String> {
             let names = fields.get(of).and_then(|names| names.as_object()).into_iter().flatten();
-            names.filter_map(|(name, _)| Some(name.strip_prefix("f:")?.to_owned())).collect()
+            names
+                .filter_map(|(name, _)| Some(name.strip_prefix("f:")?.to_owned()))
+                .collect()
         };
         managed.labels.extend(names("f:labels"));
         managed.annotations.extend(names("f:annotations"));
@@ -226,7 +253,10 @@ pub fn managed_metadata(meta: &ObjectMeta) -> ManagedMetadata {
 /// A [`Problem`] of the template.
 pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &str) -> Result<Rendered, Problem> {
     let data = data(&intent.secret, site, issued)?;
-    let content = content_hash(data.iter().map(|(key, value)| (key.as_str(), value.expose_secret().as_bytes())));
+    let content = content_hash(
+        data.iter()
+            .map(|(key, value)| (key.as_str(), value.expose_secret().as_bytes())),
+    );
     let mut annotations = intent.secret.annotations.clone();
     let mut set = |name: &str, value: String| annotations.insert(name.to_owned(), value);
     set(annotation::SCOPE_HASH, scope_hash.to_owned());
@@ -234,12 +264,20 @@ pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &s
     set(annotation::METADATA_HASH, metadata_hash(&intent.secret));
     set(annotation::ISSUED_AT, Time(issued.issued_at).to_string());
     set(annotation::EXPIRES_AT, Time(issued.expires_at).to_string());
-    set(annotation::HASHED_TOKEN, base64_sha256(issued.token.expose_secret().as_bytes()));
+    set(
+        annotation::HASHED_TOKEN,
+        base64_sha256(issued.token.expose_secret().as_bytes()),
+    );
     set(annotation::CONTENT_HASH, content);
     if let Some(request) = &intent.refresh_request {
         set(annotation::REFRESH_REQUESTED, request.clone());
     }
-    Ok(Rendered { kind: kind(intent.secret.format), labels: labels(intent), annotations, data })
+    Ok(Rendered {
+        kind: kind(intent.secret.format),
+        labels: labels(intent),
+        annotations,
+        data,
+    })
 }
 
 /// Finds the token in a Secret of any format: the piece whose hash is `hashed_token`. Without a hash, as
@@ -249,26 +287,32 @@ pub fn find_token(data: &BTreeMap<String, Vec<u8>>, hashed_token: Option<&str>) 
     let texts = || data.values().filter_map(|value| std::str::from_utf8(value).ok());
     let Some(hash) = hashed_token else {
         let value = data.get("token").or_else(|| data.get("password"))?;
-        return String::from_utf8(value.clone()).ok().filter(|text| !text.is_empty()).map(SecretString::from);
+        return String::from_utf8(value.clone())
+            .ok()
+            .filter(|text| !text.is_empty())
+            .map(SecretString::from);
     };
     let is_it = |piece: &&str| base64_sha256(piece.as_bytes()) == hash;
     let pieces = |text: &str| -> Option<SecretString> {
         let edge = |c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c));
-        std::iter::once(text).chain(text.split(edge)).find(is_it).map(SecretString::from)
+        std::iter::once(text)
+            .chain(text.split(edge))
+            .find(is_it)
+            .map(SecretString::from)
     };
     texts().find_map(pieces).or_else(|| {
         // `{{ .basicAuth }}` hides the token in base64.
         let edge = |c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c));
-        let encoded = texts().flat_map(|text| text.split(edge)).filter(|piece| piece.len() > 16);
-        encoded.filter_map(|piece| String::from_utf8(STANDARD.decode(piece).ok()?).ok()).find_map(|text| pieces(&text))
+        let encoded = texts()
+            .flat_map(|text| text.split(edge))
+            .filter(|piece| piece.len() > 16);
+        encoded
+            .filter_map(|piece| String::from_utf8(STANDARD.decode(piece).ok()?).ok())
+            .find_map(|text| pieces(&text))
     })
 }
 
-fn data(
-    secret: &SecretIntent,
-    site: &Site,
-    issued: &IssuedToken,
-) -> Result<BTreeMap<String, SecretString>, Problem> {
+fn data(secret: &SecretIntent, site: &Site, issued: &IssuedToken) -> Result<BTreeMap<String, SecretString>, Problem> {
     let token = issued.token.expose_secret();
     let Site { host, web_url, api_url } = site;
     let scheme = web_url.split_once("://").map_or("https", |(scheme, _)| scheme);
@@ -285,7 +329,8 @@ fn data(
         Format::Netrc => one(".netrc", netrc(host, api_url, token)),
         Format::DockerConfigJson => one(
             ".dockerconfigjson",
-            serde_json::json!({"auths": {REGISTRY: {"username": USERNAME, "password": token, "auth": basic}}}).to_string(),
+            serde_json::json!({"auths": {REGISTRY: {"username": USERNAME, "password": token, "auth": basic}}})
+                .to_string(),
         ),
         Format::ArgoCdRepoCreds => {
             let mut pairs = basic_auth(token);
@@ -320,19 +365,33 @@ fn data(
             rendered?
         }
     };
-    Ok(pairs.into_iter().map(|(key, value)| (key, SecretString::from(value))).collect())
+    Ok(pairs
+        .into_iter()
+        .map(|(key, value)| (key, SecretString::from(value)))
+        .collect())
 }
 
 fn basic_auth(token: &str) -> Vec<(String, String)> {
     // No newline behind the token: Flux takes the password as it is.
-    vec![("username".to_owned(), USERNAME.to_owned()), ("password".to_owned(), token.to_owned())]
+    vec![
+        ("username".to_owned(), USERNAME.to_owned()),
+        ("password".to_owned(), token.to_owned()),
+    ]
 }
 
 /// curl and git look machines up by their name without a port.
 fn netrc(host: &str, api_url: &str, token: &str) -> String {
     let without_port = |host: &str| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
-    let api_host = api_url.split_once("://").map_or(api_url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let api_host = api_url
+        .split_once("://")
+        .map_or(api_url, |(_, rest)| rest)
+        .split('/')
+        .next()
+        .unwrap_or_default();
     let mut machines = vec![without_port(host), without_port(api_host)];
     machines.dedup();
-    machines.iter().map(|machine| format!("machine {machine}\nlogin {USERNAME}\npassword {token}\n")).collect()
+    machines
+        .iter()
+        .map(|machine| format!("machine {machine}\nlogin {USERNAME}\npassword {token}\n"))
+        .collect()
 }

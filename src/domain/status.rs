@@ -69,7 +69,10 @@ fn describe_secret(status: &mut TokenStatus, outcome: &Outcome<'_>) {
         status.hashed_token = None;
         return;
     };
-    let same = status.managed_secret.take().filter(|m| m.name.as_deref() == Some(&secret.key.name));
+    let same = status
+        .managed_secret
+        .take()
+        .filter(|m| m.name.as_deref() == Some(&secret.key.name));
     let wrote = outcome.wrote.then(|| facts.resource_version.clone());
     status.managed_secret = Some(ManagedSecret {
         basic_auth: secret.format == Format::BasicAuth,
@@ -80,8 +83,10 @@ fn describe_secret(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     if facts.content == Content::Intact
         && let Some((issued, expires)) = facts.issued_at().zip(facts.expires_at())
     {
-        status.installation_access_token =
-            Some(InstallationAccessToken { updated_at: Some(Time(issued)), expires_at: Some(Time(expires)) });
+        status.installation_access_token = Some(InstallationAccessToken {
+            updated_at: Some(Time(issued)),
+            expires_at: Some(Time(expires)),
+        });
         status.hashed_token = facts.annotations.get(annotation::HASHED_TOKEN).cloned();
     }
 }
@@ -117,23 +122,48 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
         None => ("True", Reason::Issued, ready_message(outcome)),
     };
     set(condition::READY, Some(ready));
-    let abnormal = |holds: bool| outcome.problem.filter(|_| holds).map(|p| ("True", p.reason, p.message.clone()));
+    let abnormal = |holds: bool| {
+        outcome
+            .problem
+            .filter(|_| holds)
+            .map(|p| ("True", p.reason, p.message.clone()))
+    };
     let transient = outcome.problem.is_some_and(|p| p.retry.is_transient());
     set(condition::RECONCILING, abnormal(transient));
     set(condition::STALLED, abnormal(!transient));
-    let text = |at| format!("The token in the Secret expired at {}; no new one could be issued", Time(at));
-    set(condition::EXPIRED, expired.map(|at| ("True", Reason::TokenExpired, text(at))));
+    let text = |at| {
+        format!(
+            "The token in the Secret expired at {}; no new one could be issued",
+            Time(at)
+        )
+    };
+    set(
+        condition::EXPIRED,
+        expired.map(|at| ("True", Reason::TokenExpired, text(at))),
+    );
     let joined: Vec<&str> = outcome.warnings.iter().map(|w| w.message.as_str()).collect();
-    set(condition::WARNING, outcome.warnings.first().map(|first| ("True", first.reason, joined.join("; "))));
+    set(
+        condition::WARNING,
+        outcome
+            .warnings
+            .first()
+            .map(|first| ("True", first.reason, joined.join("; "))),
+    );
 }
 
 fn message_of(problem: &Problem, expires: Option<Timestamp>, expired: Option<Timestamp>) -> String {
     match (expires, expired) {
-        (Some(at), None) => format!("{} (the token in the Secret is good until {})", problem.message, Time(at)),
+        (Some(at), None) => format!(
+            "{} (the token in the Secret is good until {})",
+            problem.message,
+            Time(at)
+        ),
         _ => problem.message.clone(),
     }
 }
 
 fn ready_message(outcome: &Outcome<'_>) -> String {
-    outcome.secret.map_or_else(String::new, |secret| format!("The Secret {} holds a good token", secret.key))
+    outcome.secret.map_or_else(String::new, |secret| {
+        format!("The Secret {} holds a good token", secret.key)
+    })
 }

@@ -17,7 +17,10 @@ pub const VARIABLES: &[&str] = &["token", "username", "basicAuth", "host", "url"
 pub fn check(key: &str, text: &str) -> Result<(), Problem> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if key.is_empty() || key.len() > 253 || key == "." || key == ".." || !key.chars().all(allowed) {
-        return Err(wrong(key, "a Secret's key consists of letters, digits, '-', '_' and '.'"));
+        return Err(wrong(
+            key,
+            "a Secret's key consists of letters, digits, '-', '_' and '.'",
+        ));
     }
     render(key, text, |_| Some(String::new())).map(drop)
 }
@@ -64,14 +67,23 @@ mod tests {
     #[test]
     fn placeholders_are_filled_in_with_and_without_spaces() {
         let value = |name: &str| Some(format!("<{name}>"));
-        assert_eq!(render("k", "a {{ .token }} b {{.host}}", value).unwrap(), "a <token> b <host>");
+        assert_eq!(
+            render("k", "a {{ .token }} b {{.host}}", value).unwrap(),
+            "a <token> b <host>"
+        );
     }
 
     #[test]
     fn an_unknown_name_says_which_are_known() {
         let problem = check("k", "{{ .tokn }}").unwrap_err();
         assert_eq!(problem.reason, Reason::InvalidTemplate);
-        assert!(problem.message.contains("'{{ .tokn }}' is not known; known: .token, .username"), "{}", problem.message);
+        assert!(
+            problem
+                .message
+                .contains("'{{ .tokn }}' is not known; known: .token, .username"),
+            "{}",
+            problem.message
+        );
     }
 
     #[test]

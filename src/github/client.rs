@@ -1,0 +1,354 @@
+//! The client of one App.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Method, Request};
+use secrecy::SecretString;
+use tokio::time::Instant;
+use url::Url;
+
+use super::answer::{self, Answer, Asked, Call, classify};
+use super::app::{App, Installation, parse_app, parse_installations};
+use super::error::Error;
+use super::gate::Gate;
+use super::hold::Hold;
+use super::http::{self, BodyError};
+use super::jwt_cache::JwtCache;
+use super::mint::{MintScope, Minted, parse_mint_answer};
+use super::observe::{Observation, Observe};
+use super::skew::Skew;
+use super::window::Window;
+use crate::domain::jwt::Issuer;
+use crate::domain::{BaseUrl, Sign};
+
+/// GitHub's most for a page.
+const PAGE: usize = 100;
+/// More pages than this are not read: a server that always has a next page must not keep us.
+const MOST_PAGES: usize = 100;
+
+/// This machine's wall clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Which App, and where.
+#[derive(Clone, Debug)]
+pub struct AppSettings {
+    /// The numeric App ID.
+    pub app_id: u64,
+    /// The client ID, which is preferred as the JWT's issuer where it is known.
+    pub client_id: Option<String>,
+    /// GitHub's API root.
+    pub base_url: BaseUrl,
+    /// `X-GitHub-Api-Version`, for example `2022-11-28`.
+    pub api_version: String,
+    /// How much at once and in a minute.
+    pub limits: Limits,
+}
+
+/// What the client keeps to, so that GitHub need not enforce it. Mints and revocations have a gate of this size each, since
+/// they count for different endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests at once; `None` is no limit.
+    pub concurrent: Option<NonZeroU32>,
+    /// Requests in any 60 s; `None` is no limit.
+    pub per_minute: Option<NonZeroU32>,
+}
+
+impl Limits {
+    /// GitHub's secondary limits: 100 requests at once, and 900 points a minute, of which a POST or a DELETE costs 5. Enterprise
+    /// Server has none by default.
+    #[must_use]
+    pub fn of(base_url: &BaseUrl) -> Self {
+        if base_url.is_enterprise_server() {
+            return Limits::default();
+        }
+        Limits {
+            concurrent: NonZeroU32::new(100),
+            per_minute: NonZeroU32::new(900 / 5),
+        }
+    }
+
+    fn gate(self) -> Gate {
+        Gate::new(self.concurrent, self.per_minute.map(Window::per_minute))
+    }
+}
+
+/// How a revocation ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// GitHub has revoked the token.
+    Revoked,
+    /// GitHub did not know the token any more.
+    AlreadyGone,
+}
+
+/// Talks to GitHub as one App. Meant to be shared: all of its state is behind `&self`.
+pub struct Client<S> {
+    issuer: Issuer,
+    base_url: BaseUrl,
+    api_version: String,
+    signer: S,
+    http: reqwest::Client,
+    clock: Clock,
+    observe: Arc<dyn Observe>,
+    skew: Skew,
+    jwts: JwtCache,
+    hold: Mutex<Hold>,
+    mints: Gate,
+    revocations: Gate,
+}
+
+impl<S: Sign> Client<S> {
+    /// A client that signs with `signer`, sends through `http` (see [`super::http_client`]), reads the time from `clock` and
+    /// reports each request to `observe`.
+    pub fn new(
+        settings: AppSettings,
+        signer: S,
+        http: reqwest::Client,
+        clock: Clock,
+        observe: Arc<dyn Observe>,
+    ) -> Self {
+        Client {
+            issuer: settings
+                .client_id
+                .map_or(Issuer::AppId(settings.app_id), Issuer::ClientId),
+            base_url: settings.base_url,
+            api_version: settings.api_version,
+            signer,
+            http,
+            clock,
+            observe,
+            skew: Skew::default(),
+            jwts: JwtCache::default(),
+            hold: Mutex::default(),
+            mints: settings.limits.gate(),
+            revocations: settings.limits.gate(),
+        }
+    }
+
+    /// Mints a token. Waits for its turn at the gate, without a deadline: see [`Client::mint_gate`].
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn mint(&self, installation_id: u64, scope: &MintScope) -> Result<Minted, Error> {
+        let body = scope.body()?;
+        let id = installation_id.to_string();
+        let url = self.base_url.route(&["app", "installations", &id, "access_tokens"]);
+        let asked = self.asked(Call::Mint { installation_id, scope });
+        self.as_app(
+            &asked,
+            Some(&self.mints),
+            Method::POST,
+            &url,
+            Some(&body),
+            parse_mint_answer,
+        )
+        .await
+    }
+
+    /// Revokes a token; `deadline` covers everything, the wait for a turn included.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn revoke(&self, token: &SecretString, deadline: Duration) -> Result<Revoked, Error> {
+        let asked = self.asked(Call::Revoke);
+        let revocation = async {
+            let url = self.base_url.route(&["installation", "token"]);
+            let request = http::request(Method::DELETE, url, token, &self.api_version, None)?;
+            let _permit = self.revocations.acquire().await;
+            self.exchange(&asked, request, |asked, answer| match answer.status() {
+                204 => Ok(Revoked::Revoked),
+                401 => Ok(Revoked::AlreadyGone),
+                _ => Err(classify(asked, answer)),
+            })
+            .await
+        };
+        match tokio::time::timeout(deadline, revocation).await {
+            Ok(result) => result,
+            Err(_) => {
+                let late = asked.unavailable(format!("the token was not revoked within {deadline:?}"));
+                let failure = Some(late.reason());
+                self.observe.request(Observation {
+                    route: asked.route(),
+                    failure,
+                    took: deadline,
+                });
+                Err(late)
+            }
+        }
+    }
+
+    /// Whether a token works yet: it can take GitHub some seconds after the mint.
+    ///
+    /// # Errors
+    /// [`Error::TokenNotActive`] if it does not (yet); any other [`Error`] if that could not be found out.
+    pub async fn verify(&self, token: &SecretString) -> Result<(), Error> {
+        let mut url = self.base_url.route(&["installation", "repositories"]);
+        url.set_query(Some("per_page=1"));
+        let request = http::request(Method::GET, url, token, &self.api_version, None)?;
+        let parse = |asked: &Asked<'_>, answer: &Answer| match answer.status() {
+            200 => Ok(()),
+            _ => Err(classify(asked, answer)),
+        };
+        self.exchange(&self.asked(Call::Verify), request, parse).await
+    }
+
+    /// The App itself: shows whether ID and key fit, and how far GitHub's clock is from ours.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn app(&self) -> Result<App, Error> {
+        let url = self.base_url.route(&["app"]);
+        self.as_app(&self.asked(Call::App), None, Method::GET, &url, None, parse_app)
+            .await
+    }
+
+    /// The App's installations, at most 10,000.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn installations(&self) -> Result<Vec<Installation>, Error> {
+        let asked = self.asked(Call::Installations);
+        let mut url = self.base_url.route(&["app", "installations"]);
+        let mut all = Vec::new();
+        for page in 1..=MOST_PAGES {
+            url.set_query(Some(&format!("per_page={PAGE}&page={page}")));
+            let parse =
+                |asked: &Asked<'_>, answer: &Answer| Ok((parse_installations(asked, answer)?, answer.has_next_page()));
+            let (found, next) = self.as_app(&asked, None, Method::GET, &url, None, parse).await?;
+            all.extend(found);
+            if !next {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// GitHub's clock minus ours, by its last answer; zero if they agree to about two seconds.
+    pub fn skew(&self) -> SignedDuration {
+        self.skew.get()
+    }
+
+    /// How many signatures were asked for so far: what a key service bills.
+    pub fn signatures(&self) -> u64 {
+        self.jwts.signatures()
+    }
+
+    /// The gate of the mints: to seed it after a restart, and to see whether the App is being held.
+    pub const fn mint_gate(&self) -> &Gate {
+        &self.mints
+    }
+
+    fn asked<'a>(&'a self, call: Call<'a>) -> Asked<'a> {
+        Asked {
+            base_url: &self.base_url,
+            issuer: &self.issuer,
+            call,
+        }
+    }
+
+    fn github_now(&self) -> Timestamp {
+        let now = (self.clock)();
+        now.saturating_add(self.skew.get()).unwrap_or(now)
+    }
+
+    /// Asks with the App's JWT. If GitHub refuses its times, the skew is known from that answer: asks once more at once.
+    async fn as_app<T>(
+        &self,
+        asked: &Asked<'_>,
+        gate: Option<&Gate>,
+        method: Method,
+        url: &Url,
+        body: Option<&[u8]>,
+        parse: impl Fn(&Asked<'_>, &Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut again = true;
+        loop {
+            // Signed before the gate, so that a key that cannot sign costs no turn; and looked at again behind it, since the wait
+            // may have been long.
+            self.jwts.get(&self.signer, &self.issuer, || self.github_now()).await?;
+            let _permit = match gate {
+                Some(gate) => Some(gate.acquire().await),
+                None => None,
+            };
+            let jwt = self.jwts.get(&self.signer, &self.issuer, || self.github_now()).await?;
+            let body = body.map(<[u8]>::to_vec);
+            let request = http::request(method.clone(), url.clone(), jwt.bearer(), &self.api_version, body)?;
+            let result = self.exchange(asked, request, &parse).await;
+            match &result {
+                Err(Error::Clock { .. }) if again => jwt.refuse(),
+                Err(Error::Clock { .. } | Error::AppRefused { .. }) => {
+                    jwt.refuse();
+                    return result;
+                }
+                _ => return result,
+            }
+            again = false;
+        }
+    }
+
+    /// Sends one request, learns from its answer, and reports it.
+    async fn exchange<T>(
+        &self,
+        asked: &Asked<'_>,
+        request: Request,
+        parse: impl Fn(&Asked<'_>, &Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let sent = Instant::now();
+        let result = self.send(asked, request).await.and_then(|answer| parse(asked, &answer));
+        let result = result.map_err(|error| self.slow_down(error, sent));
+        if result.is_ok() {
+            self.hold.lock().unwrap_or_else(PoisonError::into_inner).success(sent);
+        }
+        let failure = result.as_ref().err().map(Error::reason);
+        self.observe.request(Observation {
+            route: asked.route(),
+            failure,
+            took: sent.elapsed(),
+        });
+        result
+    }
+
+    async fn send(&self, asked: &Asked<'_>, request: Request) -> Result<Answer, Error> {
+        let sent = (self.clock)();
+        let response = self
+            .http
+            .execute(request)
+            .await
+            .map_err(|error| asked.unavailable(http::cause(&error)))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        // A server error often comes from something before GitHub, with a clock of its own.
+        if let Some(date) = answer::date(&headers).filter(|_| status < 500) {
+            self.skew.learn(sent, (self.clock)(), date);
+        }
+        let now = self.github_now();
+        let body = http::read(response).await.map_err(|error| match error {
+            BodyError::TooLong => asked.invalid("it is longer than 8 MiB".to_owned()),
+            BodyError::Broken(error) => asked.unavailable(http::cause(&error)),
+        })?;
+        Ok(Answer::new(status, headers, body, now))
+    }
+
+    /// After a secondary limit, holds the whole App, and says until when.
+    fn slow_down(&self, error: Error, sent: Instant) -> Error {
+        let Error::SecondaryLimit { announced, said, .. } = error else {
+            return error;
+        };
+        let wait = self
+            .hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hit(sent, Instant::now(), announced);
+        self.mints.hold_for(wait);
+        self.revocations.hold_for(wait);
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        Error::SecondaryLimit {
+            announced,
+            until: answer::later(self.github_now(), wait),
+            said,
+        }
+    }
+}

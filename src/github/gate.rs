@@ -1,0 +1,184 @@
+//! Who may send a request now: GitHub's secondary limits of one App, kept before they are hit.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::window::Window;
+
+/// Lets requests through, first come, first served: so many at once, so many in a sliding window, and none while held.
+#[derive(Debug)]
+pub struct Gate {
+    turn: tokio::sync::Mutex<()>,
+    slots: Option<Arc<Semaphore>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    window: Option<Window>,
+    held_until: Option<Instant>,
+}
+
+/// The right to send one request. Dropping it frees its place among the requests at once, not the one in the window.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Gate {
+    /// A gate for at most `concurrent` requests at once and those that `window` grants; `None` is no limit.
+    #[must_use]
+    pub fn new(concurrent: Option<NonZeroU32>, window: Option<Window>) -> Self {
+        let slots = concurrent.map(|n| {
+            usize::try_from(n.get())
+                .unwrap_or(usize::MAX)
+                .min(Semaphore::MAX_PERMITS)
+        });
+        Gate {
+            turn: tokio::sync::Mutex::new(()),
+            slots: slots.map(|n| Arc::new(Semaphore::new(n))),
+            state: Mutex::new(State {
+                window,
+                held_until: None,
+            }),
+        }
+    }
+
+    /// Waits for the right to send one request. Whoever stops waiting loses nothing and keeps nobody up.
+    pub async fn acquire(&self) -> Permit {
+        let _turn = self.turn.lock().await;
+        let slot = match &self.slots {
+            // The semaphore is never closed, so this does not fail.
+            Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
+            None => None,
+        };
+        while let Err(later) = self.state().grant(Instant::now()) {
+            tokio::time::sleep_until(later).await;
+        }
+        Permit { _slot: slot }
+    }
+
+    /// Lets nobody through for this long from now on; a hold that lasts longer already stays as it is.
+    pub fn hold_for(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        let mut state = self.state();
+        state.held_until = Some(state.held_until.map_or(until, |held| held.max(until)));
+    }
+
+    /// How much longer nobody is let through.
+    #[must_use]
+    pub fn held_for(&self) -> Option<Duration> {
+        let held_until = self.state().held_until?;
+        held_until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Counts requests that were sent this long ago, for example before a restart.
+    pub fn record_past(&self, ages: impl IntoIterator<Item = Duration>) {
+        if let Some(window) = &mut self.state().window {
+            window.record_past(Instant::now(), ages);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn grant(&mut self, now: Instant) -> Result<(), Instant> {
+        match self.held_until {
+            Some(until) if until > now => Err(until),
+            _ => self.window.as_mut().map_or(Ok(()), |window| window.grant(now)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    const PERIOD: Duration = Duration::from_millis(200);
+
+    fn n(n: u32) -> Option<NonZeroU32> {
+        NonZeroU32::new(n)
+    }
+
+    fn window(limit: u32) -> Option<Window> {
+        Some(Window::new(n(limit).unwrap(), PERIOD))
+    }
+
+    /// Whether a permit can be had without waiting.
+    fn open(gate: &Gate) -> Option<Permit> {
+        futures::FutureExt::now_or_never(gate.acquire())
+    }
+
+    #[tokio::test]
+    async fn dropping_a_permit_frees_its_slot() {
+        let gate = Gate::new(n(2), None);
+        let (first, _second) = (gate.acquire().await, gate.acquire().await);
+        assert!(open(&gate).is_none());
+        drop(first);
+        assert!(open(&gate).is_some());
+    }
+
+    #[tokio::test]
+    async fn without_limits_everybody_passes() {
+        let gate = Gate::new(None, None);
+        let permits = futures::future::join_all((0..1_000).map(|_| gate.acquire())).await;
+        assert_eq!(permits.len(), 1_000);
+    }
+
+    #[tokio::test]
+    async fn the_window_makes_the_next_one_wait_for_a_period() {
+        let gate = Gate::new(None, window(3));
+        let start = Instant::now();
+        for _ in 0..3 {
+            drop(open(&gate).expect("a burst passes"));
+        }
+        assert!(open(&gate).is_none());
+        drop(gate.acquire().await);
+        assert!(start.elapsed() >= PERIOD);
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_does_not_block_the_next() {
+        let gate = Gate::new(n(1), window(1));
+        drop(gate.acquire().await);
+        {
+            let mut gone = pin!(gate.acquire());
+            assert!(futures::poll!(&mut gone).is_pending());
+        }
+        drop(gate.acquire().await);
+    }
+
+    #[tokio::test]
+    async fn a_hold_stops_everybody_and_a_shorter_one_does_not_shorten_it() {
+        let gate = Gate::new(None, None);
+        let start = Instant::now();
+        gate.hold_for(PERIOD);
+        gate.hold_for(Duration::ZERO);
+        assert!(open(&gate).is_none());
+        assert!(gate.held_for().is_some_and(|left| left <= PERIOD));
+        drop(gate.acquire().await);
+        assert!(start.elapsed() >= PERIOD);
+        assert_eq!(gate.held_for(), None);
+    }
+
+    #[tokio::test]
+    async fn grants_before_a_restart_count() {
+        let gate = Gate::new(None, window(2));
+        gate.record_past([Duration::ZERO, Duration::from_millis(1), PERIOD]);
+        let start = Instant::now();
+        assert!(open(&gate).is_none());
+        drop(gate.acquire().await);
+        assert!(start.elapsed() >= PERIOD - Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,29 @@
+//! The GitHub client of one App: mint, revoke, look at itself; every answer becomes a value or one typed [`Error`].
+
+mod answer;
+mod app;
+mod client;
+mod error;
+mod gate;
+mod hold;
+mod http;
+mod jwt_cache;
+mod mint;
+mod observe;
+mod quote;
+mod skew;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, Asked, Call, classify};
+pub use app::{Account, App, Installation, parse_app, parse_installations};
+pub use client::{AppSettings, Client, Clock, Limits, Revoked};
+pub use error::Error;
+pub use gate::{Gate, Permit};
+pub use http::{HttpError, HttpOptions, http_client};
+pub use mint::{MintScope, Minted, RepositorySelection, parse_mint_answer};
+pub use observe::{Observation, Observe, Route};
+pub use quote::quote;
+pub use window::Window;
