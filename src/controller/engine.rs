@@ -203,9 +203,7 @@ impl<S: Sign + 'static> Engine<S> {
             .index
             .secrets()
             .filter_map(|(_, secret)| Duration::try_from(now.duration_since(secret.issued_at()?)).ok());
-        app.client
-            .mint_gate()
-            .record_past(ages.filter(|age| *age < Duration::from_secs(60)));
+        app.client.record_past_mints(ages.filter(|age| *age < Duration::from_secs(60)));
     }
 
     /// Looks at everything: by the wall clock, whatever events or alarms were missed.
@@ -631,7 +629,8 @@ impl<S: Sign + 'static> Engine<S> {
         // Best effort by design: a restart forgets it, and the token expires by itself.
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
-            let result = app.client.revoke(&token, super::retire::DEADLINE).await;
+            let turn = app.client.revocation_turn().await;
+            let result = app.client.revoke(&token, super::retire::DEADLINE, turn).await;
             context.observer.revoked(result.is_ok());
         });
     }
@@ -654,7 +653,7 @@ async fn porter<S: Sign + 'static>(
         // Not taken, only waited for: the job takes it.
         let Ok(slot) = slots.acquire().await else { return };
         drop(slot);
-        let permit = app.client.mint_gate().acquire().await;
+        let permit = app.client.mint_turn().await;
         if turns.send(permit).await.is_err() {
             return;
         }

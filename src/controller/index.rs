@@ -319,11 +319,6 @@ impl Index {
         lost
     }
 
-    /// How many Tokens of a kind there are.
-    #[must_use]
-    pub fn count(&self, kind: Kind) -> usize {
-        self.tokens.keys().filter(|key| key.kind == kind).count()
-    }
 }
 
 /// Whether `version` came before `than`. Resource versions of one resource count up; should they ever not be numbers, the later

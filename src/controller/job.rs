@@ -285,15 +285,13 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         .filter(|pending| pending.scope_hash == hash && pending.expires_at() > task.now)
     {
         Some(pending) => pending,
-        None => match mint(context, &task, &intent, app).await {
+        None => match mint(context, &task, &intent, app, permit).await {
             Ok(minted) => Pending::new(minted, hash.clone()),
             Err(problem) => {
-                drop(permit);
                 return fail(context, task, problem).await;
             }
         },
     };
-    drop(permit);
     task.now = app.github_time((context.clock)());
     let replaced = replaced_token(context, &task, &intent).await;
     match publish(context, &task, &intent, app, &pending).await {
@@ -326,7 +324,13 @@ fn no_installation() -> Problem {
     )
 }
 
-async fn mint<S: Sign>(context: &Context, task: &Task, intent: &Intent, app: &App<S>) -> Result<Minted, Problem> {
+async fn mint<S: Sign>(
+    context: &Context,
+    task: &Task,
+    intent: &Intent,
+    app: &App<S>,
+    permit: Permit,
+) -> Result<Minted, Problem> {
     let installation = intent
         .installation
         .or(app.facts.installation)
@@ -337,14 +341,14 @@ async fn mint<S: Sign>(context: &Context, task: &Task, intent: &Intent, app: &Ap
         repository_ids: intent.scope.repository_ids.clone(),
     };
     let started = std::time::Instant::now();
-    let result = app.client.mint(installation, &scope, (context.clock)()).await;
+    let result = app.client.mint(installation, &scope, permit).await;
     context
         .observer
         .minted(&task.key, task.facts.is_some(), result.is_ok(), started.elapsed());
     result.map_err(|error| {
         Problem::new(
             error.reason(),
-            error.retry(app.github_time((context.clock)())),
+            error.retry(),
             error.to_string(),
         )
     })
@@ -623,7 +627,7 @@ impl Pending {
         Pending {
             granted: Granted {
                 permissions: minted.permissions,
-                repository_selection: minted.repository_selection.map(|selection| selection.to_string()),
+                repository_selection: minted.repository_selection.map(|selection| selection.as_str().to_owned()),
                 repositories: minted.repositories,
             },
             hashed_token: minted.hashed_token,

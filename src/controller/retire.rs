@@ -204,7 +204,7 @@ impl Retirement {
                 .revoke(&token, DEADLINE, turn)
                 .await
                 .err()
-                .map(|error| (error.retry(now).is_transient(), error.to_string())),
+                .map(|error| (error.retry().is_transient(), error.to_string())),
             Err(_) => Some((false, format!("GitHub's limits left no room for {LONGEST_QUEUE:?}"))),
         };
         context.observer.revoked(failed.is_none());

@@ -57,7 +57,7 @@ impl Gate {
             Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
             None => None,
         };
-        while let Err(later) = self.state().grant(Instant::now()) {
+        while let Some(later) = self.refused_until() {
             tokio::time::sleep_until(later).await;
         }
         Permit { _slot: slot }
@@ -84,6 +84,11 @@ impl Gate {
         if let Some(window) = &mut self.state().window {
             window.record_past(Instant::now(), ages);
         }
+    }
+
+    /// Takes a place in the window, or says when there may be one. No lock is held while anyone waits.
+    fn refused_until(&self) -> Option<Instant> {
+        self.state().grant(Instant::now()).err()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

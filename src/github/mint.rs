@@ -99,6 +99,17 @@ pub enum RepositorySelection {
     Selected,
 }
 
+impl RepositorySelection {
+    /// The word that GitHub has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RepositorySelection::All => "all",
+            RepositorySelection::Selected => "selected",
+        }
+    }
+}
+
 /// A token and what GitHub says of it.
 #[derive(Clone, Debug)]
 pub struct Minted {
