@@ -214,6 +214,12 @@ impl Index {
         }
     }
 
+    /// The Secret that a Token wants.
+    #[must_use]
+    pub fn wanted(&self, key: &Key) -> Option<&SecretKey> {
+        self.wants.get(key)
+    }
+
     /// The Tokens that a change of this Secret concerns: its owner, and whoever wants one of its name.
     #[must_use]
     pub fn concerned(&self, key: &SecretKey) -> Vec<Arc<Key>> {
@@ -318,7 +324,6 @@ impl Index {
         }
         lost
     }
-
 }
 
 /// Whether `version` came before `than`. Resource versions of one resource count up; should they ever not be numbers, the later
