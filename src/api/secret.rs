@@ -85,15 +85,9 @@ pub struct SecretSpec {
     pub template: Option<BTreeMap<String, String>>,
 }
 
-/// The Secret that a ClusterToken keeps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+/// The Secret that a ClusterToken keeps. The rules of [`SecretSpec`] hold for it, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!(has(self.basicAuth) && self.basicAuth && has(self.format) && self.format != 'basicAuth')")
-        .message("basicAuth: true is the old spelling of format: basicAuth; remove one of the two"),
-    validation = Rule::new("(has(self.format) && self.format == 'template') == has(self.template)")
-        .message("template must be set if and only if format is 'template'")
-)]
 pub struct ClusterSecretSpec {
     /// Namespace of the Secret. It must exist.
     #[schemars(length(min = 1, max = 253))]

@@ -99,7 +99,7 @@ impl SecretRecord {
         annotations.extend(
             times
                 .iter()
-                .filter_map(|(name, at)| Some(((*name).to_owned(), Time((*at)?).to_string()))),
+                .filter_map(|(name, at)| Some(((*name).to_owned(), Time::from((*at)?).to_string()))),
         );
         let hashes = HASHES.iter().zip(&self.hashes);
         annotations

@@ -234,7 +234,7 @@ pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, ap
 #[must_use]
 pub fn status_life(status: &TokenStatus) -> Option<(Timestamp, Timestamp)> {
     let life = status.installation_access_token.as_ref()?;
-    Some((life.updated_at?.0, life.expires_at?.0))
+    Some((life.updated_at?.into(), life.expires_at?.into()))
 }
 
 /// Looks at the Secret again, since it has changed.
@@ -526,7 +526,7 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
         .condition(crate::api::condition::READY)
         .is_some_and(|c| c.reason == problem.reason.as_str());
     if !known && !(told && task.failure.is_none()) {
-        let message = format!("{}; next attempt at {}", problem.message, crate::api::Time(until));
+        let message = format!("{}; next attempt at {}", problem.message, crate::api::Time::from(until));
         let note = Note {
             reason: problem.reason,
             message,
@@ -552,6 +552,8 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
         .await
     {
         Ok(record) => Done {
+            // What the API server did not keep as it was written is not written again and again.
+            unsettled: record.as_ref().is_some_and(|record| record.read().1 != status),
             record,
             ..carry(Task { granted: None, ..task })
         },

@@ -200,8 +200,8 @@ pub fn adopt(
     BTreeMap::from([
         (annotation::SCOPE_HASH.to_owned(), scope_hash.to_owned()),
         (annotation::FORMAT.to_owned(), format_mark(&intent.secret)),
-        (annotation::ISSUED_AT.to_owned(), Time(issued_at).to_string()),
-        (annotation::EXPIRES_AT.to_owned(), Time(expires_at).to_string()),
+        (annotation::ISSUED_AT.to_owned(), Time::from(issued_at).to_string()),
+        (annotation::EXPIRES_AT.to_owned(), Time::from(expires_at).to_string()),
         (annotation::HASHED_TOKEN.to_owned(), base64_sha256(token)),
         (
             annotation::CONTENT_HASH.to_owned(),
@@ -262,8 +262,8 @@ pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &s
     set(annotation::SCOPE_HASH, scope_hash.to_owned());
     set(annotation::FORMAT, format_mark(&intent.secret));
     set(annotation::METADATA_HASH, metadata_hash(&intent.secret));
-    set(annotation::ISSUED_AT, Time(issued.issued_at).to_string());
-    set(annotation::EXPIRES_AT, Time(issued.expires_at).to_string());
+    set(annotation::ISSUED_AT, Time::from(issued.issued_at).to_string());
+    set(annotation::EXPIRES_AT, Time::from(issued.expires_at).to_string());
     set(
         annotation::HASHED_TOKEN,
         base64_sha256(issued.token.expose_secret().as_bytes()),
@@ -354,7 +354,7 @@ fn data(secret: &SecretIntent, site: &Site, issued: &IssuedToken) -> Result<BTre
                 "host" => Some(host.clone()),
                 "url" => Some(web_url.clone()),
                 "apiURL" => Some(api_url.clone()),
-                "expiresAt" => Some(Time(issued.expires_at).to_string()),
+                "expiresAt" => Some(Time::from(issued.expires_at).to_string()),
                 _ => None,
             };
             let rendered: Result<Vec<_>, Problem> = secret

@@ -50,7 +50,7 @@ pub struct Outcome<'a> {
 pub fn settle(previous: &TokenStatus, outcome: &Outcome<'_>) -> TokenStatus {
     let mut status = previous.clone();
     status.observed_generation = Some(outcome.generation);
-    status.next_attempt_at = outcome.next.map(Time);
+    status.next_attempt_at = outcome.next.map(Time::from);
     describe_secret(&mut status, outcome);
     if let Some(granted) = outcome.granted {
         status.permissions.clone_from(&granted.permissions);
@@ -84,8 +84,8 @@ fn describe_secret(status: &mut TokenStatus, outcome: &Outcome<'_>) {
         && let Some((issued, expires)) = facts.issued_at().zip(facts.expires_at())
     {
         status.installation_access_token = Some(InstallationAccessToken {
-            updated_at: Some(Time(issued)),
-            expires_at: Some(Time(expires)),
+            updated_at: Some(Time::from(issued)),
+            expires_at: Some(Time::from(expires)),
         });
         status.hashed_token = facts.annotations.get(annotation::HASHED_TOKEN).cloned();
     }
@@ -103,7 +103,7 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
         let since = before
             .and_then(|at| status.conditions.get(at))
             .filter(|c| c.status == truth)
-            .map_or(Time(outcome.now), |c| c.last_transition_time);
+            .map_or(Time::from(outcome.now), |c| c.last_transition_time);
         let condition = Condition {
             kind: kind.to_owned(),
             status: truth.to_owned(),
@@ -134,7 +134,7 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     let text = |at| {
         format!(
             "The token in the Secret expired at {}; no new one could be issued",
-            Time(at)
+            Time::from(at)
         )
     };
     set(
@@ -156,7 +156,7 @@ fn message_of(problem: &Problem, expires: Option<Timestamp>, expired: Option<Tim
         (Some(at), None) => format!(
             "{} (the token in the Secret is good until {})",
             problem.message,
-            Time(at)
+            Time::from(at)
         ),
         _ => problem.message.clone(),
     }

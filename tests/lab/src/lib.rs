@@ -1,4 +1,4 @@
-//! x
+//! Real parts for tests, demo and benchmarks: a Kubernetes API server, a GitHub stand-in, the operator as a process.
 
 pub mod cluster;
 pub mod error;

@@ -1,0 +1,4 @@
+//! The operator as its users run it: the real binary against a real API server and the GitHub stand-in.
+
+mod issue;
+mod world;

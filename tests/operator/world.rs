@@ -1,0 +1,173 @@
+//! One cluster, one GitHub, one operator: what most tests need.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use github_token_manager::api::{ClusterToken, Condition, Token, TokenStatus};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use lab::cluster::{Builder as ClusterBuilder, Cluster};
+use lab::github::{GitHub, Settings, TokenState};
+use lab::gtm::{Builder, Operator};
+use lab::process::Folder;
+use lab::wait::eventually;
+
+/// How long anything may take that is not waited for on purpose.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Everything a test needs. Dropping it ends all of it.
+pub struct World {
+    pub cluster: Cluster,
+    pub client: Client,
+    pub github: GitHub,
+    pub operator: Operator,
+    pub namespace: String,
+    pub folder: Folder,
+}
+
+/// The cluster of a world: the operator's CRDs are installed.
+pub fn cluster() -> ClusterBuilder {
+    let crds = github_token_manager::cli::crds::yaml().expect("CRDs");
+    Cluster::builder().with_crds(crds)
+}
+
+/// The `gtm.yaml` for this stand-in.
+pub fn gtm_yaml(github: &GitHub, key: &std::path::Path) -> String {
+    format!(
+        "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\n",
+        github.app_id(),
+        key.display(),
+        github.url()
+    )
+}
+
+impl World {
+    /// A world with an operator that is ready.
+    pub async fn new() -> World {
+        World::with(cluster().with_audit_log(), Settings::default(), |operator| operator).await
+    }
+
+    /// A world whose parts are made to measure.
+    pub async fn with(
+        cluster: ClusterBuilder,
+        settings: Settings,
+        operator: impl FnOnce(Builder) -> Builder,
+    ) -> World {
+        let cluster = cluster.start().await.expect("the cluster starts");
+        let github = GitHub::start(settings).await.expect("the stand-in starts");
+        let folder = Folder::new().expect("a folder");
+        let config = configure(&folder, &github);
+        let builder = Operator::builder(env!("CARGO_BIN_EXE_gtm"), cluster.kubeconfig_path());
+        let builder = builder.config(&config).namespace("default").log_level("debug").leader_elect(false);
+        let operator = operator(builder).start().await.expect("the operator starts");
+        let client = cluster.client().await.expect("a client");
+        let namespace = cluster.namespace("test").await.expect("a namespace");
+        World { cluster, client, github, operator, namespace, folder }
+    }
+
+    pub fn tokens(&self) -> Api<Token> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn cluster_tokens(&self) -> Api<ClusterToken> {
+        Api::all(self.client.clone())
+    }
+
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Applies a Token of the test's namespace with this spec.
+    pub async fn token(&self, name: &str, spec: serde_json::Value) -> Token {
+        let object = serde_json::json!({
+            "apiVersion": "github.as-code.io/v1", "kind": "Token",
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec});
+        let params = PatchParams::apply("test").force();
+        self.tokens().patch(name, &params, &Patch::Apply(&object)).await.expect("the Token is accepted")
+    }
+
+    /// The status of a Token.
+    pub async fn status(&self, name: &str) -> TokenStatus {
+        self.tokens().get(name).await.expect("the Token exists").status.unwrap_or_default()
+    }
+
+    /// Waits until a Token's condition has this status and reason.
+    pub async fn condition(&self, name: &str, kind: &str, status: &str, reason: &str) -> Condition {
+        eventually(SOON, &format!("{name}: {kind}={status} {reason}"), async || {
+            let now = self.status(name).await;
+            match now.condition(kind) {
+                Some(c) if c.status == status && (reason.is_empty() || c.reason == reason) => Ok(c.clone()),
+                _ => Err(format!("{now:?}")),
+            }
+        })
+        .await
+    }
+
+    /// Waits until a Token is ready for its present generation.
+    pub async fn ready(&self, name: &str) -> Token {
+        eventually(SOON, &format!("{name} is ready"), async || {
+            let token = self.tokens().get(name).await.map_err(|e| e.to_string())?;
+            let status = token.status.clone().unwrap_or_default();
+            match status.condition("Ready") {
+                Some(c) if c.status == "True" && c.observed_generation == token.metadata.generation => Ok(token),
+                _ => Err(format!("{status:?}")),
+            }
+        })
+        .await
+    }
+
+    /// The data of a Secret, as texts.
+    pub async fn data(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let secret = self.secrets().get_opt(name).await.expect("the API server answers")?;
+        let text = |(key, value): (String, k8s_openapi::ByteString)| (key, String::from_utf8(value.0).expect("a text"));
+        Some(secret.data.unwrap_or_default().into_iter().map(text).collect())
+    }
+
+    /// The token in a Secret of format `token`.
+    pub async fn token_in(&self, name: &str) -> Option<String> {
+        self.data(name).await?.remove("token")
+    }
+
+    /// Waits until the Secret holds a token that is good and is not `other`.
+    pub async fn good_token(&self, name: &str, other: Option<&str>) -> String {
+        eventually(SOON, &format!("a good token in {name}"), async || {
+            let token = self.token_in(name).await.ok_or("no Secret")?;
+            if Some(&*token) == other {
+                return Err("the same token".to_owned());
+            }
+            match self.github.token_state(&token) {
+                TokenState::Valid { .. } => Ok(token),
+                state => Err(format!("{state:?}")),
+            }
+        })
+        .await
+    }
+
+    /// Deletes a Token.
+    pub async fn delete(&self, name: &str) {
+        self.tokens().delete(name, &DeleteParams::default()).await.expect("the Token is deleted");
+    }
+
+    /// The reasons of all Events about an object of this name.
+    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+        let events: Api<k8s_openapi::api::events::v1::Event> = Api::all(self.client.clone());
+        let all = events.list(&Default::default()).await.expect("Events can be listed");
+        let about = all.into_iter().filter(|e| e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(name)));
+        about.map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default())).collect()
+    }
+
+    /// An annotation of a Secret.
+    pub async fn note(&self, secret: &str, name: &str) -> Option<String> {
+        self.secrets().get(secret).await.ok()?.annotations().get(name).cloned()
+    }
+}
+
+/// Writes key and configuration for this stand-in into the folder.
+pub fn configure(folder: &Folder, github: &GitHub) -> PathBuf {
+    let pem = github.key().expect("the App has a key").pkcs1_pem();
+    let key = folder.write("key.pem", pem.as_bytes()).expect("the key is written");
+    let config = gtm_yaml(github, &key);
+    folder.write("gtm.yaml", config.as_bytes()).expect("the configuration is written")
+}
