@@ -149,7 +149,7 @@ fn a_mint_takes_its_app_from_flags_alone() {
     let request = request(line, &[]).expect("good");
     assert_eq!(request.app.identity, AppIdentity::AppId(1));
     assert_eq!(request.app.key, KeySource::File("/k".into()));
-    assert_eq!(request.config.base_url, "https://ghe.example/api/v3");
+    assert_eq!(request.config.base_url.to_string(), "https://ghe.example/api/v3");
     let permissions = BTreeMap::from([("contents", "read"), ("metadata", "read")].map(|(a, b)| (a.into(), b.into())));
     let repositories = vec!["a".to_owned(), "b".to_owned()];
     let scope = Scope {

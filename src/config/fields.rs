@@ -1,13 +1,16 @@
 //! One function for each kind of value: an untyped value becomes a checked one, or a text that says what would be right.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::problem::shown;
+use super::problem::{is_plain, shown};
 use super::source::yaml;
-use super::{CaBundle, DEFAULT_SECRET_KEY, KeySource, Limits, PemText, RateLimit};
+use super::{CaBundle, DEFAULT_SECRET_KEY, HIGHEST_LIMIT, KeySource, PemText, RateLimit};
+use crate::domain::BaseUrl;
+use crate::domain::base_url::BaseUrlError;
 
 /// What a checker gives: the text goes into a [`super::Problem`].
 pub(super) type Checked<T> = Result<T, String>;
@@ -169,25 +172,16 @@ pub(super) fn flag(value: &Value) -> Checked<bool> {
     }
 }
 
-pub(super) fn base_url(value: &Value) -> Checked<String> {
+pub(super) fn base_url(value: &Value) -> Checked<BaseUrl> {
     const CURE: &str = "give https://api.github.com, https://HOST/api/v3 of an Enterprise Server, \
                         or https://api.SUBDOMAIN.ghe.com";
-    let wrong = |why: &str| format!("{} {why}: {CURE}", shown(value));
-    let text = value.as_str().map(str::trim).ok_or_else(|| wrong("is no URL"))?;
-    if text.contains('@') {
-        // The value is not repeated: it may hold a password.
-        return Err(format!(
-            "the URL holds a user name or password, which GitHub's API does not take: {CURE}"
-        ));
+    // A text that is not shown is none that may be repeated by the error of a URL's parser.
+    match value.as_str().filter(|text| is_plain(text)) {
+        Some(text) => text
+            .parse()
+            .map_err(|error: BaseUrlError| error.to_string().replacen("base_url ", "", 1)),
+        None => Err(format!("{} is no URL: {CURE}", shown(value))),
     }
-    if !(text.starts_with("https://") || text.starts_with("http://")) {
-        return Err(wrong("has no scheme https"));
-    }
-    let url = url::Url::parse(text).map_err(|error| wrong(&format!("is no URL ({error})")))?;
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("has a query or a fragment"));
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 pub(super) fn ca_bundle(value: &Value) -> Checked<CaBundle> {
@@ -258,21 +252,24 @@ pub(super) fn rate_limit(value: &Value) -> Checked<RateLimit> {
         Value::String(word) if word.eq_ignore_ascii_case("off") => Ok(RateLimit::Off),
         Value::String(word) if word.eq_ignore_ascii_case("auto") => Ok(RateLimit::Auto),
         Value::Number(number) if number.as_u64() == Some(0) => Ok(RateLimit::Off),
-        number @ Value::Number(_) => Ok(RateLimit::Fixed(Limits {
-            mints_per_minute: limit(&number)?,
-            ..Limits::GITHUB
-        })),
+        number @ Value::Number(_) => Ok(RateLimit::Fixed {
+            mints_per_minute: Some(limit(&number)?),
+            concurrent: None,
+        }),
         Value::Object(map) => {
-            let mut limits = Limits::GITHUB;
+            let (mut mints_per_minute, mut concurrent) = (None, None);
             for (name, value) in &map {
-                let limit = limit(value).map_err(|error| format!("{name}: {error}"));
+                let number = limit(value).map_err(|error| format!("{name}: {error}"));
                 match name.as_str() {
-                    "mints_per_minute" => limits.mints_per_minute = limit?,
-                    "concurrent" => limits.concurrent = limit?,
+                    "mints_per_minute" => mints_per_minute = Some(number?),
+                    "concurrent" => concurrent = Some(number?),
                     _ => return Err(format!("{name:?} is no limit: {RATE_LIMIT_CURE}")),
                 }
             }
-            Ok(RateLimit::Fixed(limits))
+            Ok(RateLimit::Fixed {
+                mints_per_minute,
+                concurrent,
+            })
         }
         _ => Err(format!("{} is no rate limit: {RATE_LIMIT_CURE}", shown(value))),
     }
@@ -281,7 +278,7 @@ pub(super) fn rate_limit(value: &Value) -> Checked<RateLimit> {
 const RATE_LIMIT_CURE: &str = "give auto, off, the tokens a minute (such as 180), \
                                or a map of mints_per_minute and concurrent";
 
-fn limit(value: &Value) -> Checked<u32> {
+fn limit(value: &Value) -> Checked<NonZeroU32> {
     let number = match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -289,12 +286,12 @@ fn limit(value: &Value) -> Checked<u32> {
     };
     number
         .and_then(|number| u32::try_from(number).ok())
-        .filter(|number| (1..=Limits::HIGHEST).contains(number))
+        .filter(|number| *number <= HIGHEST_LIMIT)
+        .and_then(NonZeroU32::new)
         .ok_or_else(|| {
             format!(
-                "{} is no limit: give a whole number from 1 to {}",
-                shown(value),
-                Limits::HIGHEST
+                "{} is no limit: give a whole number from 1 to {HIGHEST_LIMIT}",
+                shown(value)
             )
         })
 }

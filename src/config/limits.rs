@@ -1,5 +1,13 @@
 //! The limits that the operator keeps to by itself.
 
+use std::num::NonZeroU32;
+
+use crate::domain::BaseUrl;
+use crate::github::Limits;
+
+/// The highest value that a limit may have: anything above is a slip.
+pub const HIGHEST_LIMIT: u32 = 100_000;
+
 /// What `rate_limit` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RateLimit {
@@ -9,48 +17,29 @@ pub enum RateLimit {
     Auto,
     /// None anywhere.
     Off,
-    /// These, everywhere.
-    Fixed(Limits),
-}
-
-/// The limits of one App.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Token requests a minute, at least 1.
-    pub mints_per_minute: u32,
-    /// Requests at once, at least 1.
-    pub concurrent: u32,
-}
-
-impl Limits {
-    /// What GitHub allows: at most 100 requests at once, and 900 points a minute for an endpoint of which a POST costs 5
-    /// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>).
-    pub const GITHUB: Limits = Limits {
-        mints_per_minute: 180,
-        concurrent: 100,
-    };
-
-    /// The highest value that either may have: anything above is a slip.
-    pub const HIGHEST: u32 = 100_000;
+    /// These, everywhere. A number that is not given is GitHub's.
+    Fixed {
+        /// Token requests in any 60 s.
+        mints_per_minute: Option<NonZeroU32>,
+        /// Requests at once.
+        concurrent: Option<NonZeroU32>,
+    },
 }
 
 impl RateLimit {
-    /// The limits for an API at this base URL, if there are any.
+    /// The limits for an App of the GitHub at this base URL.
     #[must_use]
-    pub fn limits_for(self, base_url: &str) -> Option<Limits> {
+    pub fn limits_for(self, base_url: &BaseUrl) -> Limits {
         match self {
-            RateLimit::Auto => is_github_com(base_url).then_some(Limits::GITHUB),
-            RateLimit::Off => None,
-            RateLimit::Fixed(limits) => Some(limits),
+            RateLimit::Auto => Limits::of(base_url),
+            RateLimit::Off => Limits::default(),
+            RateLimit::Fixed {
+                mints_per_minute,
+                concurrent,
+            } => Limits {
+                concurrent: concurrent.or(NonZeroU32::new(100)),
+                per_minute: mints_per_minute.or(NonZeroU32::new(180)),
+            },
         }
     }
-}
-
-/// Whether GitHub itself runs what is at this URL: github.com, or data residency below ghe.com.
-fn is_github_com(base_url: &str) -> bool {
-    let Ok(url) = url::Url::parse(base_url) else {
-        return false;
-    };
-    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-    host == "api.github.com" || host == "github.com" || host.ends_with(".ghe.com")
 }

@@ -16,14 +16,14 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-pub use limits::{Limits, RateLimit};
+use crate::domain::BaseUrl;
+use crate::domain::jwt::Issuer;
+
+pub use limits::{HIGHEST_LIMIT, RateLimit};
 pub use load::{DEFAULT_PATH, LoadError, environment, load, namespace};
 pub use parse::parse;
 pub use problem::{ConfigError, Origin, Problem, Warning};
 pub use source::{Environment, Flags};
-
-/// The API of github.com: the base URL where none is given.
-pub const DEFAULT_BASE_URL: &str = "https://api.github.com";
 
 /// The key of a Secret that holds an App's private key where none is named: the name GitHub's download has in the docs.
 pub const DEFAULT_SECRET_KEY: &str = "private-key.pem";
@@ -33,8 +33,8 @@ pub const DEFAULT_SECRET_KEY: &str = "private-key.pem";
 pub struct Config {
     /// The App that serves Tokens without `spec.appRef`; `None` when nothing of it is configured.
     pub app: Option<AppConfig>,
-    /// Where GitHub's API is, without a trailing slash; an `App` object may name another.
-    pub base_url: String,
+    /// Where GitHub's API is; an `App` object may name another.
+    pub base_url: BaseUrl,
     /// Certificate authorities to trust beside the system's, for GitHub alone.
     pub ca_bundle: Option<CaBundle>,
     /// Which keys of a key service the `App` objects of a namespace may use: namespace pattern to key patterns.
@@ -78,10 +78,12 @@ pub enum AppIdentity {
 impl AppIdentity {
     /// The issuer of the App's JWT: the client ID where there is one, as GitHub recommends.
     #[must_use]
-    pub fn issuer(&self) -> String {
+    pub fn issuer(&self) -> Issuer {
         match self {
-            AppIdentity::AppId(id) => id.to_string(),
-            AppIdentity::ClientId(client_id) | AppIdentity::Both { client_id, .. } => client_id.clone(),
+            AppIdentity::AppId(id) => Issuer::AppId(*id),
+            AppIdentity::ClientId(client_id) | AppIdentity::Both { client_id, .. } => {
+                Issuer::ClientId(client_id.clone())
+            }
         }
     }
 

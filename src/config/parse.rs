@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::fields::{self, Checked, Provider};
 use super::problem::{ConfigError, Origin, Problem, Warning};
 use super::source::{self, Environment, Flags, Key, Sources};
-use super::{AppConfig, AppIdentity, Config, DEFAULT_BASE_URL, KeySource};
+use super::{AppConfig, AppIdentity, Config, KeySource};
+use crate::domain::BaseUrl;
 
 /// Makes a [`Config`] of the file's text (`None`: there is no file), the environment and the flags.
 ///
@@ -24,23 +25,25 @@ pub fn parse(
         problems: Vec::new(),
     };
     let app = reader.app();
-    let base_url = reader.get(&source::BASE_URL, fields::base_url);
+    let base_url = reader.base_url();
     let ca_bundle = reader.get(&source::CA_BUNDLE, fields::ca_bundle);
     let allowed_keys = reader.get(&source::ALLOWED_KEYS, fields::allowed_keys);
     let rate_limit = reader.get(&source::RATE_LIMIT, fields::rate_limit);
-    if !reader.problems.is_empty() {
-        return Err(ConfigError {
+    match base_url {
+        Some(base_url) if reader.problems.is_empty() => Ok((
+            Config {
+                app,
+                base_url,
+                ca_bundle,
+                allowed_keys: allowed_keys.unwrap_or_default(),
+                rate_limit: rate_limit.unwrap_or_default(),
+            },
+            warnings,
+        )),
+        _ => Err(ConfigError {
             problems: reader.problems,
-        });
+        }),
     }
-    let config = Config {
-        app,
-        base_url: base_url.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()),
-        ca_bundle,
-        allowed_keys: allowed_keys.unwrap_or_default(),
-        rate_limit: rate_limit.unwrap_or_default(),
-    };
-    Ok((config, warnings))
 }
 
 struct Reader<'a> {
@@ -58,6 +61,14 @@ impl Reader<'_> {
                 self.note(key, Some(given.origin), text);
                 None
             }
+        }
+    }
+
+    /// The API's place, github.com's where none is given.
+    fn base_url(&mut self) -> Option<BaseUrl> {
+        match self.sources.get(&source::BASE_URL) {
+            None => BaseUrl::GITHUB_COM.parse().ok(),
+            Some(_) => self.get(&source::BASE_URL, fields::base_url),
         }
     }
 

@@ -87,19 +87,17 @@ impl fmt::Display for Warning {
 
 /// A value as it may be shown: quoted, on one line, never long, and never anything that looks like a key.
 pub(super) fn shown(value: &serde_json::Value) -> String {
-    const LONGEST: usize = 60;
     match value {
         serde_json::Value::Null => "nothing".to_owned(),
         serde_json::Value::Array(_) => "a list".to_owned(),
         serde_json::Value::Object(_) => "a map".to_owned(),
-        serde_json::Value::String(text) => {
-            let length = text.chars().count();
-            if length > LONGEST || text.contains("-----") || text.contains('\n') {
-                format!("a text of {length} characters")
-            } else {
-                format!("{text:?}")
-            }
-        }
+        serde_json::Value::String(text) if is_plain(text) => format!("{text:?}"),
+        serde_json::Value::String(text) => format!("a text of {} characters", text.chars().count()),
         other => other.to_string(),
     }
+}
+
+/// Whether a text is short, on one line, and nothing that looks like a part of a PEM.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.chars().nth(60).is_none() && !text.contains("-----") && !text.contains('\n')
 }

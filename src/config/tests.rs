@@ -1,6 +1,9 @@
 //! What a configuration may say, and what each wrong one is told.
 
+use std::num::NonZeroU32;
+
 use super::*;
+use crate::github::Limits;
 
 mod wrong;
 
@@ -44,7 +47,7 @@ fn the_peers_own_example_is_read_as_it_is_meant() {
         validate_key: false,
     };
     assert_eq!(config.app, Some(expected));
-    assert_eq!(config.base_url, "https://api.github.com");
+    assert_eq!(config.base_url.to_string(), "https://api.github.com");
     assert_eq!(config.rate_limit, RateLimit::Auto);
 }
 
@@ -156,23 +159,21 @@ fn a_client_id_is_the_issuer_where_there_is_one() {
     let both = app("app_id: 1\nclient_id: Iv23liX\nowner: my-org\nkey: /k");
     assert_eq!(
         (both.identity.issuer(), both.identity.app_id()),
-        ("Iv23liX".to_owned(), Some(1))
+        (Issuer::ClientId("Iv23liX".to_owned()), Some(1))
     );
     assert_eq!(both.owner.as_deref(), Some("my-org"));
     assert_eq!(
         app("client_id: Iv1.0123\nkey: /k").identity,
         AppIdentity::ClientId("Iv1.0123".to_owned())
     );
-    assert_eq!(app("app_id: 7\nkey: /k").identity.issuer(), "7");
+    assert_eq!(app("app_id: 7\nkey: /k").identity.issuer(), Issuer::AppId(7));
 }
 
 #[test]
 fn a_rate_limit_has_five_spellings() {
-    let limits = |mints_per_minute, concurrent| {
-        RateLimit::Fixed(Limits {
-            mints_per_minute,
-            concurrent,
-        })
+    let limits = |mints_per_minute, concurrent| RateLimit::Fixed {
+        mints_per_minute: NonZeroU32::new(mints_per_minute),
+        concurrent: NonZeroU32::new(concurrent),
     };
     for (text, expected) in [
         ("auto", RateLimit::Auto),
@@ -180,16 +181,16 @@ fn a_rate_limit_has_five_spellings() {
         ("false", RateLimit::Off),
         ("0", RateLimit::Off),
         ("'0'", RateLimit::Off),
-        ("300", limits(300, 100)),
-        ("'300'", limits(300, 100)),
+        ("300", limits(300, 0)),
+        ("'300'", limits(300, 0)),
         ("{mints_per_minute: 300, concurrent: 20}", limits(300, 20)),
-        ("{concurrent: '20'}", limits(180, 20)),
+        ("{concurrent: '20'}", limits(0, 20)),
     ] {
         assert_eq!(good(&format!("rate_limit: {text}")).rate_limit, expected, "{text}");
     }
     assert_eq!(
         of_variables(&[("GTM_RATE_LIMIT", "{concurrent: 20}")]).rate_limit,
-        limits(180, 20)
+        limits(0, 20)
     );
     assert_eq!(of_variables(&[("GTM_RATE_LIMIT", "off")]).rate_limit, RateLimit::Off);
 }
@@ -204,17 +205,18 @@ fn auto_keeps_githubs_limits_where_github_runs_the_api_and_none_elsewhere() {
         ("http://127.0.0.1:8080", false),
         ("https://notghe.com", false),
     ] {
-        assert_eq!(
-            RateLimit::Auto.limits_for(url),
-            limited.then_some(Limits::GITHUB),
-            "{url}"
-        );
-        assert_eq!(RateLimit::Off.limits_for(url), None);
-        let own = Limits {
-            mints_per_minute: 1,
-            concurrent: 1,
+        let url: BaseUrl = url.parse().expect("a URL");
+        let limits = |per_minute, concurrent| Limits {
+            per_minute: NonZeroU32::new(per_minute),
+            concurrent: NonZeroU32::new(concurrent),
         };
-        assert_eq!(RateLimit::Fixed(own).limits_for(url), Some(own));
+        let github = if limited { limits(180, 100) } else { limits(0, 0) };
+        assert_eq!(RateLimit::Auto.limits_for(&url), github, "{url}");
+        assert_eq!(RateLimit::Off.limits_for(&url), limits(0, 0));
+        let own = good("rate_limit: 7").rate_limit;
+        assert_eq!(own.limits_for(&url), limits(7, 100));
+        let own = good("rate_limit: {concurrent: 7}").rate_limit;
+        assert_eq!(own.limits_for(&url), limits(180, 7));
     }
 }
 
@@ -235,11 +237,11 @@ fn allowed_keys_are_a_map_of_lists_in_the_file_and_in_the_variable() {
 #[test]
 fn a_base_url_loses_its_trailing_slash_and_a_ca_bundle_is_a_path_or_a_pem() {
     assert_eq!(
-        good("base_url: https://ghe.example/api/v3/").base_url,
+        good("base_url: https://ghe.example/api/v3/").base_url.to_string(),
         "https://ghe.example/api/v3"
     );
     assert_eq!(
-        good("base_url: http://127.0.0.1:8080").base_url,
+        good("base_url: http://127.0.0.1:8080").base_url.to_string(),
         "http://127.0.0.1:8080"
     );
     assert_eq!(

@@ -1,6 +1,5 @@
 //! From configuration to a working App, and again whenever the configuration, its file or its key changes.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Ingredients {
     app: AppConfig,
-    base_url: String,
-    limits: Option<crate::config::Limits>,
+    base_url: BaseUrl,
+    limits: Limits,
     ca_bundle: Option<Vec<u8>>,
     key: SecretString,
 }
@@ -78,7 +77,7 @@ impl Ingredients {
     pub fn build(&self, observe: Arc<dyn Observe>) -> Result<App<Signer>, Problem> {
         let wrong =
             |message: String| Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message);
-        let base_url: BaseUrl = self.base_url.parse().map_err(|error| wrong(format!("{error}")))?;
+        let base_url = &self.base_url;
         let signer = Signer::from_pem(self.key.expose_secret().as_bytes()).map_err(|error| key_problem(&error))?;
         let options = HttpOptions {
             ca_bundle: self.ca_bundle.clone(),
@@ -92,10 +91,7 @@ impl Ingredients {
                 AppIdentity::AppId(_) => None,
                 AppIdentity::ClientId(id) | AppIdentity::Both { client_id: id, .. } => Some(id.clone()),
             },
-            limits: self.limits.map_or(Limits::default(), |limits| Limits {
-                concurrent: NonZeroU32::new(limits.concurrent),
-                per_minute: NonZeroU32::new(limits.mints_per_minute),
-            }),
+            limits: self.limits,
             base_url: base_url.clone(),
             api_version: API_VERSION.to_owned(),
         };

@@ -73,7 +73,7 @@ impl Collector for ExpiryCollector {
             (Controller::ClusterToken, &tokens.cluster_token),
         ];
 
-        let help = "Unix timestamp when the token expires";
+        let help = "When the token in the Secret expires, in seconds since 1970";
         let mut expiry =
             encoder.encode_descriptor("token_expiry_timestamp", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for (controller, tokens) in each {
@@ -88,7 +88,7 @@ impl Collector for ExpiryCollector {
             }
         }
 
-        let help = "Number of currently active tokens";
+        let help = "Tokens that are held in Secrets";
         let mut active = encoder.encode_descriptor("tokens_active", help, None, MetricType::Gauge)?;
         for (controller, tokens) in each {
             let count = i64::try_from(tokens.len()).unwrap_or(i64::MAX);
