@@ -14,11 +14,27 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     // A Token without a spec is a whole Token: everything the startup App's installation has.
     if let Some(schema) = schema(&mut token) {
         schema.required = None;
-        if let Some(spec) = schema.properties.as_mut().and_then(|p| p.get_mut("spec")) {
+        if let Some(spec) = property(schema, "spec") {
             spec.default = Some(JSON(serde_json::json!({})));
         }
     }
-    vec![token, ClusterToken::crd()]
+    let mut cluster_token = ClusterToken::crd();
+    // The schema generator writes down the rules of a flattened struct twice, and the API server wants each once.
+    if let Some(secret) = schema(&mut cluster_token).and_then(|schema| property(property(schema, "spec")?, "secret")) {
+        let rules = secret.x_kubernetes_validations.take().into_iter().flatten();
+        let unique = rules.fold(Vec::new(), |mut unique, rule| {
+            if !unique.contains(&rule) {
+                unique.push(rule);
+            }
+            unique
+        });
+        secret.x_kubernetes_validations = Some(unique);
+    }
+    vec![token, cluster_token]
+}
+
+fn property<'a>(schema: &'a mut JSONSchemaProps, name: &str) -> Option<&'a mut JSONSchemaProps> {
+    schema.properties.as_mut()?.get_mut(name)
 }
 
 fn schema(crd: &mut CustomResourceDefinition) -> Option<&mut JSONSchemaProps> {
