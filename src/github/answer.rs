@@ -11,10 +11,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::Error;
-use super::mint::MintScope;
+use super::mint::{permissions_text, repositories_text};
 use super::observe::Route;
 use super::quote::quote;
 use crate::domain::BaseUrl;
+use crate::domain::intent::Scope;
 use crate::domain::jwt::Issuer;
 
 /// GitHub's windows are an hour long: no announced wait is longer.
@@ -137,7 +138,7 @@ pub enum Call<'a> {
         /// The installation.
         installation_id: u64,
         /// What the token is to be good for.
-        scope: &'a MintScope,
+        scope: &'a Scope,
     },
     /// `DELETE /installation/token`
     Revoke,
@@ -322,12 +323,12 @@ fn unprocessable(asked: &Asked<'_>, lower: &str, said: String) -> Error {
     match asked.call {
         Call::Mint { installation_id, scope } if lower.contains("permission") => Error::PermissionsNotGranted {
             installation_id,
-            permissions: scope.permissions_text(),
+            permissions: permissions_text(scope),
             said,
         },
         Call::Mint { installation_id, scope } if lower.contains("repositor") => Error::RepositoryNotAccessible {
             installation_id,
-            repositories: scope.repositories_text(),
+            repositories: repositories_text(scope),
             said,
         },
         Call::Mint { .. } | Call::Revoke | Call::App | Call::Installations | Call::Verify => asked.refused(422, said),

@@ -17,10 +17,11 @@ use super::gate::Gate;
 use super::hold::Hold;
 use super::http::{self, BodyError};
 use super::jwt_cache::JwtCache;
-use super::mint::{MintScope, Minted, parse_mint_answer};
+use super::mint::{Minted, mint_body, parse_mint_answer};
 use super::observe::{Observation, Observe};
 use super::skew::Skew;
 use super::window::Window;
+use crate::domain::intent::Scope;
 use crate::domain::jwt::Issuer;
 use crate::domain::{BaseUrl, Sign};
 
@@ -133,8 +134,8 @@ impl<S: Sign> Client<S> {
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn mint(&self, installation_id: u64, scope: &MintScope) -> Result<Minted, Error> {
-        let body = scope.body()?;
+    pub async fn mint(&self, installation_id: u64, scope: &Scope) -> Result<Minted, Error> {
+        let body = mint_body(scope)?;
         let id = installation_id.to_string();
         let url = self.base_url.route(&["app", "installations", &id, "access_tokens"]);
         let asked = self.asked(Call::Mint { installation_id, scope });

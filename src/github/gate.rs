@@ -57,10 +57,14 @@ impl Gate {
             Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
             None => None,
         };
-        while let Err(later) = self.state().grant(Instant::now()) {
-            tokio::time::sleep_until(later).await;
+        loop {
+            // A statement of its own: the state must not stay locked while this waits.
+            let granted = self.state().grant(Instant::now());
+            match granted {
+                Ok(()) => return Permit { _slot: slot },
+                Err(later) => tokio::time::sleep_until(later).await,
+            }
         }
-        Permit { _slot: slot }
     }
 
     /// Lets nobody through for this long from now on; a hold that lasts longer already stays as it is.
@@ -170,6 +174,18 @@ mod tests {
         drop(gate.acquire().await);
         assert!(start.elapsed() >= PERIOD);
         assert_eq!(gate.held_for(), None);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_begins_while_somebody_waits_keeps_him_waiting() {
+        let gate = Gate::new(None, window(1));
+        let start = Instant::now();
+        drop(gate.acquire().await);
+        let mut waiting = pin!(gate.acquire());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        gate.hold_for(3 * PERIOD);
+        drop(waiting.await);
+        assert!(start.elapsed() >= 3 * PERIOD);
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! The room as a whole: every row of GitHub's answers, garbage, and real HTTP on loopback.
 
 mod answers;
+mod calls;
 mod garbage;
+mod minted;
 mod server;
 mod wire;
 
@@ -10,8 +12,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Answer, Asked, Call, MintScope};
+use super::{Answer, Asked, Call};
 use crate::domain::BaseUrl;
+use crate::domain::intent::Scope;
 use crate::domain::jwt::Issuer;
 
 /// `Fri, 22 Nov 2024 10:00:00 GMT`
@@ -41,8 +44,8 @@ fn message(text: &str) -> String {
         .to_string()
 }
 
-fn scope() -> MintScope {
-    MintScope {
+fn scope() -> Scope {
+    Scope {
         permissions: Some(BTreeMap::from([
             ("contents".into(), "write".into()),
             ("issues".into(), "read".into()),

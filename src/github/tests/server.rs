@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Response};
 use jiff::Timestamp;
 
 use super::super::{AppSettings, Client, Clock, HttpOptions, Limits, Observation, Observe, http_client};
-use super::NOW;
+use super::{NOW, TOKEN};
 use crate::domain::{Sign, SignError};
 
 /// What came in.
@@ -27,6 +27,14 @@ pub(super) type Scripted = (Option<u16>, Vec<(&'static str, String)>, String);
 
 pub(super) fn reply(status: u16, body: impl Into<String>) -> Scripted {
     (Some(status), Vec::new(), body.into())
+}
+
+/// A good token.
+pub(super) fn token_answer() -> Scripted {
+    reply(
+        201,
+        format!(r#"{{"token":"{TOKEN}","expires_at":"2999-01-01T00:00:00Z"}}"#),
+    )
 }
 
 #[derive(Default)]
