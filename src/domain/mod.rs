@@ -7,6 +7,7 @@ pub mod jwt;
 pub mod permissions;
 pub mod plan;
 mod problem;
+pub mod redact;
 pub mod schedule;
 pub mod secret;
 mod sign;

@@ -74,6 +74,47 @@ pub fn later(time: Timestamp, by: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// How often a Secret may be repaired or changed out of turn: someone else who keeps writing to it must not turn into a stream
+/// of new tokens. Ten at once, then one every 20 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// When all of it is there again; a time in the past: all of it is there.
+    full_at: Timestamp,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget {
+            full_at: Timestamp::MIN,
+        }
+    }
+}
+
+impl Budget {
+    const BURST: u32 = 10;
+    const REFILL: Duration = Duration::from_secs(20);
+
+    /// Whether there is some left; if not, when there will be.
+    ///
+    /// # Errors
+    /// The time of the next one.
+    pub fn check(&self, now: Timestamp) -> Result<(), Timestamp> {
+        let lowest = later(now, Self::REFILL * Self::BURST);
+        if later(self.full_at.max(now), Self::REFILL) <= lowest {
+            return Ok(());
+        }
+        let wait = self
+            .full_at
+            .duration_since(later(now, Self::REFILL * (Self::BURST - 1)));
+        Err(later(now, Duration::try_from(wait).unwrap_or_default()))
+    }
+
+    /// Spends one.
+    pub fn spend(&mut self, now: Timestamp) {
+        self.full_at = later(self.full_at.max(now), Self::REFILL);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -118,6 +159,20 @@ mod tests {
     #[test]
     fn a_rate_limit_that_ended_in_the_past_is_not_a_hot_loop() {
         assert_eq!(next_attempt(at(0), Retry::At(at(-5)), 1, Duration::MAX, 0.5), at(1));
+    }
+
+    #[test]
+    fn a_budget_lets_ten_through_at_once_and_then_one_every_20_seconds() {
+        let mut budget = Budget::default();
+        for _ in 0..10 {
+            assert_eq!(budget.check(at(0)), Ok(()));
+            budget.spend(at(0));
+        }
+        assert_eq!(budget.check(at(0)), Err(at(20)));
+        assert_eq!(budget.check(at(20)), Ok(()));
+        budget.spend(at(20));
+        assert_eq!(budget.check(at(21)), Err(at(40)));
+        assert_eq!(budget.check(at(10_000)), Ok(()));
     }
 
     proptest! {

@@ -1,9 +1,10 @@
 //! A token, put into the form that a Secret's readers expect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::names::{MANAGER, USERNAME, annotation, label, secret_type};
@@ -209,6 +210,43 @@ pub fn adopt(
     ])
 }
 
+/// Names of labels and annotations that we, or isometry/github-token-manager, once put on a Secret, from its managed fields:
+/// those that the spec does not want any more can be taken away without touching anyone else's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ManagedMetadata {
+    /// Names of labels.
+    pub labels: BTreeSet<String>,
+    /// Names of annotations.
+    pub annotations: BTreeSet<String>,
+}
+
+/// Field managers whose labels and annotations are ours to change: our own, and the one under which
+/// isometry/github-token-manager writes (the name of its binary).
+const FIELD_MANAGERS: [&str; 2] = [MANAGER, "manager"];
+
+/// Reads the managed fields (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>).
+#[must_use]
+pub fn managed_metadata(meta: &ObjectMeta) -> ManagedMetadata {
+    let mut managed = ManagedMetadata::default();
+    let ours = meta.managed_fields.iter().flatten().filter(|entry| {
+        entry
+            .manager
+            .as_deref()
+            .is_some_and(|manager| FIELD_MANAGERS.contains(&manager))
+    });
+    for fields in ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata").cloned()) {
+        let names = |of: &str| -> BTreeSet<String> {
+            let names = fields.get(of).and_then(|names| names.as_object()).into_iter().flatten();
+            names
+                .filter_map(|(name, _)| Some(name.strip_prefix("f:")?.to_owned()))
+                .collect()
+        };
+        managed.labels.extend(names("f:labels"));
+        managed.annotations.extend(names("f:annotations"));
+    }
+    managed
+}
+
 /// Puts the token into the wanted form.
 ///
 /// # Errors
@@ -239,6 +277,38 @@ pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &s
         labels: labels(intent),
         annotations,
         data,
+    })
+}
+
+/// Finds the token in a Secret of any format: the piece whose hash is `hashed_token`. Without a hash, as
+/// isometry/github-token-manager leaves its Secrets, the keys `token` and `password` are taken at their word.
+#[must_use]
+pub fn find_token(data: &BTreeMap<String, Vec<u8>>, hashed_token: Option<&str>) -> Option<SecretString> {
+    let texts = || data.values().filter_map(|value| std::str::from_utf8(value).ok());
+    let Some(hash) = hashed_token else {
+        let value = data.get("token").or_else(|| data.get("password"))?;
+        return String::from_utf8(value.clone())
+            .ok()
+            .filter(|text| !text.is_empty())
+            .map(SecretString::from);
+    };
+    let is_it = |piece: &&str| base64_sha256(piece.as_bytes()) == hash;
+    let pieces = |text: &str| -> Option<SecretString> {
+        let edge = |c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c));
+        std::iter::once(text)
+            .chain(text.split(edge))
+            .find(is_it)
+            .map(SecretString::from)
+    };
+    texts().find_map(pieces).or_else(|| {
+        // `{{ .basicAuth }}` hides the token in base64.
+        let edge = |c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c));
+        let encoded = texts()
+            .flat_map(|text| text.split(edge))
+            .filter(|piece| piece.len() > 16);
+        encoded
+            .filter_map(|piece| String::from_utf8(STANDARD.decode(piece).ok()?).ok())
+            .find_map(|text| pieces(&text))
     })
 }
 

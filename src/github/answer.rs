@@ -11,11 +11,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::Error;
-use super::mint::{permissions_text, repositories_text};
+use super::mint::MintScope;
 use super::observe::Route;
 use super::quote::quote;
 use crate::domain::BaseUrl;
-use crate::domain::intent::Scope;
 use crate::domain::jwt::Issuer;
 
 /// GitHub's windows are an hour long: no announced wait is longer.
@@ -138,7 +137,7 @@ pub enum Call<'a> {
         /// The installation.
         installation_id: u64,
         /// What the token is to be good for.
-        scope: &'a Scope,
+        scope: &'a MintScope,
     },
     /// `DELETE /installation/token`
     Revoke,
@@ -323,12 +322,12 @@ fn unprocessable(asked: &Asked<'_>, lower: &str, said: String) -> Error {
     match asked.call {
         Call::Mint { installation_id, scope } if lower.contains("permission") => Error::PermissionsNotGranted {
             installation_id,
-            permissions: permissions_text(scope),
+            permissions: scope.permissions_text(),
             said,
         },
         Call::Mint { installation_id, scope } if lower.contains("repositor") => Error::RepositoryNotAccessible {
             installation_id,
-            repositories: repositories_text(scope),
+            repositories: scope.repositories_text(),
             said,
         },
         Call::Mint { .. } | Call::Revoke | Call::App | Call::Installations | Call::Verify => asked.refused(422, said),

@@ -13,15 +13,15 @@ use url::Url;
 use super::answer::{self, Answer, Asked, Call, classify};
 use super::app::{App, Installation, parse_app, parse_installations};
 use super::error::Error;
-use super::gate::Gate;
+use super::gate::{Gate, Permit};
 use super::hold::Hold;
 use super::http::{self, BodyError};
 use super::jwt_cache::JwtCache;
-use super::mint::{Minted, mint_body, parse_mint_answer};
+use super::mint::{MintScope, Minted, parse_mint_answer};
 use super::observe::{Observation, Observe};
 use super::skew::Skew;
 use super::window::Window;
-use crate::domain::intent::Scope;
+use crate::api::Reason;
 use crate::domain::jwt::Issuer;
 use crate::domain::{BaseUrl, Sign};
 
@@ -130,56 +130,39 @@ impl<S: Sign> Client<S> {
         }
     }
 
-    /// Mints a token. Waits for its turn at the gate, without a deadline: see [`Client::mint_gate`].
+    /// Mints a token. `turn` is the right to ask now, from [`Client::mint_turn`]: who is next is for the caller to say.
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn mint(&self, installation_id: u64, scope: &Scope) -> Result<Minted, Error> {
-        let body = mint_body(scope)?;
+    pub async fn mint(&self, installation_id: u64, scope: &MintScope, turn: Permit) -> Result<Minted, Error> {
+        let body = scope.body()?;
         let id = installation_id.to_string();
         let url = self.base_url.route(&["app", "installations", &id, "access_tokens"]);
         let asked = self.asked(Call::Mint { installation_id, scope });
-        self.as_app(
-            &asked,
-            Some(&self.mints),
-            Method::POST,
-            &url,
-            Some(&body),
-            parse_mint_answer,
-        )
-        .await
+        self.as_app(&asked, Some(turn), Method::POST, &url, Some(&body), parse_mint_answer)
+            .await
     }
 
-    /// Revokes a token; `deadline` covers everything, the wait for a turn included.
+    /// Revokes a token within `deadline`. `turn` is the right to ask now, from [`Client::revocation_turn`].
     ///
     /// # Errors
     /// [`Error`]
-    pub async fn revoke(&self, token: &SecretString, deadline: Duration) -> Result<Revoked, Error> {
+    pub async fn revoke(&self, token: &SecretString, deadline: Duration, turn: Permit) -> Result<Revoked, Error> {
         let asked = self.asked(Call::Revoke);
-        let revocation = async {
-            let url = self.base_url.route(&["installation", "token"]);
-            let request = http::request(Method::DELETE, url, token, &self.api_version, None)?;
-            let _permit = self.revocations.acquire().await;
-            self.exchange(&asked, request, |asked, answer| match answer.status() {
-                204 => Ok(Revoked::Revoked),
-                401 => Ok(Revoked::AlreadyGone),
-                _ => Err(classify(asked, answer)),
-            })
-            .await
-        };
-        match tokio::time::timeout(deadline, revocation).await {
-            Ok(result) => result,
-            Err(_) => {
-                let late = asked.unavailable(format!("the token was not revoked within {deadline:?}"));
-                let failure = Some(late.reason());
-                self.observe.request(Observation {
-                    route: asked.route(),
-                    failure,
-                    took: deadline,
-                });
-                Err(late)
-            }
-        }
+        let url = self.base_url.route(&["installation", "token"]);
+        let request = http::request(Method::DELETE, url, token, &self.api_version, None)?;
+        let revocation = self.exchange(&asked, request, |asked, answer| match answer.status() {
+            204 => Ok(Revoked::Revoked),
+            401 => Ok(Revoked::AlreadyGone),
+            _ => Err(classify(asked, answer)),
+        });
+        let result = tokio::time::timeout(deadline, revocation).await;
+        drop(turn);
+        result.unwrap_or_else(|_| {
+            let late = asked.unavailable(format!("the token was not revoked within {deadline:?}"));
+            self.report(&asked, Some(late.reason()), deadline);
+            Err(late)
+        })
     }
 
     /// Whether a token works yet: it can take GitHub some seconds after the mint.
@@ -238,9 +221,19 @@ impl<S: Sign> Client<S> {
         self.jwts.signatures()
     }
 
-    /// The gate of the mints: to seed it after a restart, and to see whether the App is being held.
-    pub const fn mint_gate(&self) -> &Gate {
-        &self.mints
+    /// Waits, without a deadline, until one more mint may be asked for.
+    pub async fn mint_turn(&self) -> Permit {
+        self.mints.acquire().await
+    }
+
+    /// Waits, without a deadline, until one more revocation may be asked for.
+    pub async fn revocation_turn(&self) -> Permit {
+        self.revocations.acquire().await
+    }
+
+    /// Counts mints that were asked for this long ago, before a restart.
+    pub fn record_past_mints(&self, ages: impl IntoIterator<Item = Duration>) {
+        self.mints.record_past(ages);
     }
 
     fn asked<'a>(&'a self, call: Call<'a>) -> Asked<'a> {
@@ -260,7 +253,7 @@ impl<S: Sign> Client<S> {
     async fn as_app<T>(
         &self,
         asked: &Asked<'_>,
-        gate: Option<&Gate>,
+        mut turn: Option<Permit>,
         method: Method,
         url: &Url,
         body: Option<&[u8]>,
@@ -268,13 +261,6 @@ impl<S: Sign> Client<S> {
     ) -> Result<T, Error> {
         let mut again = true;
         loop {
-            // Signed before the gate, so that a key that cannot sign costs no turn; and looked at again behind it, since the wait
-            // may have been long.
-            self.jwts.get(&self.signer, &self.issuer, || self.github_now()).await?;
-            let _permit = match gate {
-                Some(gate) => Some(gate.acquire().await),
-                None => None,
-            };
             let jwt = self.jwts.get(&self.signer, &self.issuer, || self.github_now()).await?;
             let body = body.map(<[u8]>::to_vec);
             let request = http::request(method.clone(), url.clone(), jwt.bearer(), &self.api_version, body)?;
@@ -288,6 +274,10 @@ impl<S: Sign> Client<S> {
                 _ => return result,
             }
             again = false;
+            // A second mint takes a second turn: a hundred of them at once would overrun the limit.
+            if turn.take().is_some() {
+                turn = Some(self.mints.acquire().await);
+            }
         }
     }
 
@@ -304,13 +294,13 @@ impl<S: Sign> Client<S> {
         if result.is_ok() {
             self.hold.lock().unwrap_or_else(PoisonError::into_inner).success(sent);
         }
-        let failure = result.as_ref().err().map(Error::reason);
-        self.observe.request(Observation {
-            route: asked.route(),
-            failure,
-            took: sent.elapsed(),
-        });
+        self.report(asked, result.as_ref().err().map(Error::reason), sent.elapsed());
         result
+    }
+
+    fn report(&self, asked: &Asked<'_>, failure: Option<Reason>, took: Duration) {
+        let route = asked.route();
+        self.observe.request(Observation { route, failure, took });
     }
 
     async fn send(&self, asked: &Asked<'_>, request: Request) -> Result<Answer, Error> {

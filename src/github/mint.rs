@@ -11,85 +11,103 @@ use super::answer::{Answer, Asked, classify};
 use super::error::Error;
 use super::quote::quote;
 use crate::domain::digest::base64_sha256;
-use crate::domain::intent::Scope;
-use crate::domain::status::Granted;
 
 /// GitHub takes at most this many repositories.
 const MOST_REPOSITORIES: usize = 500;
 /// Tokens are opaque and their lengths vary (40 to some 520 today): longer than this is none, in bytes.
 const LONGEST_TOKEN: usize = 8 * 1024;
 
-/// The body of the request: what is left out is not limited.
-#[derive(Serialize)]
-struct Request<'a> {
+/// What a token is to be good for. What is omitted is not limited: everything that the installation has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MintScope {
+    /// Permission names and levels; `None` for all of the installation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    permissions: &'a Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    repositories: &'a [String],
-    #[serde(skip_serializing_if = "<[u64]>::is_empty")]
-    repository_ids: &'a [u64],
+    pub permissions: Option<BTreeMap<String, String>>,
+    /// Bare names, without owner.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
+    /// GitHub's IDs of repositories.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repository_ids: Vec<u64>,
 }
 
-/// The body of the request.
-///
-/// # Errors
-/// [`Error::InvalidRequest`] for what GitHub would refuse or, worse, understand otherwise.
-pub fn mint_body(scope: &Scope) -> Result<Vec<u8>, Error> {
-    // What `permissions: {}` grants is not documented; it might be everything.
-    if scope.permissions.as_ref().is_some_and(BTreeMap::is_empty) {
-        return Err(Error::InvalidRequest(
-            "permissions is empty, and what GitHub grants then is not documented: name at least one, or leave the field out".to_owned(),
-        ));
+impl MintScope {
+    /// The body of the request.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] for what GitHub would refuse or, worse, understand otherwise.
+    pub fn body(&self) -> Result<Vec<u8>, Error> {
+        // What `permissions: {}` grants is not documented; it might be everything.
+        if self.permissions.as_ref().is_some_and(BTreeMap::is_empty) {
+            return Err(Error::InvalidRequest(
+                "permissions is empty, and what GitHub grants then is not documented: name at least one, or leave the field out".to_owned(),
+            ));
+        }
+        let repositories = self.repositories.len() + self.repository_ids.len();
+        if repositories > MOST_REPOSITORIES {
+            return Err(Error::InvalidRequest(format!(
+                "repositories and repositoryIDs are {repositories}, and GitHub takes at most {MOST_REPOSITORIES}: leave both out \
+                 for all of the installation, or use several Tokens"
+            )));
+        }
+        if let Some(name) = self
+            .repositories
+            .iter()
+            .find(|name| name.is_empty() || name.contains('/'))
+        {
+            let bare = name.rsplit('/').find(|part| !part.is_empty()).unwrap_or("NAME");
+            return Err(Error::InvalidRequest(format!(
+                "repositories has {:?}, which is not a bare name: write {:?}",
+                quote(name),
+                quote(bare)
+            )));
+        }
+        serde_json::to_vec(self).map_err(|error| Error::InvalidRequest(error.to_string()))
     }
-    let repositories = scope.repositories.len() + scope.repository_ids.len();
-    if repositories > MOST_REPOSITORIES {
-        return Err(Error::InvalidRequest(format!(
-            "repositories and repositoryIDs are {repositories}, and GitHub takes at most {MOST_REPOSITORIES}: leave both out \
-             for all of the installation, or use several Tokens"
-        )));
+
+    /// `{contents: write, issues: read}`, for messages.
+    pub(super) fn permissions_text(&self) -> String {
+        let pairs = self
+            .permissions
+            .iter()
+            .flatten()
+            .map(|(name, level)| format!("{name}: {level}"));
+        format!("{{{}}}", quote(&pairs.collect::<Vec<_>>().join(", ")))
     }
-    if let Some(name) = scope
-        .repositories
-        .iter()
-        .find(|name| name.is_empty() || name.contains('/'))
-    {
-        let bare = name.rsplit('/').find(|part| !part.is_empty()).unwrap_or("NAME");
-        return Err(Error::InvalidRequest(format!(
-            "repositories has {:?}, which is not a bare name: write {:?}",
-            quote(name),
-            quote(bare)
-        )));
+
+    /// `repositories [a, b] and repositoryIDs [1]`, for messages.
+    pub(super) fn repositories_text(&self) -> String {
+        let ids: Vec<_> = self.repository_ids.iter().map(u64::to_string).collect();
+        let lists = [
+            ("repositories", self.repositories.join(", ")),
+            ("repositoryIDs", ids.join(", ")),
+        ];
+        let texts = lists.iter().filter(|(_, list)| !list.is_empty());
+        texts
+            .map(|(name, list)| format!("{name} [{}]", quote(list)))
+            .collect::<Vec<_>>()
+            .join(" and ")
     }
-    let request = Request {
-        permissions: &scope.permissions,
-        repositories: &scope.repositories,
-        repository_ids: &scope.repository_ids,
-    };
-    serde_json::to_vec(&request).map_err(|error| Error::InvalidRequest(error.to_string()))
 }
 
-/// `{contents: write, issues: read}`, for messages.
-pub(super) fn permissions_text(scope: &Scope) -> String {
-    let pairs = scope
-        .permissions
-        .iter()
-        .flatten()
-        .map(|(name, level)| format!("{name}: {level}"));
-    format!("{{{}}}", quote(&pairs.collect::<Vec<_>>().join(", ")))
+/// Whether a token is good for every repository of its installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepositorySelection {
+    /// All, also those that come later.
+    All,
+    /// Those that were chosen.
+    Selected,
 }
 
-/// `repositories [a, b] and repositoryIDs [1]`, for messages.
-pub(super) fn repositories_text(scope: &Scope) -> String {
-    let ids: Vec<_> = scope.repository_ids.iter().map(u64::to_string).collect();
-    let lists = [
-        ("repositories", scope.repositories.join(", ")),
-        ("repositoryIDs", ids.join(", ")),
-    ];
-    let texts = lists.iter().filter(|(_, list)| !list.is_empty());
-    texts
-        .map(|(name, list)| format!("{name} [{}]", quote(list)))
-        .collect::<Vec<_>>()
-        .join(" and ")
+impl RepositorySelection {
+    /// The word that GitHub has for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RepositorySelection::All => "all",
+            RepositorySelection::Selected => "selected",
+        }
+    }
 }
 
 /// A token and what GitHub says of it.
@@ -101,8 +119,12 @@ pub struct Minted {
     pub issued_at: Timestamp,
     /// When it ends, by GitHub's clock.
     pub expires_at: Timestamp,
-    /// What it is good for.
-    pub granted: Granted,
+    /// What was granted: names and levels.
+    pub permissions: BTreeMap<String, String>,
+    /// Which repositories, if GitHub says so in a way that we know.
+    pub repository_selection: Option<RepositorySelection>,
+    /// Bare names of the repositories, where GitHub lists them.
+    pub repositories: Vec<String>,
     /// Standard base64 of the token's SHA-256: what GitHub's audit log calls `hashed_token`.
     pub hashed_token: String,
 }
@@ -154,19 +176,18 @@ pub fn parse_mint_answer(asked: &Asked<'_>, answer: &Answer) -> Result<Minted, E
         hashed_token: base64_sha256(token.as_bytes()),
         issued_at: answer.at(),
         expires_at,
-        granted: Granted {
-            permissions: body.permissions.unwrap_or_default(),
-            // Foreign text goes no further than its known values.
-            repository_selection: body
-                .repository_selection
-                .filter(|text| matches!(text.as_str(), "all" | "selected")),
-            repositories: body
-                .repositories
-                .into_iter()
-                .flatten()
-                .map(|repository| repository.name)
-                .collect(),
+        permissions: body.permissions.unwrap_or_default(),
+        repository_selection: match body.repository_selection.as_deref() {
+            Some("all") => Some(RepositorySelection::All),
+            Some("selected") => Some(RepositorySelection::Selected),
+            Some(_) | None => None,
         },
+        repositories: body
+            .repositories
+            .into_iter()
+            .flatten()
+            .map(|repository| repository.name)
+            .collect(),
         token: body.token,
     })
 }

@@ -23,7 +23,7 @@ pub use client::{AppSettings, Client, Clock, Limits, Revoked};
 pub use error::Error;
 pub use gate::{Gate, Permit};
 pub use http::{HttpError, HttpOptions, http_client};
-pub use mint::{Minted, mint_body, parse_mint_answer};
+pub use mint::{MintScope, Minted, RepositorySelection, parse_mint_answer};
 pub use observe::{Observation, Observe, Route};
 pub use quote::quote;
 pub use window::Window;

@@ -18,7 +18,7 @@ async fn a_revocation_is_authenticated_by_the_token_itself() {
         [reply(204, ""), reply(401, message("Bad credentials")), reply(500, "")],
     )
     .await;
-    let revoke = || async { setup.client.revoke(&TOKEN.into(), Duration::from_secs(10)).await };
+    let revoke = || async { setup.revoke(&TOKEN.into(), Duration::from_secs(10)).await };
     assert_eq!(revoke().await, Ok(Revoked::Revoked));
     assert_eq!(revoke().await, Ok(Revoked::AlreadyGone));
     assert_eq!(revoke().await.unwrap_err().reason(), Reason::GitHubUnavailable);
@@ -31,7 +31,6 @@ async fn a_revocation_is_authenticated_by_the_token_itself() {
 async fn a_revocation_never_takes_longer_than_its_deadline() {
     let setup = setup(Limits::default(), [(None, Vec::new(), String::new())]).await;
     let error = setup
-        .client
         .revoke(&TOKEN.into(), Duration::from_millis(50))
         .await
         .unwrap_err();
@@ -48,7 +47,7 @@ async fn a_token_that_is_no_header_is_refused_without_being_shown() {
     let setup = setup(Limits::default(), [reply(204, "")]).await;
     let token = SecretString::from("hunter2\r\nHost: evil");
     for error in [
-        setup.client.revoke(&token, Duration::from_secs(1)).await.unwrap_err(),
+        setup.revoke(&token, Duration::from_secs(1)).await.unwrap_err(),
         setup.client.verify(&token).await.unwrap_err(),
     ] {
         assert!(
@@ -121,7 +120,7 @@ async fn a_redirect_is_not_followed() {
     let mut moved = reply(302, "");
     moved.1.push(("location", "http://127.0.0.1:9/steal".into()));
     let setup = setup(Limits::default(), [moved]).await;
-    let error = setup.client.mint(1, &Scope::default()).await.unwrap_err();
+    let error = setup.mint(1, &MintScope::default()).await.unwrap_err();
     assert!(error.to_string().contains("HTTP 302 redirects to 127.0.0.1"), "{error}");
     assert_eq!(setup.server.seen().len(), 1);
 }
@@ -135,7 +134,7 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
     .await;
     let mut errors = Vec::new();
     for _ in 0..2 {
-        errors.push(setup.client.mint(1, &Scope::default()).await.unwrap_err());
+        errors.push(setup.mint(1, &MintScope::default()).await.unwrap_err());
     }
     assert!(errors[0].to_string().contains("longer than 8 MiB"), "{}", errors[0]);
     assert!(errors[1].to_string().contains("HTTP 500 no message"), "{}", errors[1]);
@@ -164,8 +163,8 @@ async fn no_connection_is_an_outage_that_says_so() {
 #[tokio::test]
 async fn every_request_is_observed_with_its_route_and_reason() {
     let setup = setup(Limits::default(), [reply(503, ""), token_answer()]).await;
-    let _ = setup.client.mint(1, &Scope::default()).await;
-    let _ = setup.client.mint(1, &Scope::default()).await;
+    let _ = setup.mint(1, &MintScope::default()).await;
+    let _ = setup.mint(1, &MintScope::default()).await;
     let observed: Vec<_> = setup
         .observed
         .0

@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret;
 
-use super::super::{Error, Minted, parse_mint_answer};
+use super::super::{Error, Minted, RepositorySelection, parse_mint_answer};
 use super::*;
 
 fn minted_body() -> serde_json::Value {
@@ -34,11 +34,11 @@ fn a_minted_token_is_read_whole() {
     assert_eq!(minted.token.expose_secret(), TOKEN);
     assert_eq!((minted.issued_at, minted.expires_at), (at(NOW - 2), at(NOW + 3_600)));
     assert_eq!(
-        minted.granted.permissions,
+        minted.permissions,
         BTreeMap::from([("contents".into(), "write".into()), ("metadata".into(), "read".into())])
     );
-    assert_eq!(minted.granted.repository_selection.as_deref(), Some("selected"));
-    assert_eq!(minted.granted.repositories, ["alpha", "beta"]);
+    assert_eq!(minted.repository_selection, Some(RepositorySelection::Selected));
+    assert_eq!(minted.repositories, ["alpha", "beta"]);
     // printf %s TOKEN | openssl sha256 -binary | openssl base64
     assert_eq!(minted.hashed_token, HASHED);
     assert!(!format!("{minted:?}").contains("16C7e42F"));
@@ -56,7 +56,7 @@ fn only_token_and_expiry_are_needed_and_tokens_are_opaque() {
         let body = serde_json::json!({"token": token, "expires_at": "2024-11-22T10:00:01+00:00", "repository_selection": "some-day"});
         let minted = mint(201, &[], body.to_string()).unwrap();
         assert_eq!(minted.token.expose_secret(), token);
-        assert_eq!((minted.issued_at, minted.granted.repository_selection), (at(NOW), None));
+        assert_eq!((minted.issued_at, minted.repository_selection), (at(NOW), None));
     }
 }
 

@@ -12,9 +12,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Answer, Asked, Call};
+use super::{Answer, Asked, Call, MintScope};
 use crate::domain::BaseUrl;
-use crate::domain::intent::Scope;
 use crate::domain::jwt::Issuer;
 
 /// `Fri, 22 Nov 2024 10:00:00 GMT`
@@ -44,8 +43,8 @@ fn message(text: &str) -> String {
         .to_string()
 }
 
-fn scope() -> Scope {
-    Scope {
+fn scope() -> MintScope {
+    MintScope {
         permissions: Some(BTreeMap::from([
             ("contents".into(), "write".into()),
             ("issues".into(), "read".into()),

@@ -4,13 +4,18 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response};
 use jiff::Timestamp;
+use secrecy::SecretString;
 
-use super::super::{AppSettings, Client, Clock, HttpOptions, Limits, Observation, Observe, http_client};
+use super::super::{
+    AppSettings, Client, Clock, Error, HttpOptions, Limits, MintScope, Minted, Observation, Observe, Revoked,
+    http_client,
+};
 use super::{NOW, TOKEN};
 use crate::domain::{Sign, SignError};
 
@@ -86,6 +91,20 @@ pub(super) struct Setup {
     pub server: Arc<Server>,
     pub observed: Arc<Observed>,
     pub clock: Arc<AtomicI64>,
+}
+
+impl Setup {
+    /// Waits for a turn and mints.
+    pub async fn mint(&self, installation_id: u64, scope: &MintScope) -> Result<Minted, Error> {
+        let turn = self.client.mint_turn().await;
+        self.client.mint(installation_id, scope, turn).await
+    }
+
+    /// Waits for a turn and revokes.
+    pub async fn revoke(&self, token: &SecretString, deadline: Duration) -> Result<Revoked, Error> {
+        let turn = self.client.revocation_turn().await;
+        self.client.revoke(token, deadline, turn).await
+    }
 }
 
 pub(super) async fn setup(limits: Limits, answers: impl IntoIterator<Item = Scripted>) -> Setup {

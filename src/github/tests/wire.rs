@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::FutureExt as _;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -31,7 +32,7 @@ fn dated(mut answer: Scripted, second: i64) -> Scripted {
 #[tokio::test]
 async fn a_mint_sends_what_github_documents_byte_for_byte() {
     let setup = setup(Limits::default(), [token_answer()]).await;
-    let minted = setup.client.mint(67_890, &scope()).await.unwrap();
+    let minted = setup.mint(67_890, &scope()).await.unwrap();
     assert_eq!(minted.token.expose_secret(), TOKEN);
     let seen = &setup.server.seen()[0];
     assert_eq!(seen.line, "POST /api/v3/app/installations/67890/access_tokens");
@@ -74,23 +75,23 @@ async fn a_mint_sends_what_github_documents_byte_for_byte() {
 #[tokio::test]
 async fn an_unlimited_scope_sends_an_empty_object() {
     let setup = setup(Limits::default(), [token_answer()]).await;
-    setup.client.mint(1, &Scope::default()).await.unwrap();
+    setup.mint(1, &MintScope::default()).await.unwrap();
     assert_eq!(setup.server.seen()[0].body, "{}");
 }
 
 #[tokio::test]
 async fn a_scope_that_github_would_misunderstand_is_never_sent() {
     let setup = setup(Limits::default(), [token_answer()]).await;
-    let scope = |repositories: Vec<String>, repository_ids| Scope {
+    let scope = |repositories: Vec<String>, repository_ids| MintScope {
         permissions: None,
         repositories,
         repository_ids,
     };
     for (scope, text) in [
         (
-            Scope {
+            MintScope {
                 permissions: Some(BTreeMap::new()),
-                ..Scope::default()
+                ..MintScope::default()
             },
             "permissions is empty",
         ),
@@ -104,19 +105,19 @@ async fn a_scope_that_github_would_misunderstand_is_never_sent() {
             "are 501, and GitHub takes at most 500",
         ),
     ] {
-        let error = setup.client.mint(1, &scope).await.unwrap_err();
+        let error = setup.mint(1, &scope).await.unwrap_err();
         assert_eq!(error.reason(), Reason::InvalidSpec);
         assert!(error.to_string().contains(text), "{error}");
     }
-    setup.client.mint(1, &scope(vec![], (0..500).collect())).await.unwrap();
+    setup.mint(1, &scope(vec![], (0..500).collect())).await.unwrap();
     assert_eq!(setup.server.seen().len(), 1);
 }
 
 #[tokio::test]
 async fn a_hundred_mints_at_once_cost_one_signature() {
     let setup = setup(Limits::default(), [token_answer()]).await;
-    let scope = Scope::default();
-    let minted = join_all((0..100).map(|id| setup.client.mint(id, &scope))).await;
+    let scope = MintScope::default();
+    let minted = join_all((0..100).map(|id| setup.mint(id, &scope))).await;
     assert!(minted.iter().all(Result::is_ok));
     assert_eq!(setup.client.signatures(), 1);
     assert_eq!(setup.server.seen().len(), 100);
@@ -130,7 +131,7 @@ async fn a_refused_clock_is_corrected_from_the_date_and_asked_again_at_once() {
         [dated(refusal, NOW - 7_200), dated(token_answer(), NOW - 7_200)],
     )
     .await;
-    let minted = setup.client.mint(1, &Scope::default()).await.unwrap();
+    let minted = setup.mint(1, &MintScope::default()).await.unwrap();
     assert_eq!(minted.issued_at, at(NOW - 7_200));
     assert_eq!(setup.client.skew(), SignedDuration::from_secs(-7_199));
     let iats: Vec<_> = setup.server.bearers().iter().map(|bearer| iat(bearer)).collect();
@@ -146,13 +147,26 @@ fn iat(bearer: &str) -> i64 {
 }
 
 #[tokio::test]
+async fn asking_again_after_a_refused_clock_takes_a_turn_of_its_own() {
+    let limits = Limits {
+        concurrent: NonZeroU32::new(1),
+        per_minute: NonZeroU32::new(3),
+    };
+    let refusal = reply(401, message("'Expiration time' claim ('exp') is too far in the future"));
+    let setup = setup(limits, [refusal, token_answer()]).await;
+    setup.mint(1, &MintScope::default()).await.unwrap();
+    assert!(setup.client.mint_turn().now_or_never().is_some(), "the third of three");
+    assert!(setup.client.mint_turn().now_or_never().is_none(), "a fourth of three");
+}
+
+#[tokio::test]
 async fn a_clock_that_stays_refused_is_asked_twice_and_no_more() {
     let setup = setup(
         Limits::default(),
         [reply(401, message("'Issued at' claim ('iat') must be an Integer"))],
     )
     .await;
-    let error = setup.client.mint(1, &Scope::default()).await.unwrap_err();
+    let error = setup.mint(1, &MintScope::default()).await.unwrap_err();
     assert_eq!(error.reason(), Reason::ClockSkew);
     assert_eq!(setup.server.seen().len(), 2);
 }
@@ -164,9 +178,9 @@ async fn the_date_of_a_server_error_is_not_believed() {
         [dated(reply(502, "<html>"), 0), dated(token_answer(), NOW + 1)],
     )
     .await;
-    setup.client.mint(1, &Scope::default()).await.unwrap_err();
+    setup.mint(1, &MintScope::default()).await.unwrap_err();
     assert_eq!(setup.client.skew(), SignedDuration::ZERO);
-    setup.client.mint(1, &Scope::default()).await.unwrap();
+    setup.mint(1, &MintScope::default()).await.unwrap();
     assert_eq!(setup.client.skew(), SignedDuration::ZERO);
 }
 
@@ -181,7 +195,7 @@ async fn a_jwt_is_renewed_when_its_time_ends_and_when_github_refuses_the_key() {
     // The server's own Date header would be taken for GitHub's clock: the script sets none, and hyper's is of this machine.
     for (advance, signatures, works) in [(0, 1, true), (0, 1, true), (0, 1, false), (0, 2, true)] {
         setup.clock.fetch_add(advance, Ordering::SeqCst);
-        assert_eq!(setup.client.mint(1, &Scope::default()).await.is_ok(), works);
+        assert_eq!(setup.mint(1, &MintScope::default()).await.is_ok(), works);
         assert_eq!(setup.client.signatures(), signatures);
     }
 }
@@ -196,19 +210,14 @@ async fn a_secondary_limit_holds_mints_and_revocations_until_the_announced_time(
     )
     .await;
     let start = tokio::time::Instant::now();
-    let error = setup.client.mint(1, &Scope::default()).await.unwrap_err();
+    let error = setup.mint(1, &MintScope::default()).await.unwrap_err();
     assert_eq!(error.retry(), crate::domain::schedule::Retry::HoldApp(at(NOW + 1)));
-    let abandoned = setup
-        .client
-        .revoke(&TOKEN.into(), Duration::from_millis(20))
-        .await
-        .unwrap_err();
-    assert_eq!(abandoned.reason(), Reason::GitHubUnavailable);
-    assert!(setup.client.mint_gate().held_for().is_some());
-    setup.client.mint(1, &Scope::default()).await.unwrap();
+    assert!(setup.client.mint_turn().now_or_never().is_none());
+    assert!(setup.client.revocation_turn().now_or_never().is_none());
+    setup.mint(1, &MintScope::default()).await.unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(
-        setup.client.revoke(&TOKEN.into(), Duration::from_secs(10)).await,
+        setup.revoke(&TOKEN.into(), Duration::from_secs(10)).await,
         Ok(Revoked::Revoked)
     );
 }
@@ -217,15 +226,9 @@ async fn a_secondary_limit_holds_mints_and_revocations_until_the_announced_time(
 async fn an_unannounced_secondary_limit_holds_for_a_minute() {
     let refusal = reply(403, message("You have exceeded a secondary rate limit."));
     let setup = setup(Limits::default(), [dated(refusal, NOW)]).await;
-    let error = setup.client.mint(1, &Scope::default()).await.unwrap_err();
+    let error = setup.mint(1, &MintScope::default()).await.unwrap_err();
     assert_eq!(error.retry(), crate::domain::schedule::Retry::HoldApp(at(NOW + 60)));
-    assert!(
-        setup
-            .client
-            .mint_gate()
-            .held_for()
-            .is_some_and(|left| left > Duration::from_secs(55))
-    );
+    assert!(setup.client.mint_turn().now_or_never().is_none());
 }
 
 #[tokio::test]
@@ -237,11 +240,10 @@ async fn the_clients_gate_keeps_to_the_limit_of_a_minute() {
     let setup = setup(limits, [token_answer()]).await;
     setup
         .client
-        .mint_gate()
-        .record_past([Duration::from_secs(1), Duration::from_secs(60)]);
-    setup.client.mint(1, &Scope::default()).await.unwrap();
-    let scope = Scope::default();
-    let late = tokio::time::timeout(Duration::from_millis(100), setup.client.mint(1, &scope)).await;
+        .record_past_mints([Duration::from_secs(1), Duration::from_secs(60)]);
+    setup.mint(1, &MintScope::default()).await.unwrap();
+    let scope = MintScope::default();
+    let late = tokio::time::timeout(Duration::from_millis(100), setup.mint(1, &scope)).await;
     assert!(late.is_err(), "a fourth mint within 61 s");
     assert_eq!(setup.server.seen().len(), 1);
 }

@@ -1,0 +1,50 @@
+//! What the API server answers, as far as someone has to act on it.
+
+use crate::domain::redact::redact;
+
+/// Why a call to the API server failed. Its text is short and holds no Secret's content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// The object changed in the meantime, or is another one of the same name.
+    #[error("the object was changed by someone else at the same time")]
+    Conflict,
+    /// The object exists already.
+    #[error("the object exists already")]
+    Exists,
+    /// The object does not exist.
+    #[error("the object does not exist")]
+    Missing,
+    /// The namespace does not exist or is being deleted.
+    #[error("{0}")]
+    NamespaceUnavailable(String),
+    /// The API server does not accept the object as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// The operator's ServiceAccount may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The API server cannot be reached, or cannot answer now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<kube::Error> for ClusterError {
+    fn from(error: kube::Error) -> Self {
+        let kube::Error::Api(status) = &error else {
+            return ClusterError::Unavailable(redact(&format!("the API server cannot be reached: {error}")));
+        };
+        let message = redact(&status.message);
+        let about_namespace = status.details.as_ref().is_some_and(|details| {
+            details.kind == "namespaces" || details.causes.iter().any(|c| c.reason == "NamespaceTerminating")
+        });
+        match (status.code, status.reason.as_str()) {
+            (_, "AlreadyExists") => ClusterError::Exists,
+            (403 | 404, _) if about_namespace => ClusterError::NamespaceUnavailable(message),
+            (409, _) => ClusterError::Conflict,
+            (404, _) => ClusterError::Missing,
+            (422 | 400, _) => ClusterError::Invalid(message),
+            (401 | 403, _) => ClusterError::Forbidden(message),
+            _ => ClusterError::Unavailable(message),
+        }
+    }
+}

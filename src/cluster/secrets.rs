@@ -1,0 +1,305 @@
+//! Managed Secrets.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use secrecy::ExposeSecret;
+
+use crate::api::names::{FINALIZER, MANAGER};
+use crate::domain::intent::{Key, Kind, SecretKey};
+use crate::domain::secret::Rendered;
+
+use super::ClusterError;
+use super::tokens::api_version;
+
+/// The metadata of a Secret.
+pub type Metadata = PartialObjectMeta<Secret>;
+
+/// The object that a managed Secret belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerRef {
+    /// Which object.
+    pub key: Key,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl OwnerRef {
+    fn reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: api_version(),
+            kind: self.key.kind.as_str().to_owned(),
+            name: self.key.name.to_string(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
+    }
+
+    /// The controlling owner of a Secret, if it is a Token or ClusterToken.
+    #[must_use]
+    pub fn of(meta: &ObjectMeta) -> Option<OwnerRef> {
+        let owner = meta
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true))?;
+        if owner.api_version != api_version() {
+            return None;
+        }
+        let kind = [Kind::Token, Kind::ClusterToken]
+            .into_iter()
+            .find(|kind| kind.as_str() == owner.kind)?;
+        let namespace = match kind {
+            Kind::Token => meta.namespace.as_deref().map(Into::into),
+            Kind::ClusterToken => None,
+        };
+        Some(OwnerRef {
+            key: Key {
+                kind,
+                namespace,
+                name: owner.name.as_str().into(),
+            },
+            uid: owner.uid.clone(),
+        })
+    }
+}
+
+/// A Secret as it is to be, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretDraft<'a> {
+    /// Where.
+    pub key: &'a SecretKey,
+    /// Whose.
+    pub owner: &'a OwnerRef,
+    /// What.
+    pub rendered: &'a Rendered,
+}
+
+/// A managed Secret that was read whole. `Debug` shows no values.
+pub struct Held {
+    secret: Secret,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    /// Its metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        &self.secret.metadata
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        self.secret.type_.as_deref()
+    }
+
+    /// Its keys and values.
+    #[must_use]
+    pub fn data(&self) -> BTreeMap<String, Vec<u8>> {
+        let data = self.secret.data.iter().flatten();
+        data.map(|(key, value)| (key.clone(), value.0.clone())).collect()
+    }
+}
+
+/// The Secrets of the cluster. Every write names the UID and resource version that it is meant for, so that no write lands on a
+/// Secret that has become another one.
+#[derive(Clone)]
+pub struct Secrets {
+    client: Client,
+}
+
+impl Secrets {
+    /// Over this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Secrets { client }
+    }
+
+    fn api(&self, key: &SecretKey) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
+    /// The metadata of whatever stands there: the only part of a foreign Secret that is ever read.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn look(&self, key: &SecretKey) -> Result<Option<Metadata>, ClusterError> {
+        Ok(self.api(key).get_metadata_opt(&key.name).await?)
+    }
+
+    /// Reads a managed Secret whole.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] if it has another UID by now.
+    pub async fn read(&self, key: &SecretKey, uid: &str) -> Result<Held, ClusterError> {
+        let secret = self.api(key).get(&key.name).await?;
+        if secret.metadata.uid.as_deref() != Some(uid) {
+            return Err(ClusterError::Conflict);
+        }
+        Ok(Held { secret })
+    }
+
+    /// Creates the Secret. Not by server-side apply: that would merge into a foreign Secret which came in between.
+    ///
+    /// # Errors
+    /// [`ClusterError::Exists`] if something is there already.
+    pub async fn create(&self, draft: SecretDraft<'_>) -> Result<Metadata, ClusterError> {
+        let secret = self.build(draft);
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let created = self.api(draft.key).create(&params, &secret).await?;
+        Ok(metadata_of(created))
+    }
+
+    /// Puts a new token into the Secret: its keys, annotations and labels; whatever others added stays.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] if the Secret has changed since `uid` and `version` were seen.
+    pub async fn refill(&self, draft: SecretDraft<'_>, uid: &str, version: &str) -> Result<Metadata, ClusterError> {
+        let mut secret = self.build(draft);
+        secret.type_ = None;
+        secret.metadata.name = None;
+        secret.metadata.namespace = None;
+        secret.metadata.owner_references = None;
+        secret.metadata.finalizers = None;
+        secret.metadata.uid = Some(uid.to_owned());
+        secret.metadata.resource_version = Some(version.to_owned());
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        Ok(self
+            .api(draft.key)
+            .patch_metadata(&draft.key.name, &params, &Patch::Merge(&secret))
+            .await?)
+    }
+
+    /// Dresses a Secret anew: `dress` changes labels and annotations; keys and values stay as they are.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] if the Secret has changed since it was read.
+    pub async fn redress(
+        &self,
+        key: &SecretKey,
+        mut held: Held,
+        dress: impl FnOnce(&mut BTreeMap<String, String>, &mut BTreeMap<String, String>),
+    ) -> Result<Metadata, ClusterError> {
+        let secret = &mut held.secret;
+        let metadata = &mut secret.metadata;
+        dress(
+            metadata.labels.get_or_insert_default(),
+            metadata.annotations.get_or_insert_default(),
+        );
+        let finalizers = metadata.finalizers.get_or_insert_default();
+        if !finalizers.iter().any(|name| name == FINALIZER) {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        Ok(metadata_of(self.api(key).replace(&key.name, &params, secret).await?))
+    }
+
+    /// Lets go of a Secret that is being deleted.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; a Secret that is gone already is none.
+    pub async fn release(&self, key: &SecretKey, meta: &ObjectMeta) -> Result<(), ClusterError> {
+        let others: Vec<&String> = meta
+            .finalizers
+            .iter()
+            .flatten()
+            .filter(|name| *name != FINALIZER)
+            .collect();
+        let patch = serde_json::json!({"metadata": {
+            "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": others}});
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        gone_is_fine(
+            self.api(key)
+                .patch_metadata(&key.name, &params, &Patch::Merge(&patch))
+                .await
+                .map(drop),
+        )
+    }
+
+    /// Deletes a Secret of this UID, and waits for nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; a Secret that is gone already is none.
+    pub async fn delete(&self, key: &SecretKey, uid: &str) -> Result<(), ClusterError> {
+        let preconditions = Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        gone_is_fine(self.api(key).delete(&key.name, &params).await.map(drop))
+    }
+
+    fn build(&self, draft: SecretDraft<'_>) -> Secret {
+        let bytes = |(key, value): (&String, &secrecy::SecretString)| {
+            (key.clone(), ByteString(value.expose_secret().as_bytes().to_vec()))
+        };
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(draft.key.name.to_string()),
+                namespace: Some(draft.key.namespace.to_string()),
+                labels: Some(draft.rendered.labels.clone()),
+                annotations: Some(draft.rendered.annotations.clone()),
+                owner_references: Some(vec![draft.owner.reference()]),
+                finalizers: Some(vec![FINALIZER.to_owned()]),
+                ..ObjectMeta::default()
+            },
+            type_: Some(draft.rendered.kind.to_owned()),
+            data: Some(draft.rendered.data.iter().map(bytes).collect()),
+            ..Secret::default()
+        }
+    }
+}
+
+/// The metadata of a whole Secret; the rest is dropped.
+#[must_use]
+pub fn metadata_of(secret: Secret) -> Metadata {
+    PartialObjectMeta {
+        types: None,
+        metadata: secret.metadata,
+        ..PartialObjectMeta::default()
+    }
+}
+
+fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), ClusterError> {
+    match result.map_err(ClusterError::from) {
+        Err(ClusterError::Missing) => Ok(()),
+        other => other,
+    }
+}
+
+/// The name and namespace of a Secret.
+impl From<&ObjectMeta> for SecretKey {
+    fn from(meta: &ObjectMeta) -> Self {
+        SecretKey {
+            namespace: meta.namespace.as_deref().unwrap_or_default().into(),
+            name: meta.name.as_deref().unwrap_or_default().into(),
+        }
+    }
+}

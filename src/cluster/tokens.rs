@@ -1,0 +1,221 @@
+//! Tokens and ClusterTokens, read leniently: one object that cannot be parsed must not stall the watch of all.
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::ApiResource;
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::names::MANAGER;
+use crate::api::{ClusterToken, Reason, Token, TokenStatus};
+use crate::domain::Problem;
+use crate::domain::intent::{Intent, Key, Kind, TokenObject};
+use crate::domain::redact::redact;
+use crate::domain::schedule::Retry;
+
+use super::ClusterError;
+
+/// A Token or ClusterToken as it was last seen: small, since all of them are kept.
+#[derive(Clone, Debug)]
+pub struct TokenRecord {
+    /// Which object.
+    pub key: Key,
+    /// Its UID.
+    pub uid: Box<str>,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Its resource version, for telling old from new.
+    pub resource_version: Box<str>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// The object as JSON, without the parts that nobody here reads.
+    json: Box<[u8]>,
+}
+
+impl TokenRecord {
+    /// Takes what is needed of a watched object. `None` if it has no name or UID, which the API server never lets happen.
+    #[must_use]
+    pub fn new(kind: Kind, mut object: DynamicObject) -> Option<Self> {
+        let meta = &mut object.metadata;
+        meta.managed_fields = None;
+        meta.labels = None;
+        meta.owner_references = None;
+        meta.finalizers = None;
+        if let Some(annotations) = &mut meta.annotations {
+            annotations.retain(|name, _| name.starts_with(crate::api::names::annotation::PREFIX));
+        }
+        Some(TokenRecord {
+            key: Key {
+                kind,
+                namespace: meta.namespace.as_deref().map(Into::into),
+                name: meta.name.as_deref()?.into(),
+            },
+            uid: meta.uid.as_deref()?.into(),
+            generation: meta.generation.unwrap_or_default(),
+            resource_version: meta.resource_version.as_deref().unwrap_or_default().into(),
+            deleting: meta.deletion_timestamp.is_some(),
+            json: serde_json::to_vec(&object).ok()?.into(),
+        })
+    }
+
+    /// The intent, or why there is none; and the status that was last written.
+    #[must_use]
+    pub fn read(&self) -> (Result<Intent, Problem>, TokenStatus) {
+        match self.key.kind {
+            Kind::Token => self.read_as::<Token>(),
+            Kind::ClusterToken => self.read_as::<ClusterToken>(),
+        }
+    }
+
+    fn read_as<T: TokenObject + DeserializeOwned>(&self) -> (Result<Intent, Problem>, TokenStatus) {
+        match serde_json::from_slice::<T>(&self.json) {
+            Ok(object) => (Intent::new(&object), object.into_status().unwrap_or_default()),
+            Err(error) => {
+                let message = format!("the object cannot be read: {}", redact(&error.to_string()));
+                let period = std::time::Duration::from_secs(3600);
+                (
+                    Err(Problem::new(Reason::InvalidSpec, Retry::Every(period), message)),
+                    self.status(),
+                )
+            }
+        }
+    }
+
+    /// The status of an object whose spec cannot be read.
+    fn status(&self) -> TokenStatus {
+        serde_json::from_slice::<serde_json::Value>(&self.json)
+            .ok()
+            .and_then(|mut object| serde_json::from_value(object.get_mut("status")?.take()).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Tokens and ClusterTokens of the cluster.
+#[derive(Clone)]
+pub struct Tokens {
+    client: Client,
+}
+
+#[derive(Debug, Serialize)]
+struct StatusPatch<'a> {
+    status: serde_json::Value,
+    metadata: UidOnly<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct UidOnly<'a> {
+    uid: &'a str,
+}
+
+impl Tokens {
+    /// Over this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Tokens { client }
+    }
+
+    /// The objects of one kind, of all namespaces, as JSON.
+    #[must_use]
+    pub fn all(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &resource(kind))
+    }
+
+    fn one(&self, key: &Key) -> Api<DynamicObject> {
+        match &key.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource(key.kind)),
+            None => self.all(key.kind),
+        }
+    }
+
+    /// Makes the status what `status` says; fields that only `previous` has are removed. The UID guards against an object of
+    /// the same name that came after.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn patch_status(
+        &self,
+        key: &Key,
+        uid: &str,
+        previous: &TokenStatus,
+        status: &TokenStatus,
+    ) -> Result<Option<TokenRecord>, ClusterError> {
+        let patch = StatusPatch {
+            status: merge_patch(previous, status),
+            metadata: UidOnly { uid },
+        };
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let object = self
+            .one(key)
+            .patch_status(&key.name, &params, &Patch::Merge(&patch))
+            .await?;
+        Ok(TokenRecord::new(key.kind, object))
+    }
+
+    /// Whether the object with this UID exists: asked of the API server, not of a cache.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn exists(&self, key: &Key, uid: &str) -> Result<bool, ClusterError> {
+        let found = self.one(key).get_metadata_opt(&key.name).await?;
+        Ok(found.is_some_and(|object| {
+            object.metadata.uid.as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none()
+        }))
+    }
+}
+
+fn resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::Token => ApiResource::erase::<Token>(&()),
+        Kind::ClusterToken => ApiResource::erase::<ClusterToken>(&()),
+    }
+}
+
+/// A JSON merge patch (RFC 7396) from one status to the other: maps and fields that are gone become `null`.
+fn merge_patch(previous: &TokenStatus, status: &TokenStatus) -> serde_json::Value {
+    fn null_out(before: &serde_json::Value, after: &mut serde_json::Value) {
+        let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else {
+            return;
+        };
+        for (name, value) in before {
+            null_out(value, after.entry(name.clone()).or_insert(serde_json::Value::Null));
+        }
+    }
+    let mut patch = serde_json::json!(status);
+    null_out(&serde_json::json!(previous), &mut patch);
+    patch
+}
+
+/// The API version of our kinds, as it stands in an owner reference.
+#[must_use]
+pub fn api_version() -> String {
+    Token::api_version(&()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ManagedSecret;
+
+    #[test]
+    fn a_field_that_is_gone_is_removed_by_the_patch() {
+        let mut previous = TokenStatus {
+            hashed_token: Some("x".into()),
+            ..TokenStatus::default()
+        };
+        previous.permissions.insert("contents".into(), "read".into());
+        previous.permissions.insert("issues".into(), "read".into());
+        let mut status = TokenStatus {
+            managed_secret: Some(ManagedSecret::default()),
+            ..TokenStatus::default()
+        };
+        status.permissions.insert("contents".into(), "write".into());
+        assert_eq!(
+            merge_patch(&previous, &status),
+            serde_json::json!({"managedSecret": {"basicAuth": false}, "hashedToken": null,
+                "permissions": {"contents": "write", "issues": null}})
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! What happens in the cluster, as one stream.
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watcher};
+
+use crate::api::names::{MANAGER, label};
+use crate::domain::intent::Kind;
+
+use super::{ClusterError, Metadata, TokenRecord, Tokens};
+
+/// Objects in one page of a list: bounds the memory that a list takes.
+const PAGE: u32 = 250;
+
+/// A change of what is watched.
+#[derive(Debug)]
+pub enum Change {
+    /// A Token or ClusterToken was added or changed.
+    Token(TokenRecord),
+    /// A Token or ClusterToken is gone.
+    TokenGone(TokenRecord),
+    /// The objects of this kind are about to be listed anew.
+    TokensRestart(Kind),
+    /// All objects of this kind have been listed.
+    TokensListed(Kind),
+    /// A managed Secret was added or changed.
+    Secret(Box<Metadata>),
+    /// A managed Secret is gone, or has lost our label.
+    SecretGone(Box<Metadata>),
+    /// The managed Secrets are about to be listed anew.
+    SecretsRestart,
+    /// All managed Secrets have been listed.
+    SecretsListed,
+    /// A watch failed; it is taken up again by itself, after a pause.
+    Failed(ClusterError),
+}
+
+/// Watches both kinds, and the metadata of the Secrets with our label. Secrets of others are never listed.
+pub fn watch(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
+    let tokens = Tokens::new(client.clone());
+    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let managed = watcher::Config::default()
+        .labels(&format!("{}={MANAGER}", label::CREATED_BY))
+        .page_size(PAGE);
+    let secrets = watcher(secrets, managed)
+        .backoff(backoff())
+        .flat_map(|event| stream::iter(secret_change(event)));
+    stream::select_all([
+        watch_tokens(&tokens, Kind::Token),
+        watch_tokens(&tokens, Kind::ClusterToken),
+        secrets.boxed(),
+    ])
+}
+
+fn watch_tokens(tokens: &Tokens, kind: Kind) -> BoxStream<'static, Change> {
+    let config = watcher::Config::default().page_size(PAGE);
+    let events = watcher(tokens.all(kind), config).backoff(backoff());
+    events
+        .flat_map(move |event| stream::iter(token_change(kind, event)))
+        .boxed()
+}
+
+fn backoff() -> impl kube::runtime::utils::Backoff + Send + 'static {
+    watcher::DefaultBackoff::default()
+}
+
+fn token_change(kind: Kind, event: watcher::Result<watcher::Event<kube::api::DynamicObject>>) -> Option<Change> {
+    Some(match event {
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+            Change::Token(TokenRecord::new(kind, object)?)
+        }
+        Ok(watcher::Event::Delete(object)) => Change::TokenGone(TokenRecord::new(kind, object)?),
+        Ok(watcher::Event::Init) => Change::TokensRestart(kind),
+        Ok(watcher::Event::InitDone) => Change::TokensListed(kind),
+        Err(error) => Change::Failed(failed(&error)),
+    })
+}
+
+fn secret_change(event: watcher::Result<watcher::Event<Metadata>>) -> Option<Change> {
+    Some(match event {
+        Ok(watcher::Event::Apply(meta) | watcher::Event::InitApply(meta)) => Change::Secret(Box::new(meta)),
+        Ok(watcher::Event::Delete(meta)) => Change::SecretGone(Box::new(meta)),
+        Ok(watcher::Event::Init) => Change::SecretsRestart,
+        Ok(watcher::Event::InitDone) => Change::SecretsListed,
+        Err(error) => Change::Failed(failed(&error)),
+    })
+}
+
+fn failed(error: &watcher::Error) -> ClusterError {
+    ClusterError::Unavailable(crate::domain::redact::redact(&error.to_string()))
+}

@@ -1,0 +1,43 @@
+//! The Apps that tokens come from.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::Sign;
+use crate::domain::plan::AppFacts;
+use crate::domain::secret::Site;
+use crate::github::Client;
+
+/// An App that issues tokens.
+pub struct App<S> {
+    /// What the plan has to know.
+    pub facts: AppFacts,
+    /// Where its GitHub is.
+    pub site: Site,
+    /// The client.
+    pub client: Client<S>,
+}
+
+impl<S: Sign> App<S> {
+    /// Local time, by GitHub's clock.
+    #[must_use]
+    pub fn github_time(&self, local: Timestamp) -> Timestamp {
+        local.checked_add(self.client.skew()).unwrap_or(local)
+    }
+
+    /// GitHub's time, by the local clock.
+    #[must_use]
+    pub fn local_time(&self, github: Timestamp) -> Timestamp {
+        github.checked_sub(self.client.skew()).unwrap_or(github)
+    }
+
+    /// How far the local clock is off.
+    #[must_use]
+    pub fn skew(&self) -> SignedDuration {
+        self.client.skew()
+    }
+}
+
+/// The App that the operator was started with, which a change of the configuration replaces.
+pub type Startup<S> = tokio::sync::watch::Receiver<Option<Arc<App<S>>>>;

@@ -1,0 +1,16 @@
+//! The reconcilers: gather, plan, act, settle.
+
+mod app;
+mod engine;
+mod index;
+mod job;
+mod lane;
+mod observer;
+mod retire;
+mod state;
+mod timers;
+
+pub use app::{App, Startup};
+pub use engine::Engine;
+pub use job::Context;
+pub use observer::Observer;

@@ -1,0 +1,87 @@
+//! What is remembered of a Token between two looks at it.
+
+use jiff::Timestamp;
+
+use crate::domain::Problem;
+use crate::domain::schedule::Budget;
+use crate::domain::secret::IssuedToken;
+use crate::domain::status::Granted;
+
+use super::job::Task;
+
+/// What stands at the wanted place, when it is not ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing.
+    Free,
+    /// A Secret of someone else: whose, for people.
+    Foreign(String),
+}
+
+/// What went wrong, and until when nothing is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What went wrong.
+    pub problem: Problem,
+    /// How many attempts in a row have failed.
+    pub count: u32,
+    /// When the next attempt is made, by GitHub's clock.
+    pub until: Timestamp,
+    generation: i64,
+    request: Option<String>,
+}
+
+impl Failure {
+    /// A failure of this task.
+    #[must_use]
+    pub fn new(problem: Problem, count: u32, until: Timestamp, task: &Task) -> Self {
+        let request = task.intent.as_ref().and_then(|intent| intent.refresh_request.clone());
+        Failure {
+            problem,
+            count,
+            until,
+            generation: task.generation,
+            request,
+        }
+    }
+
+    /// Whether it still stands in the way: a changed spec or a request for a new token is a reason to try at once.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp, generation: i64, request: Option<&str>) -> bool {
+        now < self.until && self.generation == generation && self.request.as_deref() == request
+    }
+}
+
+/// A token that was issued but could not be written yet.
+#[derive(Debug)]
+pub struct Pending {
+    /// The token.
+    pub issued: IssuedToken,
+    /// Its hash.
+    pub hashed_token: String,
+    /// What GitHub granted.
+    pub granted: Granted,
+    /// What it was issued for.
+    pub scope_hash: String,
+}
+
+/// What is remembered of a Token.
+#[derive(Debug, Default)]
+pub struct State {
+    /// A job is under way.
+    pub busy: bool,
+    /// What stands at the wanted place.
+    pub place: Option<Place>,
+    /// What went wrong.
+    pub failure: Option<Box<Failure>>,
+    /// A token that could not be written.
+    pub pending: Option<Box<Pending>>,
+    /// What GitHub granted, as long as the status does not say so.
+    pub granted: Option<Box<Granted>>,
+    /// How often it may be issued or rewritten out of turn.
+    pub budget: Budget,
+    /// How many writes of the status have failed in a row.
+    pub unsettled: u32,
+    /// When the next write of the status may be tried, by GitHub's clock.
+    pub settle_after: Option<Timestamp>,
+}
