@@ -92,6 +92,22 @@ reasons! {
     RevocationAbandoned,
 }
 
+impl Reason {
+    /// Whether it is the App that does not work, and not the Token.
+    #[must_use]
+    pub const fn is_about_the_app(self) -> bool {
+        matches!(
+            self,
+            Reason::AppNotFound
+                | Reason::AppNotReady
+                | Reason::NoStartupConfig
+                | Reason::InvalidKey
+                | Reason::KeyUnavailable
+                | Reason::AppAuthenticationFailed
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::domain::Sign;
 use crate::domain::plan::AppFacts;
 use crate::domain::secret::Site;
+use crate::domain::{Problem, Sign};
 use crate::github::Client;
 
 /// An App that issues tokens.
@@ -31,13 +31,10 @@ impl<S: Sign> App<S> {
     pub fn local_time(&self, github: Timestamp) -> Timestamp {
         github.checked_sub(self.client.skew()).unwrap_or(github)
     }
-
-    /// How far the local clock is off.
-    #[must_use]
-    pub fn skew(&self) -> SignedDuration {
-        self.client.skew()
-    }
 }
 
-/// The App that the operator was started with, which a change of the configuration replaces.
-pub type Startup<S> = tokio::sync::watch::Receiver<Option<Arc<App<S>>>>;
+/// The App of the startup configuration: none, one that works, or why it does not.
+pub type StartupApp<S> = Option<Result<Arc<App<S>>, Problem>>;
+
+/// The startup App as it is now; a change of the configuration replaces it.
+pub type Startup<S> = tokio::sync::watch::Receiver<StartupApp<S>>;

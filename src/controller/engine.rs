@@ -18,10 +18,11 @@ use crate::domain::schedule::{self, Retry};
 use crate::domain::{Problem, Sign};
 use crate::github::Permit;
 
-use super::app::{App, Startup};
+use super::app::{App, Startup, StartupApp};
 use super::index::{Index, SecretRecord};
 use super::job::{self, Context, Done, Task};
 use super::lane::Lane;
+use super::observer::Revocation;
 use super::retire::{Retired, Retirement, Retiring};
 use super::state::{Place, State};
 use super::timers::Timers;
@@ -112,7 +113,7 @@ impl<S: Sign + 'static> Engine<S> {
     async fn first_contact(&self) {
         let Some(app) = self.app() else { return };
         match tokio::time::timeout(FIRST_CONTACT, app.client.app()).await {
-            Ok(Ok(found)) => tracing::info!(slug = found.slug, skew = %app.skew(), "GitHub knows the App"),
+            Ok(Ok(found)) => tracing::info!(slug = found.slug, skew = %app.client.skew(), "GitHub knows the App"),
             Ok(Err(error)) => tracing::warn!(reason = %error.reason(), "{error}"),
             Err(_) => {
                 tracing::warn!(reason = %Reason::GitHubUnavailable, "GitHub has not answered within {FIRST_CONTACT:?}")
@@ -121,7 +122,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn app(&self) -> Option<Arc<App<S>>> {
-        self.startup.borrow().clone()
+        self.startup.borrow().as_ref()?.as_ref().ok().cloned()
     }
 
     fn local(&self) -> Timestamp {
@@ -225,13 +226,16 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn token_gone(&mut self, record: &TokenRecord) {
+        let wanted = self.index.wanted(&record.key).cloned();
         let Some(key) = self.index.remove_token(&record.key, &record.uid) else {
             return;
         };
         self.states.remove(&key);
         self.timers.clear(&key);
         self.lane.leave(&key);
-        self.context.observer.expiry(&key, None);
+        if let Some(secret) = wanted {
+            self.context.observer.expiry(&key, &secret, None);
+        }
         let owned = |(_, secret): &(&SecretKey, &SecretRecord)| {
             secret.owner.as_ref().is_some_and(|owner| owner.uid == *record.uid)
         };
@@ -416,10 +420,19 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
+    fn why_no_app(&self) -> Problem {
+        let why = self
+            .startup
+            .borrow()
+            .as_ref()
+            .and_then(|app| app.as_ref().err().cloned());
+        why.unwrap_or_else(no_startup_app)
+    }
+
     fn plan(&self, intent: &Intent, app: Option<&App<S>>, task: &Task) -> Result<Plan, Problem> {
         let app = match (&intent.app, app) {
             (AppKey::Startup, Some(app)) => app,
-            (AppKey::Startup, None) => return Err(no_startup_app()),
+            (AppKey::Startup, None) => return Err(self.why_no_app()),
             (AppKey::Object { namespace, name }, _) => return Err(app_not_found(namespace.as_deref(), name)),
         };
         let state = self.states.get(&task.key);
@@ -464,7 +477,9 @@ impl<S: Sign + 'static> Engine<S> {
         let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
         let unsettled = job::wanted_status(&task, false) != task.status;
         let local = app.map_or(alarm, |app| app.local_time(alarm));
-        self.context.observer.expiry(key, expires);
+        if let Some(intent) = &task.intent {
+            self.context.observer.expiry(key, &intent.secret.key, expires);
+        }
         let Some(state) = self.states.get_mut(key) else { return };
         if task.failure.is_none() {
             state.failure = None;
@@ -632,7 +647,11 @@ impl<S: Sign + 'static> Engine<S> {
             tokio::time::sleep(grace).await;
             let turn = app.client.revocation_turn().await;
             let result = app.client.revoke(&token, super::retire::DEADLINE, turn).await;
-            context.observer.revoked(result.is_ok());
+            context.observer.revoked(if result.is_ok() {
+                Revocation::Done
+            } else {
+                Revocation::GivenUp
+            });
         });
     }
 }
@@ -640,17 +659,17 @@ impl<S: Sign + 'static> Engine<S> {
 /// Gets one turn at GitHub for each Token that joined the line, and hands it in. The turn comes first and the Token that takes it
 /// is chosen then: so the earliest deadline is served first, even if it joined last.
 async fn porter<S: Sign + 'static>(
-    startup: Startup<S>,
+    mut startup: Startup<S>,
     mut demanded: mpsc::UnboundedReceiver<()>,
     turns: mpsc::Sender<Permit>,
     slots: Arc<Semaphore>,
 ) {
-    let mut startup = startup;
     while demanded.recv().await.is_some() {
-        let Ok(app) = startup.wait_for(Option::is_some).await.map(|app| app.clone()) else {
+        let works = |app: &StartupApp<S>| matches!(app, Some(Ok(_)));
+        let Ok(app) = startup.wait_for(works).await.map(|app| app.clone()) else {
             return;
         };
-        let Some(app) = app else { continue };
+        let Some(Ok(app)) = app else { continue };
         // Not taken, only waited for: the job takes it.
         let Ok(slot) = slots.acquire().await else { return };
         drop(slot);

@@ -214,6 +214,12 @@ impl Index {
         }
     }
 
+    /// The Secret that a Token wants.
+    #[must_use]
+    pub fn wanted(&self, key: &Key) -> Option<&SecretKey> {
+        self.wants.get(key)
+    }
+
     /// The Tokens that a change of this Secret concerns: its owner, and whoever wants one of its name.
     #[must_use]
     pub fn concerned(&self, key: &SecretKey) -> Vec<Arc<Key>> {

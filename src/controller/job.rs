@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use tokio::time::Instant;
+
 use crate::api::names::annotation;
 use crate::api::{Reason, TokenStatus};
 use crate::cluster::{ClusterError, Events, Held, Metadata, Note, OwnerRef, SecretDraft, Secrets, TokenRecord, Tokens};
@@ -279,6 +281,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
     let Some(hash) = scope_hash(&intent, &app.facts) else {
         return fail(context, task, no_installation()).await;
     };
+    let started = Instant::now();
     let pending = match task
         .pending
         .take()
@@ -293,8 +296,13 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         },
     };
     task.now = app.github_time((context.clock)());
+    let refresh = task.facts.is_some();
     let replaced = replaced_token(context, &task, &intent).await;
-    match publish(context, &task, &intent, app, &pending).await {
+    let published_as = publish(context, &task, &intent, app, &pending).await;
+    context
+        .observer
+        .issued(&task.key, refresh, published_as.is_ok(), started.elapsed());
+    match published_as {
         Ok(meta) => {
             tracing::info!(
                 token = %task.key, secret = %intent.secret.key, why = why.as_str(), hashed_token = pending.hashed_token,
@@ -316,7 +324,9 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
     }
 }
 
-fn no_installation() -> Problem {
+/// No installation is known.
+#[must_use]
+pub fn no_installation() -> Problem {
     Problem::new(
         Reason::InstallationUnknown,
         Retry::Every(std::time::Duration::from_secs(600)),
@@ -340,11 +350,9 @@ async fn mint<S: Sign>(
         repositories: intent.scope.repositories.clone(),
         repository_ids: intent.scope.repository_ids.clone(),
     };
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let result = app.client.mint(installation, &scope, permit).await;
-    context
-        .observer
-        .minted(&task.key, task.facts.is_some(), result.is_ok(), started.elapsed());
+    context.observer.minted(&task.key, result.is_ok(), started.elapsed());
     result.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string()))
 }
 
@@ -506,6 +514,9 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
     let until = next_attempt(task.now, problem.retry, failures, retry_cap, (context.dice)());
     tracing::warn!(token = %task.key, reason = %problem.reason, next_attempt = %until, "{}", problem.message);
     context.observer.failed(&task.key, problem.reason);
+    if problem.reason.is_about_the_app() {
+        context.observer.app_missing(&task.key);
+    }
     let known = task
         .failure
         .as_ref()

@@ -10,7 +10,7 @@ mod retire;
 mod state;
 mod timers;
 
-pub use app::{App, Startup};
+pub use app::{App, Startup, StartupApp};
 pub use engine::Engine;
-pub use job::Context;
-pub use observer::Observer;
+pub use job::{Context, no_installation};
+pub use observer::{Observer, Revocation};

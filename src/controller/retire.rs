@@ -17,6 +17,7 @@ use crate::domain::secret::find_token;
 use super::app::App;
 use super::index::SecretRecord;
 use super::job::Context;
+use super::observer::Revocation;
 
 /// How long one revocation may take, once it is its turn.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -207,14 +208,15 @@ impl Retirement {
                 .map(|error| (error.retry().is_transient(), error.to_string())),
             Err(_) => Some((false, format!("GitHub's limits left no room for {LONGEST_QUEUE:?}"))),
         };
-        context.observer.revoked(failed.is_none());
         match failed {
             None => {
+                context.observer.revoked(Revocation::Done);
                 tracing::info!(token = %self.owner.key, secret = %key, hashed_token = note(annotation::HASHED_TOKEN), "revoked the token");
                 Ok(true)
             }
             Some((true, error)) if (context.clock)() < later(self.since, PATIENCE) => {
                 tracing::warn!(token = %self.owner.key, secret = %key, "the token could not be revoked yet: {error}");
+                context.observer.revoked(Revocation::Again);
                 Ok(false)
             }
             Some((_, error)) => {
@@ -230,6 +232,7 @@ impl Retirement {
             self.owner.key
         );
         tracing::warn!(secret = %key, "{message}");
+        context.observer.revoked(Revocation::GivenUp);
         let note = Note {
             reason: Reason::RevocationAbandoned,
             message,

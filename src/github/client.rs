@@ -23,7 +23,7 @@ use super::skew::Skew;
 use super::window::Window;
 use crate::api::Reason;
 use crate::domain::jwt::Issuer;
-use crate::domain::{BaseUrl, Sign};
+use crate::domain::{BaseUrl, Sign, SignError};
 
 /// GitHub's most for a page.
 const PAGE: usize = 100;
@@ -216,11 +216,6 @@ impl<S: Sign> Client<S> {
         self.skew.get()
     }
 
-    /// How many signatures were asked for so far: what a key service bills.
-    pub fn signatures(&self) -> u64 {
-        self.jwts.signatures()
-    }
-
     /// Waits, without a deadline, until one more mint may be asked for.
     pub async fn mint_turn(&self) -> Permit {
         self.mints.acquire().await
@@ -261,7 +256,11 @@ impl<S: Sign> Client<S> {
     ) -> Result<T, Error> {
         let mut again = true;
         loop {
-            let jwt = self.jwts.get(&self.signer, &self.issuer, || self.github_now()).await?;
+            let signer = Observed {
+                signer: &self.signer,
+                observe: &*self.observe,
+            };
+            let jwt = self.jwts.get(&signer, &self.issuer, || self.github_now()).await?;
             let body = body.map(<[u8]>::to_vec);
             let request = http::request(method.clone(), url.clone(), jwt.bearer(), &self.api_version, body)?;
             let result = self.exchange(asked, request, &parse).await;
@@ -333,6 +332,7 @@ impl<S: Sign> Client<S> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .hit(sent, Instant::now(), announced);
+        self.observe.held();
         self.mints.hold_for(wait);
         self.revocations.hold_for(wait);
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
@@ -341,5 +341,19 @@ impl<S: Sign> Client<S> {
             until: answer::later(self.github_now(), wait),
             said,
         }
+    }
+}
+
+/// A signer whose signatures are counted: a key service bills each.
+struct Observed<'a, S> {
+    signer: &'a S,
+    observe: &'a dyn Observe,
+}
+
+impl<S: Sign> Sign for Observed<'_, S> {
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let signature = self.signer.sign(message).await;
+        self.observe.signed(signature.is_ok());
+        signature
     }
 }

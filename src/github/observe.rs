@@ -55,8 +55,18 @@ pub struct Observation {
 pub trait Observe: Send + Sync {
     /// Called once after each request, from the task that made it: it must not block.
     fn request(&self, observation: Observation);
+
+    /// The App's private key was asked to sign.
+    fn signed(&self, ok: bool);
+
+    /// GitHub asked the whole App to wait.
+    fn held(&self);
 }
 
 impl Observe for () {
     fn request(&self, _: Observation) {}
+
+    fn signed(&self, _: bool) {}
+
+    fn held(&self) {}
 }

@@ -24,7 +24,7 @@ async fn a_revocation_is_authenticated_by_the_token_itself() {
     assert_eq!(revoke().await.unwrap_err().reason(), Reason::GitHubUnavailable);
     assert_eq!(setup.server.lines()[0], "DELETE /api/v3/installation/token");
     assert_eq!(setup.server.bearers()[0], format!("Bearer {TOKEN}"));
-    assert_eq!(setup.client.signatures(), 0);
+    assert_eq!(setup.signatures(), 0);
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_revocation_never_takes_longer_than_its_deadline() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("not revoked within 50ms"), "{error}");
-    let observed = setup.observed.0.lock().unwrap();
+    let observed = setup.observed.requests.lock().unwrap();
     assert_eq!(
         (observed[0].route, observed[0].failure),
         (Route::Revoke, Some(Reason::GitHubUnavailable))
@@ -167,7 +167,7 @@ async fn every_request_is_observed_with_its_route_and_reason() {
     let _ = setup.mint(1, &MintScope::default()).await;
     let observed: Vec<_> = setup
         .observed
-        .0
+        .requests
         .lock()
         .unwrap()
         .iter()

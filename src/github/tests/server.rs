@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -77,11 +77,24 @@ impl Sign for FakeKey {
 
 /// Remembers what was observed.
 #[derive(Default)]
-pub(super) struct Observed(pub Mutex<Vec<Observation>>);
+pub(super) struct Observed {
+    pub requests: Mutex<Vec<Observation>>,
+    pub signatures: AtomicU64,
+    pub holds: AtomicU64,
+}
 
 impl Observe for Observed {
     fn request(&self, observation: Observation) {
-        self.0.lock().unwrap().push(observation);
+        self.requests.lock().unwrap().push(observation);
+    }
+
+    fn signed(&self, ok: bool) {
+        assert!(ok);
+        self.signatures.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn held(&self) {
+        self.holds.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -98,6 +111,11 @@ impl Setup {
     pub async fn mint(&self, installation_id: u64, scope: &MintScope) -> Result<Minted, Error> {
         let turn = self.client.mint_turn().await;
         self.client.mint(installation_id, scope, turn).await
+    }
+
+    /// How often the key was asked to sign.
+    pub fn signatures(&self) -> u64 {
+        self.observed.signatures.load(Ordering::SeqCst)
     }
 
     /// Waits for a turn and revokes.

@@ -119,7 +119,7 @@ async fn a_hundred_mints_at_once_cost_one_signature() {
     let scope = MintScope::default();
     let minted = join_all((0..100).map(|id| setup.mint(id, &scope))).await;
     assert!(minted.iter().all(Result::is_ok));
-    assert_eq!(setup.client.signatures(), 1);
+    assert_eq!(setup.signatures(), 1);
     assert_eq!(setup.server.seen().len(), 100);
 }
 
@@ -136,7 +136,7 @@ async fn a_refused_clock_is_corrected_from_the_date_and_asked_again_at_once() {
     assert_eq!(setup.client.skew(), SignedDuration::from_secs(-7_199));
     let iats: Vec<_> = setup.server.bearers().iter().map(|bearer| iat(bearer)).collect();
     assert_eq!(iats, [NOW - 60, NOW - 7_199 - 60]);
-    assert_eq!(setup.client.signatures(), 2);
+    assert_eq!(setup.signatures(), 2);
 }
 
 fn iat(bearer: &str) -> i64 {
@@ -196,7 +196,7 @@ async fn a_jwt_is_renewed_when_its_time_ends_and_when_github_refuses_the_key() {
     for (advance, signatures, works) in [(0, 1, true), (0, 1, true), (0, 1, false), (0, 2, true)] {
         setup.clock.fetch_add(advance, Ordering::SeqCst);
         assert_eq!(setup.mint(1, &MintScope::default()).await.is_ok(), works);
-        assert_eq!(setup.client.signatures(), signatures);
+        assert_eq!(setup.signatures(), signatures);
     }
 }
 
@@ -212,6 +212,7 @@ async fn a_secondary_limit_holds_mints_and_revocations_until_the_announced_time(
     let start = tokio::time::Instant::now();
     let error = setup.mint(1, &MintScope::default()).await.unwrap_err();
     assert_eq!(error.retry(), crate::domain::schedule::Retry::HoldApp(at(NOW + 1)));
+    assert_eq!(setup.observed.holds.load(Ordering::SeqCst), 1);
     assert!(setup.client.mint_turn().now_or_never().is_none());
     assert!(setup.client.revocation_turn().now_or_never().is_none());
     setup.mint(1, &MintScope::default()).await.unwrap();

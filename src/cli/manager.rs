@@ -1,0 +1,114 @@
+//! `gtm manager`: arguments -> options and configuration -> the operator.
+
+use std::path::PathBuf;
+
+use clap::ArgAction;
+use clap::builder::BoolishValueParser;
+
+use super::{ConfigFile, Failure};
+use crate::config::{self, Environment, Flags};
+use crate::run::ManagerError;
+use crate::telemetry::http::BindAddress;
+use crate::telemetry::logs;
+
+/// The arguments of `gtm manager`.
+#[derive(clap::Args)]
+pub struct ManagerArgs {
+    #[command(flatten)]
+    config: ConfigFile,
+
+    /// Where /metrics is served, over plain HTTP: IP:PORT, :PORT for every address, or 0 for nowhere
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "GTM_METRICS_BIND_ADDRESS",
+        default_value = "0.0.0.0:8080"
+    )]
+    metrics_bind_address: BindAddress,
+
+    /// Where /healthz and /readyz are answered: IP:PORT, :PORT for every address, or 0 for nowhere
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "GTM_HEALTH_PROBE_BIND_ADDRESS",
+        default_value = ":8081"
+    )]
+    health_probe_bind_address: BindAddress,
+
+    /// Let one replica work at a time, chosen through a Lease in the operator's namespace
+    ///
+    /// `--leader-elect=false` turns it off: then only one replica may run.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "GTM_LEADER_ELECT",
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new()
+    )]
+    leader_elect: bool,
+
+    /// The operator's own namespace: of the Lease, of Apps that a ClusterToken names without a namespace, of key Secrets
+    ///
+    /// [default: POD_NAMESPACE, then the service account's namespace, then github-token-manager]
+    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    namespace: Option<String>,
+
+    /// How log lines look, on standard error
+    #[arg(long, value_name = "FORMAT", env = "GTM_LOG_FORMAT", default_value = "json")]
+    log_format: logs::Format,
+
+    /// What is logged: off, error, warn, info, debug, trace, or parts such as info,hyper_util=debug
+    ///
+    /// No level makes the operator or its libraries log a token, a JWT or a key.
+    #[arg(long, value_name = "LEVEL", env = "GTM_LOG_LEVEL", default_value = "info")]
+    log_level: logs::Level,
+}
+
+/// What the operator is told on its command line, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerOptions {
+    /// The configuration file that was named; for a reload.
+    pub config_path: Option<PathBuf>,
+    /// Where metrics are served.
+    pub metrics_address: BindAddress,
+    /// Where probes are answered.
+    pub health_address: BindAddress,
+    /// Whether a Lease chooses one replica.
+    pub leader_elect: bool,
+    /// The operator's own namespace.
+    pub namespace: String,
+}
+
+impl ManagerArgs {
+    pub(super) fn options(&self, environment: &Environment) -> ManagerOptions {
+        ManagerOptions {
+            config_path: self.config.path.clone(),
+            metrics_address: self.metrics_bind_address,
+            health_address: self.health_probe_bind_address,
+            leader_elect: self.leader_elect,
+            namespace: config::namespace(self.namespace.as_deref(), environment),
+        }
+    }
+}
+
+pub(super) fn run(args: ManagerArgs) -> Result<(), Failure> {
+    let environment = config::environment();
+    let options = args.options(&environment);
+    let (config, warnings) = args.config.load(&environment, &Flags::default())?;
+    logs::init(args.log_format, &args.log_level).map_err(|error| Failure::Failed(error.to_string()))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let load = move || {
+        let loaded = args.config.load(&environment, &Flags::default());
+        loaded.map(|(config, _)| config).map_err(|failure| failure.to_string())
+    };
+    super::block_on(crate::run::manager(options, config, load))?.map_err(|error| match error {
+        ManagerError::Config(text) => Failure::Usage(text),
+        ManagerError::Failed(text) => Failure::Failed(text),
+    })
+}

@@ -1,0 +1,97 @@
+//! The command line: arguments, and one file for each command.
+
+pub mod crds;
+mod failure;
+mod go_style;
+mod manager;
+mod mint;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Environment, Flags, Warning};
+pub use failure::Failure;
+pub use manager::{ManagerArgs, ManagerOptions};
+pub use mint::{MintAnswer, MintArgs, MintRequest, Output};
+
+/// Keeps short-lived GitHub App tokens fresh in Kubernetes Secrets.
+#[derive(Parser)]
+#[command(name = "gtm", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong configuration or arguments.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator: the controllers of Tokens and ClusterTokens.
+    Manager(ManagerArgs),
+    /// Print one token to standard output; needs no cluster.
+    Mint(MintArgs),
+    /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
+    Crds,
+}
+
+/// `--config`, for every command that reads the startup configuration.
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The startup configuration, YAML or JSON [default: /config/gtm.yaml, which may be absent]
+    ///
+    /// Its keys: app_id, client_id, installation_id, owner, provider, key, validate_key, base_url, ca_bundle,
+    /// allowed_keys, rate_limit. Each is also read from the environment (GTM_APP_ID and so on; also GITHUB_APP_ID,
+    /// GITHUB_INSTALLATION_ID, KMS_PROVIDER, KMS_KEY, GITHUB_PRIVATE_KEY), which wins over the file. A file that is named
+    /// must exist.
+    #[arg(long = "config", value_name = "FILE", env = "GTM_CONFIG")]
+    path: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self, environment: &Environment, flags: &Flags) -> Result<(Config, Vec<Warning>), Failure> {
+        config::load(self.path.as_deref(), environment, flags).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+/// Runs what the arguments ask for. Results go to standard output, errors to standard error.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let done = match Cli::try_parse_from(go_style::normalise(arguments)) {
+        Ok(Cli {
+            command: Command::Manager(args),
+        }) => manager::run(args),
+        Ok(Cli {
+            command: Command::Mint(args),
+        }) => mint::run(args),
+        Ok(Cli { command: Command::Crds }) => crds::run(),
+        // Help and version are "errors" of clap with exit code 0; where their text cannot be written, nobody reads it.
+        Err(answer) => {
+            let _ = answer.print();
+            return u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// Runs a command's asynchronous part.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
+    Ok(runtime.block_on(work))
+}
+
+/// Threads: the work is waiting, and each thread has memory of its own.
+const WORKERS: usize = 2;
+
+#[cfg(test)]
+mod tests;

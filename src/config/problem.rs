@@ -1,0 +1,105 @@
+//! What is wrong with a configuration, in words: the key, where it was given, its value, and what would be right.
+
+use std::fmt;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration file.
+    File,
+    /// An environment variable.
+    Variable(&'static str),
+    /// A flag.
+    Flag(&'static str),
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key of `gtm.yaml`, or empty where the file as a whole is meant.
+    pub key: &'static str,
+    /// Where it was given; `None` where it is missing.
+    pub origin: Option<Origin>,
+    /// What is wrong and what would be right, with the value where it is no secret.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { key, origin, text } = self;
+        match origin {
+            Some(Origin::File) if key.is_empty() => write!(f, "configuration file: {text}"),
+            Some(Origin::File) => write!(f, "{key} in the configuration file: {text}"),
+            Some(Origin::Variable(name)) => write!(f, "{key} in the environment ({name}): {text}"),
+            Some(Origin::Flag(name)) => write!(f, "{key} ({name}): {text}"),
+            None => write!(f, "{key}: {text}"),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration: at least one [`Problem`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The problems, in the order of the keys.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    /// One line for each problem.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Something that is probably not meant as it is written, and does not stop the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The file has a key that means nothing to us.
+    UnknownKey {
+        /// The key as it is written.
+        key: String,
+        /// The known key that looks most like it.
+        nearest: &'static str,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::UnknownKey { key, nearest } => {
+                let key = shown(&serde_json::Value::String(key.clone()));
+                write!(
+                    f,
+                    "configuration file: unknown key {key} is ignored; did you mean {nearest}?"
+                )
+            }
+        }
+    }
+}
+
+/// A value as it may be shown: quoted, on one line, never long, and never anything that looks like a key.
+pub(super) fn shown(value: &serde_json::Value) -> String {
+    const LONGEST: usize = 60;
+    match value {
+        serde_json::Value::Null => "nothing".to_owned(),
+        serde_json::Value::Array(_) => "a list".to_owned(),
+        serde_json::Value::Object(_) => "a map".to_owned(),
+        serde_json::Value::String(text) => {
+            let length = text.chars().count();
+            if length > LONGEST || text.contains("-----") || text.contains('\n') {
+                format!("a text of {length} characters")
+            } else {
+                format!("{text:?}")
+            }
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,248 @@
+//! From configuration to a working App, and again whenever the configuration, its file or its key changes.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client as Cluster};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+
+use crate::api::Reason;
+use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
+use crate::controller::{App, StartupApp};
+use crate::domain::plan::AppFacts;
+use crate::domain::redact::redact;
+use crate::domain::schedule::Retry;
+use crate::domain::secret::Site;
+use crate::domain::{BaseUrl, Problem, SignError};
+use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, http_client};
+use crate::signer::Signer;
+
+/// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
+const API_VERSION: &str = "2022-11-28";
+/// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
+/// file event.
+const POLL: Duration = Duration::from_secs(5);
+/// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything an App is made of, for telling whether something has changed.
+#[derive(Clone)]
+pub struct Ingredients {
+    app: AppConfig,
+    base_url: String,
+    limits: Option<crate::config::Limits>,
+    ca_bundle: Option<Vec<u8>>,
+    key: SecretString,
+}
+
+impl PartialEq for Ingredients {
+    fn eq(&self, other: &Self) -> bool {
+        self.app == other.app
+            && self.base_url == other.base_url
+            && self.limits == other.limits
+            && self.ca_bundle == other.ca_bundle
+            && self.key.expose_secret() == other.key.expose_secret()
+    }
+}
+
+impl Ingredients {
+    /// Reads the key and the CA bundle from wherever the configuration says they are; `None` without an App.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names the file or Secret.
+    pub async fn gather(config: &Config, cluster: Option<(&Cluster, &str)>) -> Result<Option<Self>, Problem> {
+        let Some(app) = &config.app else { return Ok(None) };
+        let ca_bundle = match &config.ca_bundle {
+            None => None,
+            Some(CaBundle::Pem(pem)) => Some(pem.clone().into_bytes()),
+            Some(CaBundle::File(path)) => Some(read("ca_bundle", path).await?),
+        };
+        Ok(Some(Ingredients {
+            app: app.clone(),
+            base_url: config.base_url.clone(),
+            limits: config.rate_limit.limits_for(&config.base_url),
+            ca_bundle,
+            key: key(&app.key, cluster).await?,
+        }))
+    }
+
+    /// Builds the App. GitHub is not asked.
+    ///
+    /// # Errors
+    /// A [`Problem`] of the key, the base URL or the CA bundle.
+    pub fn build(&self, observe: Arc<dyn Observe>) -> Result<App<Signer>, Problem> {
+        let wrong =
+            |message: String| Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message);
+        let base_url: BaseUrl = self.base_url.parse().map_err(|error| wrong(format!("{error}")))?;
+        let signer = Signer::from_pem(self.key.expose_secret().as_bytes()).map_err(|error| key_problem(&error))?;
+        let options = HttpOptions {
+            ca_bundle: self.ca_bundle.clone(),
+            ..HttpOptions::default()
+        };
+        let http = http_client(&options).map_err(|error| wrong(error.to_string()))?;
+        let issuer = self.app.identity.issuer();
+        let settings = AppSettings {
+            app_id: self.app.identity.app_id().unwrap_or_default(),
+            client_id: match &self.app.identity {
+                AppIdentity::AppId(_) => None,
+                AppIdentity::ClientId(id) | AppIdentity::Both { client_id: id, .. } => Some(id.clone()),
+            },
+            limits: self.limits.map_or(Limits::default(), |limits| Limits {
+                concurrent: NonZeroU32::new(limits.concurrent),
+                per_minute: NonZeroU32::new(limits.mints_per_minute),
+            }),
+            base_url: base_url.clone(),
+            api_version: API_VERSION.to_owned(),
+        };
+        Ok(App {
+            facts: AppFacts {
+                identity: format!("{base_url} {issuer}"),
+                installation: self.app.installation_id,
+            },
+            site: Site {
+                host: base_url.web_host(),
+                web_url: base_url.web_url(),
+                api_url: base_url.to_string(),
+            },
+            client: Client::new(settings, signer, http, Arc::new(now), observe),
+        })
+    }
+}
+
+/// The local wall clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<SecretString, Problem> {
+    let text = match source {
+        KeySource::Pem(pem) => return Ok(pem.secret().clone()),
+        KeySource::File(path) => String::from_utf8(read("key", path).await?).ok(),
+        KeySource::Secret { name, key } => {
+            let Some((cluster, namespace)) = cluster else {
+                return Err(unavailable(
+                    "provider: secret needs a cluster; use provider: file here".to_owned(),
+                ));
+            };
+            let secrets: Api<Secret> = Api::namespaced(cluster.clone(), namespace);
+            let found = secrets.get_opt(name).await.map_err(|error| {
+                unavailable(format!(
+                    "key: the Secret {namespace}/{name} cannot be read: {}",
+                    redact(&error.to_string())
+                ))
+            })?;
+            let Some(secret) = found else {
+                return Err(unavailable(format!(
+                    "key: the Secret {namespace}/{name} does not exist; create it with the key {key}"
+                )));
+            };
+            let bytes = secret.data.and_then(|mut data| data.remove(key)).ok_or_else(|| {
+                unavailable(format!("key: the Secret {namespace}/{name} has no key {key}; write the PEM there, or name the key as {name}/KEY"))
+            })?;
+            String::from_utf8(bytes.0).ok()
+        }
+    };
+    text.map(SecretString::from).ok_or_else(|| {
+        key_problem(&SignError::InvalidKey(
+            "key: it is no text, so no PEM; use the .pem file as GitHub gave it".to_owned(),
+        ))
+    })
+}
+
+async fn read(field: &str, path: &Path) -> Result<Vec<u8>, Problem> {
+    tokio::fs::read(path).await.map_err(|error| {
+        unavailable(format!(
+            "{field}: {} cannot be read: {error}; check the path and what is mounted there",
+            path.display()
+        ))
+    })
+}
+
+fn unavailable(message: String) -> Problem {
+    key_problem(&SignError::Unavailable(message))
+}
+
+fn key_problem(error: &SignError) -> Problem {
+    let retry = match error {
+        SignError::InvalidKey(_) => Retry::Every(Duration::from_secs(600)),
+        SignError::Unavailable(_) => Retry::Backoff,
+    };
+    Problem::new(error.reason(), retry, error.to_string())
+}
+
+/// Keeps the startup App up to date until the receiver is gone. `load` reads file and environment.
+pub async fn keep(
+    publish: watch::Sender<StartupApp<Signer>>,
+    mut current: Result<Option<Ingredients>, Problem>,
+    load: impl Fn() -> Result<Config, String> + Send,
+    cluster: (Cluster, String),
+    observe: Arc<dyn Observe>,
+    wrong: impl Fn() + Send,
+) {
+    let mut refused: Option<Ingredients> = None;
+    let mut complained = None;
+    loop {
+        tokio::select! {
+            () = publish.closed() => return,
+            () = tokio::time::sleep(POLL) => {}
+        }
+        let gathered = match load() {
+            Ok(config) => Ingredients::gather(&config, Some((&cluster.0, &cluster.1))).await,
+            Err(error) => Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
+        };
+        if gathered == current {
+            continue;
+        }
+        let working = matches!(current, Ok(Some(_)));
+        let built = match &gathered {
+            Ok(Some(new)) if refused.as_ref() == Some(new) => continue,
+            Ok(Some(new)) => new.build(observe.clone()).map(Some),
+            Ok(None) => Ok(None),
+            Err(problem) => Err(problem.clone()),
+        };
+        let accepted = match &built {
+            Ok(Some(app)) => accepted(app).await,
+            Ok(None) => Ok(()),
+            Err(problem) => Err(problem.clone()),
+        };
+        if let (true, Err(problem)) = (working, &accepted) {
+            // What works stays in use until the new one works, too.
+            if complained.as_ref() != Some(problem) {
+                tracing::warn!(reason = %problem.reason, "the new configuration is not used: {}", problem.message);
+                wrong();
+                complained = Some(problem.clone());
+            }
+            refused = gathered.ok().flatten();
+            continue;
+        }
+        tracing::info!("the configuration has changed and is used from now on");
+        (refused, complained) = (None, None);
+        current = gathered;
+        publish.send_replace(startup_app(built));
+    }
+}
+
+/// What the controllers are told.
+pub fn startup_app(built: Result<Option<App<Signer>>, Problem>) -> StartupApp<Signer> {
+    match built {
+        Ok(Some(app)) => Some(Ok(Arc::new(app))),
+        Ok(None) => None,
+        Err(problem) => Some(Err(problem)),
+    }
+}
+
+/// Whether GitHub takes the App's JWT. An outage says nothing about the key.
+async fn accepted(app: &App<Signer>) -> Result<(), Problem> {
+    match tokio::time::timeout(PATIENCE, app.client.app()).await {
+        Ok(Err(error @ (Error::AppRefused { .. } | Error::Sign(_)))) => {
+            Err(Problem::new(error.reason(), error.retry(), error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}

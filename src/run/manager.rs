@@ -1,0 +1,235 @@
+//! `gtm manager`.
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::ManagerOptions;
+use crate::cluster::{Events, Secrets, Tokens, watch as watch_cluster};
+use crate::config::Config;
+use crate::controller::{Context, Engine, Startup, StartupApp};
+use crate::domain::{Problem, digest};
+use crate::github::Observe;
+use crate::signer::Signer;
+use crate::telemetry::http::{Readiness, Server};
+use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
+
+use super::apps::{self, Ingredients};
+use super::leader::{self, Leadership};
+use super::recorder::Recorder;
+
+/// Why the manager ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// The configuration cannot be used: exit code 2.
+    #[error("{0}")]
+    Config(String),
+    /// Something died, or could not be started: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What the manager's tasks share.
+struct Manager {
+    client: Client,
+    options: ManagerOptions,
+    metrics: Metrics,
+    stop: CancellationToken,
+    startup: Startup<Signer>,
+}
+
+/// Runs the operator until a signal ends it, or one of its tasks dies. `load` reads the configuration again.
+///
+/// # Errors
+/// [`ManagerError`]
+pub async fn manager(
+    options: ManagerOptions,
+    config: Config,
+    load: impl Fn() -> Result<Config, String> + Send + 'static,
+) -> Result<(), ManagerError> {
+    let failed = |text: String| ManagerError::Failed(text);
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let readiness = Readiness::default();
+    let addresses = (options.metrics_address, options.health_address);
+    let server = Server::bind(addresses.0, addresses.1, metrics.clone(), readiness.clone()).await;
+    let server = server.map_err(|error| failed(error.to_string()))?;
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(stop.child_token()));
+    let client = connect().await.map_err(failed)?;
+
+    let observe: Arc<dyn Observe> = Arc::new(Recorder(metrics.clone()));
+    let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
+    let startup = first_app(&config, &gathered, observe.clone(), &metrics)?;
+    let (publish, startup) = watch::channel(startup);
+    let complain = metrics.clone();
+    let apps = tokio::spawn(apps::keep(
+        publish,
+        gathered,
+        load,
+        (client.clone(), options.namespace.clone()),
+        observe,
+        move || complain.config_failed(Controller::App, ConfigSource::Startup),
+    ));
+
+    let manager = Manager {
+        client,
+        options,
+        metrics,
+        stop: stop.clone(),
+        startup,
+    };
+    let working = tokio::spawn(manager.work());
+    readiness.set(true);
+    let result = until_the_end(&stop, working, serving, apps).await;
+    readiness.set(false);
+    result
+}
+
+async fn connect() -> Result<Client, String> {
+    let config = kube::Config::infer().await.map_err(|error| {
+        format!("no cluster: {error}; set KUBECONFIG, or run the operator in a pod with a service account")
+    })?;
+    Client::try_from(config).map_err(|error| format!("the API server's address or credentials cannot be used: {error}"))
+}
+
+/// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
+/// wrong, and go on when it is mended.
+fn first_app(
+    config: &Config,
+    gathered: &Result<Option<Ingredients>, Problem>,
+    observe: Arc<dyn Observe>,
+    metrics: &Metrics,
+) -> Result<StartupApp<Signer>, ManagerError> {
+    let built = match gathered {
+        Ok(Some(ingredients)) => ingredients.build(observe).map(Some),
+        Ok(None) => Ok(None),
+        Err(problem) => Err(problem.clone()),
+    };
+    match &built {
+        Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
+        Ok(None) => tracing::info!("no startup App is configured"),
+        Err(problem) => {
+            metrics.config_failed(Controller::App, ConfigSource::Startup);
+            if config.app.as_ref().is_some_and(|app| app.validate_key) {
+                return Err(ManagerError::Config(problem.message.clone()));
+            }
+            tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);
+        }
+    }
+    Ok(apps::startup_app(built))
+}
+
+impl Manager {
+    /// Takes part in the election and works whenever this replica leads.
+    async fn work(self) -> Result<(), String> {
+        if !self.options.leader_elect {
+            self.metrics.leader(true);
+            self.lead(self.stop.child_token()).await;
+            return Ok(());
+        }
+        let stop = self.stop.child_token();
+        let Leadership { mut leads, task } =
+            leader::campaign(self.client.clone(), &self.options.namespace, identity(), stop).await?;
+        while !self.stop.is_cancelled() {
+            if leads.wait_for(|leads| *leads).await.is_err() {
+                break;
+            }
+            tracing::info!("this replica leads");
+            self.metrics.leader(true);
+            let term = self.stop.child_token();
+            let (mut still, lost) = (leads.clone(), term.clone());
+            let watchman = tokio::spawn(async move {
+                let _ = still.wait_for(|leads| !*leads).await;
+                lost.cancel();
+            });
+            self.lead(term.clone()).await;
+            watchman.abort();
+            if !term.is_cancelled() {
+                return Err("the controllers ended without being asked to".to_owned());
+            }
+            tracing::info!("this replica does not lead any more");
+            self.metrics.leader(false);
+            self.metrics.tokens_handed_over();
+        }
+        task.await.map_err(|error| format!("the election died: {error}"))?
+    }
+
+    async fn lead(&self, stop: CancellationToken) {
+        let context = Arc::new(Context {
+            tokens: Tokens::new(self.client.clone()),
+            secrets: Secrets::new(self.client.clone()),
+            events: Events::new(self.client.clone(), Some(identity())),
+            observer: Arc::new(Recorder(self.metrics.clone())),
+            clock: apps::now,
+            dice,
+        });
+        Engine::run(context, self.startup.clone(), watch_cluster(&self.client), stop).await;
+    }
+}
+
+/// A number from 0.0 to 1.0 that nobody can foresee.
+fn dice() -> f64 {
+    let mut bytes = [0; 8];
+    // Without randomness there is no jitter; nothing else depends on it.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    digest::fraction(&u64::from_be_bytes(bytes).to_string())
+}
+
+/// The pod's name, with something that tells two processes of one pod apart.
+fn identity() -> String {
+    use std::sync::OnceLock;
+    static IDENTITY: OnceLock<String> = OnceLock::new();
+    let make = || {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let mut salt = [0; 8];
+        let _ = aws_lc_rs::rand::fill(&mut salt);
+        format!("{}_{:x}", host.trim(), u64::from_be_bytes(salt))
+    };
+    IDENTITY.get_or_init(make).clone()
+}
+
+/// Waits for a signal, or for the end of a task that should not end; then lets the rest come to its end.
+async fn until_the_end(
+    stop: &CancellationToken,
+    mut working: JoinHandle<Result<(), String>>,
+    mut serving: JoinHandle<()>,
+    mut apps: JoinHandle<()>,
+) -> Result<(), ManagerError> {
+    let listen =
+        |kind| signal(kind).map_err(|error| ManagerError::Failed(format!("signals cannot be awaited: {error}")));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let died = |what: &str| ManagerError::Failed(format!("{what} ended without being asked to"));
+    let early = tokio::select! {
+        _ = term.recv() => None,
+        _ = int.recv() => None,
+        result = &mut working => Some(match result {
+            Ok(Err(error)) => ManagerError::Failed(error),
+            Ok(Ok(())) => died("the controllers"),
+            Err(error) => ManagerError::Failed(format!("the controllers died: {error}")),
+        }),
+        _ = &mut serving => Some(died("the server for metrics and probes")),
+        _ = &mut apps => Some(died("the reader of the configuration")),
+    };
+    if early.is_none() {
+        tracing::info!("ending: no new work is begun");
+    }
+    stop.cancel();
+    apps.abort();
+    if !working.is_finished() {
+        let result = tokio::time::timeout(DRAIN, working).await;
+        match result {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!("{error}"),
+            Ok(Err(error)) => tracing::warn!("the controllers died: {error}"),
+            Err(_) => tracing::warn!("work under way did not end within {DRAIN:?}"),
+        }
+    }
+    early.map_or(Ok(()), Err)
+}
+
+/// How long work under way may take to end: less than the grace period of a pod, and of isometry/github-token-manager's chart.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(8);

@@ -1,0 +1,10 @@
+//! The composition root: the only place that builds clients, spawns tasks and drains them.
+
+mod apps;
+mod leader;
+mod manager;
+mod mint;
+mod recorder;
+
+pub use manager::{ManagerError, manager};
+pub use mint::mint;

@@ -1,0 +1,86 @@
+//! From what happens to the metrics.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::Reason;
+use crate::controller::{Observer, Revocation as Ended};
+use crate::domain::intent::{Key, SecretKey};
+use crate::github::{Observation, Observe, Route};
+use crate::telemetry::metrics::{ConfigSource, Controller, Metrics, Operation, Outcome, Revocation};
+
+/// Records into the metrics.
+pub struct Recorder(pub Metrics);
+
+fn outcome(ok: bool) -> Outcome {
+    if ok { Outcome::Success } else { Outcome::Error }
+}
+
+impl Observer for Recorder {
+    fn minted(&self, key: &Key, ok: bool, took: Duration) {
+        self.0.github_called(key.kind.into(), outcome(ok), took);
+    }
+
+    fn issued(&self, key: &Key, refresh: bool, ok: bool, took: Duration) {
+        let operation = if refresh { Operation::Update } else { Operation::Create };
+        self.0.token_refreshed(key.kind.into(), operation, outcome(ok), took);
+    }
+
+    fn secret_written(&self, key: &Key, operation: &'static str, ok: bool) {
+        let operation = match operation {
+            "create" => Operation::Create,
+            "delete" => Operation::Delete,
+            _ => Operation::Update,
+        };
+        self.0.secret_operated(key.kind.into(), operation, outcome(ok));
+    }
+
+    fn failed(&self, key: &Key, reason: Reason) {
+        self.0.reconcile_failed(key.kind.into(), reason);
+    }
+
+    fn expiry(&self, key: &Key, secret: &SecretKey, expires_at: Option<Timestamp>) {
+        match expires_at {
+            Some(at) => self.0.token_live(key.kind.into(), &secret.namespace, &key.name, at),
+            None => self.0.token_gone(key.kind.into(), &secret.namespace, &key.name),
+        }
+    }
+
+    fn waiting(&self, count: usize) {
+        self.0.waiting(count);
+    }
+
+    fn revoked(&self, ended: Ended) {
+        self.0.revocation(match ended {
+            Ended::Done => Revocation::Revoked,
+            Ended::Again => Revocation::Retried,
+            Ended::GivenUp => Revocation::Abandoned,
+        });
+    }
+
+    fn app_missing(&self, key: &Key) {
+        self.0.config_failed(key.kind.into(), ConfigSource::Startup);
+    }
+}
+
+impl Observe for Recorder {
+    fn request(&self, observation: Observation) {
+        // Mints are recorded where the kind of the Token is known.
+        if observation.route != Route::Mint {
+            self.0.github_called(
+                Controller::App,
+                outcome(observation.failure.is_none()),
+                observation.took,
+            );
+        }
+    }
+
+    fn signed(&self, ok: bool) {
+        self.0.signed(outcome(ok));
+    }
+
+    fn held(&self) {
+        self.0.gate_held();
+    }
+}

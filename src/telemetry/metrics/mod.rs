@@ -1,0 +1,293 @@
+//! Prometheus metrics: those of isometry/github-token-manager under their names (`internal/metrics/recorder.go`), and
+//! ours. All times are in seconds.
+
+mod expiry;
+mod labels;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::api::Reason;
+use expiry::{Expiries, ExpiryCollector};
+use labels::ReasonLabel;
+pub use labels::{ConfigSource, Controller, Operation, Outcome, Revocation};
+
+/// The media type of [`Metrics::render`]: OpenMetrics, which Prometheus reads since 2.5.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the histograms' buckets in seconds: a fast API call to a call's total timeout.
+const BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Every metric of the operator. A clone is a handle on the same ones.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    rendered_bytes: AtomicUsize,
+    expiries: Arc<Expiries>,
+    refreshes: Family<Refresh, Counter>,
+    refresh_seconds: Family<RefreshOperation, Histogram, fn() -> Histogram>,
+    calls: Family<Call, Counter>,
+    call_seconds: Family<Call, Histogram, fn() -> Histogram>,
+    reconcile_errors: Family<ReconcileError, Counter>,
+    secret_operations: Family<SecretOperation, Counter>,
+    config_errors: Family<ConfigErrorOf, Counter>,
+    signatures: Family<Signature, Counter>,
+    gate_waiting: Gauge,
+    gate_holds: Counter,
+    revocations: Family<RevocationOf, Counter>,
+    leader: Gauge,
+}
+
+macro_rules! label_sets {
+    ($($name:ident { $($label:ident: $type:ty),+ })+) => {
+        $(
+            #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+            struct $name { $($label: $type),+ }
+        )+
+    };
+}
+
+label_sets! {
+    Refresh { controller: Controller, result: Outcome }
+    RefreshOperation { controller: Controller, operation: Operation }
+    Call { controller: Controller, result: Outcome }
+    ReconcileError { controller: Controller, reason: ReasonLabel }
+    SecretOperation { controller: Controller, operation: Operation, result: Outcome }
+    ConfigErrorOf { controller: Controller, source: ConfigSource }
+    Signature { result: Outcome }
+    RevocationOf { result: Revocation }
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+impl Metrics {
+    /// Registers everything, at zero. `version` is the operator's.
+    #[must_use]
+    pub fn new(version: &'static str) -> Self {
+        let mut inner = Inner {
+            registry: Registry::default(),
+            rendered_bytes: AtomicUsize::new(0),
+            expiries: Arc::default(),
+            refreshes: Family::default(),
+            refresh_seconds: Family::new_with_constructor(histogram),
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(histogram),
+            reconcile_errors: Family::default(),
+            secret_operations: Family::default(),
+            config_errors: Family::default(),
+            signatures: Family::default(),
+            gate_waiting: Gauge::default(),
+            gate_holds: Counter::default(),
+            revocations: Family::default(),
+            leader: Gauge::default(),
+        };
+        inner.register_the_peers();
+        inner.register_ours(version);
+        inner.start_at_zero();
+        Metrics(Arc::new(inner))
+    }
+
+    /// A refresh (mint and publication of one token) ended, `duration` after it began.
+    pub fn token_refreshed(&self, controller: Controller, operation: Operation, result: Outcome, duration: Duration) {
+        self.0.refreshes.get_or_create(&Refresh { controller, result }).inc();
+        let labels = RefreshOperation { controller, operation };
+        self.0
+            .refresh_seconds
+            .get_or_create(&labels)
+            .observe(duration.as_secs_f64());
+    }
+
+    /// A call of GitHub's API ended, `duration` after it began; waiting at the gate is not counted.
+    pub fn github_called(&self, controller: Controller, result: Outcome, duration: Duration) {
+        let labels = Call { controller, result };
+        self.0.calls.get_or_create(&labels).inc();
+        self.0
+            .call_seconds
+            .get_or_create(&labels)
+            .observe(duration.as_secs_f64());
+    }
+
+    /// A token that expires then is in its Secret. A ClusterToken's namespace is its Secret's.
+    pub fn token_live(&self, controller: Controller, namespace: &str, name: &str, expires_at: Timestamp) {
+        self.0.expiries.set(controller, namespace, name, expires_at);
+    }
+
+    /// The token is no more: its series goes.
+    pub fn token_gone(&self, controller: Controller, namespace: &str, name: &str) {
+        self.0.expiries.remove(controller, namespace, name);
+    }
+
+    /// Forgets every token: another replica reports them now.
+    pub fn tokens_handed_over(&self) {
+        self.0.expiries.clear();
+    }
+
+    /// A reconciliation ended with an error.
+    pub fn reconcile_failed(&self, controller: Controller, reason: Reason) {
+        self.0
+            .reconcile_errors
+            .get_or_create(&ReconcileError {
+                controller,
+                reason: ReasonLabel(reason),
+            })
+            .inc();
+    }
+
+    /// A Secret was written or removed, or could not be.
+    pub fn secret_operated(&self, controller: Controller, operation: Operation, result: Outcome) {
+        self.0
+            .secret_operations
+            .get_or_create(&SecretOperation {
+                controller,
+                operation,
+                result,
+            })
+            .inc();
+    }
+
+    /// A configuration cannot be used.
+    pub fn config_failed(&self, controller: Controller, source: ConfigSource) {
+        self.0
+            .config_errors
+            .get_or_create(&ConfigErrorOf { controller, source })
+            .inc();
+    }
+
+    /// The App's key was asked to sign.
+    pub fn signed(&self, result: Outcome) {
+        self.0.signatures.get_or_create(&Signature { result }).inc();
+    }
+
+    /// So many Tokens wait for their turn at GitHub now.
+    pub fn waiting(&self, count: usize) {
+        self.0.gate_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// GitHub's secondary limit holds a whole App.
+    pub fn gate_held(&self) {
+        self.0.gate_holds.inc();
+    }
+
+    /// A revocation ended.
+    pub fn revocation(&self, result: Revocation) {
+        self.0.revocations.get_or_create(&RevocationOf { result }).inc();
+    }
+
+    /// Whether this replica leads.
+    pub fn leader(&self, leads: bool) {
+        self.0.leader.set(i64::from(leads));
+    }
+
+    /// All metrics as OpenMetrics text; serve it as [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        // As long as the last text and a little more: growing by doubling would double the peak of memory.
+        let last = self.0.rendered_bytes.load(Ordering::Relaxed);
+        let mut text = String::with_capacity(last + last / 16 + 4096);
+        encode(&mut text, &self.0.registry)?;
+        self.0.rendered_bytes.store(text.len(), Ordering::Relaxed);
+        Ok(text)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Inner {
+    /// The names and labels of isometry/github-token-manager.
+    fn register_the_peers(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "token_refresh",
+            "Tokens asked for, by how it ended",
+            self.refreshes.clone(),
+        );
+        registry.register_with_unit(
+            "token_refresh_duration",
+            "From asking for a token until its Secret was written",
+            Unit::Seconds,
+            self.refresh_seconds.clone(),
+        );
+        registry.register(
+            "github_api_requests",
+            "Requests to GitHub, by how they ended",
+            self.calls.clone(),
+        );
+        registry.register_with_unit(
+            "github_api_call_duration",
+            "From sending a request to GitHub until its answer was read",
+            Unit::Seconds,
+            self.call_seconds.clone(),
+        );
+        registry.register(
+            "token_reconcile_errors",
+            "Failed attempts to keep a Token, by reason",
+            self.reconcile_errors.clone(),
+        );
+        registry.register(
+            "kubernetes_secret_operations",
+            "Writes of managed Secrets",
+            self.secret_operations.clone(),
+        );
+        registry.register(
+            "config_errors",
+            "Configurations that cannot be used",
+            self.config_errors.clone(),
+        );
+        registry.register_collector(Box::new(ExpiryCollector(Arc::clone(&self.expiries))));
+    }
+
+    fn register_ours(&mut self, version: &'static str) {
+        let registry = &mut self.registry;
+        let help = "Total number of signatures asked of an App's private key";
+        registry.register("github_app_signatures", help, self.signatures.clone());
+        let help = "Tokens that wait for their turn at GitHub";
+        registry.register("github_gate_waiting", help, self.gate_waiting.clone());
+        let help = "Total number of times that GitHub's secondary limit held a whole App";
+        registry.register("github_gate_holds", help, self.gate_holds.clone());
+        let help = "Total number of token revocations, by how they ended";
+        registry.register("token_revocations", help, self.revocations.clone());
+        let help = "Whether this replica leads (1) or stands by (0)";
+        registry.register("github_token_manager_leader", help, self.leader.clone());
+        let build = Info::new([("version", version)]);
+        registry.register("github_token_manager_build", "The version that runs", build);
+    }
+
+    /// A series that is absent until its first event hides that event from `rate()`: the few that matter are there at once.
+    fn start_at_zero(&self) {
+        for &result in Outcome::ALL {
+            let _ = self.signatures.get_or_create(&Signature { result });
+            for controller in [Controller::Token, Controller::ClusterToken] {
+                let _ = self.refreshes.get_or_create(&Refresh { controller, result });
+                let _ = self.calls.get_or_create(&Call { controller, result });
+            }
+        }
+        for &result in Revocation::ALL {
+            let _ = self.revocations.get_or_create(&RevocationOf { result });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

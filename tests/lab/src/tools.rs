@@ -1,0 +1,237 @@
+//! The programs of a control plane: taken from `KUBEBUILDER_ASSETS`, or built once from their Go modules and cached.
+//!
+//! The modules in `tests/lab/tools` pin the sources; their `go.mod` is the one place that states a version.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, id},
+    time::Instant,
+};
+
+use crate::error::{During, Error};
+
+/// A folder with ready-made etcd, kube-apiserver and kubectl: the variable of Kubebuilder's envtest.
+const ASSETS: &str = "KUBEBUILDER_ASSETS";
+
+/// Where the modules are; each has a folder of its own.
+const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools");
+
+/// A program that the lab runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// The store of the API server.
+    Etcd,
+    /// The API server.
+    KubeApiServer,
+    /// The command line client.
+    Kubectl,
+    /// The garbage collector and the namespace controller.
+    KubeControllerManager,
+}
+
+impl Tool {
+    /// All of them, the quickest to build first.
+    pub const ALL: [Self; 4] = [
+        Self::Etcd,
+        Self::Kubectl,
+        Self::KubeControllerManager,
+        Self::KubeApiServer,
+    ];
+
+    /// The program's file name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::KubeApiServer => "kube-apiserver",
+            Self::Kubectl => "kubectl",
+            Self::KubeControllerManager => "kube-controller-manager",
+        }
+    }
+
+    /// Finds the program: in `KUBEBUILDER_ASSETS` when that is set, else in the cache, where it is built when missing
+    /// (which takes minutes, and is told on standard error). Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] when `KUBEBUILDER_ASSETS` lacks it, when Go is missing, or when the build fails.
+    pub fn find(self) -> Result<PathBuf, Error> {
+        match env::var_os(ASSETS) {
+            Some(assets) => self.find_in_assets(Path::new(&assets)),
+            None => self.find_in_cache(),
+        }
+    }
+
+    fn find_in_assets(self, assets: &Path) -> Result<PathBuf, Error> {
+        let path = assets.join(self.name());
+        match (path.is_file(), self) {
+            (true, _) => Ok(path),
+            // envtest's archives do not hold this one.
+            (false, Self::KubeControllerManager) => self.find_in_cache(),
+            (false, _) => Err(Error::Tool(format!(
+                "{ASSETS} is {}, which holds no {}: name a folder that does, or unset it to build from source",
+                assets.display(),
+                self.name()
+            ))),
+        }
+    }
+
+    fn find_in_cache(self) -> Result<PathBuf, Error> {
+        let source = self.source();
+        let folder = cache()?.join(format!("bin/{}-{}", source.folder, source.version()?));
+        let path = folder.join(self.name());
+        if path.is_file() {
+            return Ok(path);
+        }
+        fs::create_dir_all(&folder).during(|| format!("make the folder {}", folder.display()))?;
+        // Tests run in several processes: one builds, the others wait. The lock goes with the file's owner.
+        let lock = folder.join(format!(".{}.lock", self.name()));
+        let lock = File::create(&lock).during(|| format!("open {}", lock.display()))?;
+        lock.lock()
+            .during(|| format!("wait for another build of {}", self.name()))?;
+        if !path.is_file() {
+            self.build(&source, &path)?;
+        }
+        Ok(path)
+    }
+
+    /// Builds to a name of its own first, so that `path` is never half a program.
+    fn build(self, source: &Source, path: &Path) -> Result<(), Error> {
+        let version = source.version()?;
+        eprintln!("lab: building {} {version}, once", self.name());
+        let start = Instant::now();
+        let partial = path.with_extension(format!("{}.partial", id()));
+        let status = Command::new("go")
+            .args(["build", "-trimpath", "-ldflags", &source.linker_flags(version), "-o"])
+            .arg(&partial)
+            .arg(source.package)
+            .current_dir(Path::new(MODULES).join(source.folder))
+            .env("CGO_ENABLED", "0")
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "-mod=readonly")
+            .status()
+            .map_err(|error| {
+                let (name, needed) = (self.name(), source.required("go").unwrap_or_default());
+                Error::Tool(format!(
+                    "{name} is missing and cannot be built: go: {error}. Install Go {needed} or newer from \
+                     https://go.dev/dl/, or set {ASSETS} to a folder with etcd, kube-apiserver and kubectl"
+                ))
+            })?;
+        if !status.success() {
+            // It may not be there, and the build's own error is the one that matters.
+            let _ = fs::remove_file(&partial);
+            let reason = format!("go build {} failed ({status}); its output is above", source.package);
+            return Err(Error::Tool(reason));
+        }
+        fs::rename(&partial, path).during(|| format!("rename {}", partial.display()))?;
+        eprintln!("lab: built {} in {:.0?}", path.display(), start.elapsed());
+        Ok(())
+    }
+
+    fn source(self) -> Source {
+        match self {
+            Self::Etcd => Source {
+                folder: "etcd",
+                package: "go.etcd.io/etcd/server/v3",
+                module: "go.etcd.io/etcd/server/v3",
+                go_mod: include_str!("../tools/etcd/go.mod"),
+            },
+            Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
+            Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
+            Self::KubeControllerManager => Source::kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
+        }
+    }
+}
+
+/// Where a program is built from.
+struct Source {
+    folder: &'static str,
+    package: &'static str,
+    module: &'static str,
+    go_mod: &'static str,
+}
+
+impl Source {
+    const fn kubernetes(package: &'static str) -> Self {
+        Self {
+            folder: "kubernetes",
+            package,
+            module: "k8s.io/kubernetes",
+            go_mod: include_str!("../tools/kubernetes/go.mod"),
+        }
+    }
+
+    /// The version that `go.mod` requires, such as `v1.34.4`.
+    fn version(&self) -> Result<&'static str, Error> {
+        self.required(self.module)
+    }
+
+    /// What `go.mod` states for a module, or for `go` itself.
+    fn required(&self, wanted: &str) -> Result<&'static str, Error> {
+        let required = |line: &'static str| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [module, version, ..] if module == wanted => Some(version),
+            _ => None,
+        };
+        self.go_mod.lines().find_map(required).ok_or_else(|| {
+            let folder = self.folder;
+            Error::Tool(format!("{MODULES}/{folder}/go.mod does not require {wanted}"))
+        })
+    }
+
+    /// Kubernetes reports the version that its linker was told; without it `kubectl version` and feature checks of
+    /// clients see v0.0.0.
+    fn linker_flags(&self, version: &str) -> String {
+        let strip = "-s -w";
+        match version.trim_start_matches('v').split('.').collect::<Vec<_>>()[..] {
+            [major, minor, ..] if self.folder == "kubernetes" => {
+                let set = "-X k8s.io/component-base/version.git";
+                format!("{strip} {set}Version={version} {set}Major={major} {set}Minor={minor}")
+            }
+            _ => strip.into(),
+        }
+    }
+}
+
+/// `GTM_CACHE`, else `github-token-manager` in the user's cache folder.
+fn cache() -> Result<PathBuf, Error> {
+    let folder = |variable| env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let user = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    folder("GTM_CACHE")
+        .or_else(|| user().map(|cache| cache.join("github-token-manager")))
+        .ok_or_else(|| Error::Tool("no place for built programs: set HOME, XDG_CACHE_HOME or GTM_CACHE".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Folder;
+
+    #[test]
+    fn versions_and_linker_flags_come_from_go_mod() {
+        let source = Tool::Kubectl.source();
+        let version = source.version().unwrap();
+        assert!(Tool::Etcd.source().version().unwrap().starts_with("v3."));
+        assert!(source.go_mod.contains(&format!("k8s.io/kubernetes {version}")));
+        let flags = source.linker_flags("v1.34.4");
+        assert!(
+            flags.ends_with(
+                "version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 \
+                 -X k8s.io/component-base/version.gitMinor=34"
+            ),
+            "{flags}"
+        );
+        assert_eq!(Tool::Etcd.source().linker_flags("v3.6.16"), "-s -w");
+    }
+
+    #[test]
+    fn assets_without_the_program_are_named_with_the_cure() {
+        let folder = Folder::new().unwrap();
+        let error = Tool::Etcd.find_in_assets(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("KUBEBUILDER_ASSETS") && error.contains("holds no etcd"),
+            "{error}"
+        );
+        let etcd = folder.write("etcd", "").unwrap();
+        assert_eq!(Tool::Etcd.find_in_assets(folder.path()).unwrap(), etcd);
+    }
+}
