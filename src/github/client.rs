@@ -21,6 +21,7 @@ use super::mint::{MintScope, Minted, parse_mint_answer};
 use super::observe::{Observation, Observe};
 use super::skew::Skew;
 use super::window::Window;
+use crate::api::Reason;
 use crate::domain::jwt::Issuer;
 use crate::domain::{BaseUrl, Sign, SignError};
 
@@ -138,11 +139,8 @@ impl<S: Sign> Client<S> {
         let id = installation_id.to_string();
         let url = self.base_url.route(&["app", "installations", &id, "access_tokens"]);
         let asked = self.asked(Call::Mint { installation_id, scope });
-        let result = self
-            .as_app(&asked, Method::POST, &url, Some(&body), parse_mint_answer)
-            .await;
-        drop(turn);
-        result
+        self.as_app(&asked, Some(turn), Method::POST, &url, Some(&body), parse_mint_answer)
+            .await
     }
 
     /// Revokes a token within `deadline`. `turn` is the right to ask now, from [`Client::revocation_turn`].
@@ -160,7 +158,11 @@ impl<S: Sign> Client<S> {
         });
         let result = tokio::time::timeout(deadline, revocation).await;
         drop(turn);
-        result.unwrap_or_else(|_| Err(asked.unavailable(format!("the token was not revoked within {deadline:?}"))))
+        result.unwrap_or_else(|_| {
+            let late = asked.unavailable(format!("the token was not revoked within {deadline:?}"));
+            self.report(&asked, Some(late.reason()), deadline);
+            Err(late)
+        })
     }
 
     /// Whether a token works yet: it can take GitHub some seconds after the mint.
@@ -184,7 +186,7 @@ impl<S: Sign> Client<S> {
     /// [`Error`]
     pub async fn app(&self) -> Result<App, Error> {
         let url = self.base_url.route(&["app"]);
-        self.as_app(&self.asked(Call::App), Method::GET, &url, None, parse_app)
+        self.as_app(&self.asked(Call::App), None, Method::GET, &url, None, parse_app)
             .await
     }
 
@@ -200,7 +202,7 @@ impl<S: Sign> Client<S> {
             url.set_query(Some(&format!("per_page={PAGE}&page={page}")));
             let parse =
                 |asked: &Asked<'_>, answer: &Answer| Ok((parse_installations(asked, answer)?, answer.has_next_page()));
-            let (found, next) = self.as_app(&asked, Method::GET, &url, None, parse).await?;
+            let (found, next) = self.as_app(&asked, None, Method::GET, &url, None, parse).await?;
             all.extend(found);
             if !next {
                 break;
@@ -246,6 +248,7 @@ impl<S: Sign> Client<S> {
     async fn as_app<T>(
         &self,
         asked: &Asked<'_>,
+        mut turn: Option<Permit>,
         method: Method,
         url: &Url,
         body: Option<&[u8]>,
@@ -270,6 +273,10 @@ impl<S: Sign> Client<S> {
                 _ => return result,
             }
             again = false;
+            // A second mint takes a second turn: a hundred of them at once would overrun the limit.
+            if turn.take().is_some() {
+                turn = Some(self.mints.acquire().await);
+            }
         }
     }
 
@@ -286,13 +293,13 @@ impl<S: Sign> Client<S> {
         if result.is_ok() {
             self.hold.lock().unwrap_or_else(PoisonError::into_inner).success(sent);
         }
-        let failure = result.as_ref().err().map(Error::reason);
-        self.observe.request(Observation {
-            route: asked.route(),
-            failure,
-            took: sent.elapsed(),
-        });
+        self.report(asked, result.as_ref().err().map(Error::reason), sent.elapsed());
         result
+    }
+
+    fn report(&self, asked: &Asked<'_>, failure: Option<Reason>, took: Duration) {
+        let route = asked.route();
+        self.observe.request(Observation { route, failure, took });
     }
 
     async fn send(&self, asked: &Asked<'_>, request: Request) -> Result<Answer, Error> {

@@ -70,15 +70,6 @@ impl Gate {
         state.held_until = Some(state.held_until.map_or(until, |held| held.max(until)));
     }
 
-    /// How much longer nobody is let through.
-    #[must_use]
-    pub fn held_for(&self) -> Option<Duration> {
-        let held_until = self.state().held_until?;
-        held_until
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())
-    }
-
     /// Counts requests that were sent this long ago, for example before a restart.
     pub fn record_past(&self, ages: impl IntoIterator<Item = Duration>) {
         if let Some(window) = &mut self.state().window {
@@ -171,10 +162,20 @@ mod tests {
         gate.hold_for(PERIOD);
         gate.hold_for(Duration::ZERO);
         assert!(open(&gate).is_none());
-        assert!(gate.held_for().is_some_and(|left| left <= PERIOD));
         drop(gate.acquire().await);
         assert!(start.elapsed() >= PERIOD);
-        assert_eq!(gate.held_for(), None);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_begins_while_somebody_waits_keeps_him_waiting() {
+        let gate = Gate::new(None, window(1));
+        let start = Instant::now();
+        drop(gate.acquire().await);
+        let mut waiting = pin!(gate.acquire());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        gate.hold_for(3 * PERIOD);
+        drop(waiting.await);
+        assert!(start.elapsed() >= 3 * PERIOD);
     }
 
     #[tokio::test]

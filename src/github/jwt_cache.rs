@@ -39,7 +39,6 @@ impl Jwt {
 #[derive(Debug, Default)]
 pub(super) struct JwtCache {
     last: Mutex<Last>,
-    signatures: AtomicU64,
     failures: AtomicU64,
 }
 
@@ -71,7 +70,6 @@ impl JwtCache {
         }
         let claims = Claims::new(issuer.clone(), now);
         let input = claims.signing_input();
-        self.signatures.fetch_add(1, Ordering::Relaxed);
         match signer.sign(input.as_bytes()).await {
             Ok(signature) => {
                 let bearer = assemble(&input, &signature);
@@ -93,11 +91,6 @@ impl JwtCache {
             }
         }
     }
-
-    /// How many signatures were asked for so far.
-    pub(super) fn signatures(&self) -> u64 {
-        self.signatures.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]
@@ -110,10 +103,25 @@ mod tests {
     /// Signs, or fails, after yielding often enough for every other task to arrive.
     struct Slow {
         works: bool,
+        asked: AtomicU64,
+    }
+
+    impl Slow {
+        fn new(works: bool) -> Self {
+            Slow {
+                works,
+                asked: AtomicU64::new(0),
+            }
+        }
+
+        fn signatures(&self) -> u64 {
+            self.asked.load(Ordering::Relaxed)
+        }
     }
 
     impl Sign for Slow {
         async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             for _ in 0..50 {
                 tokio::task::yield_now().await;
             }
@@ -133,54 +141,55 @@ mod tests {
 
     #[tokio::test]
     async fn a_hundred_at_once_cost_one_signature() {
-        let (cache, signer) = (JwtCache::default(), Slow { works: true });
+        let (cache, signer) = (JwtCache::default(), Slow::new(true));
         let jwts = join_all((0..100).map(|_| ask(&cache, &signer, 0))).await;
-        assert_eq!(cache.signatures(), 1);
+        assert_eq!(signer.signatures(), 1);
         let first = jwts[0].as_ref().unwrap();
         assert!(jwts.iter().all(|jwt| Arc::ptr_eq(jwt.as_ref().unwrap(), first)));
     }
 
     #[tokio::test]
     async fn a_hundred_at_once_cost_one_failure_and_the_next_tries_again() {
-        let (cache, signer) = (JwtCache::default(), Slow { works: false });
+        let (cache, signer) = (JwtCache::default(), Slow::new(false));
         let jwts = join_all((0..100).map(|_| ask(&cache, &signer, 0))).await;
         assert!(jwts.iter().all(|jwt| matches!(jwt, Err(SignError::Unavailable(_)))));
-        assert_eq!(cache.signatures(), 1);
-        ask(&cache, &Slow { works: true }, 0).await.unwrap();
-        assert_eq!(cache.signatures(), 2);
+        assert_eq!(signer.signatures(), 1);
+        let healed = Slow::new(true);
+        ask(&cache, &healed, 0).await.unwrap();
+        assert_eq!(healed.signatures(), 1);
     }
 
     #[tokio::test]
     async fn a_jwt_serves_until_a_minute_before_its_end() {
-        let (cache, signer, second) = (JwtCache::default(), Slow { works: true }, AtomicI64::new(0));
+        let (cache, signer, second) = (JwtCache::default(), Slow::new(true), AtomicI64::new(0));
         for (at, signatures) in [(0, 1), (239, 1), (240, 2), (479, 2), (480, 3), (0, 4)] {
             second.store(at, Ordering::Relaxed);
             ask(&cache, &signer, at).await.unwrap();
-            assert_eq!(cache.signatures(), signatures, "at {at}");
+            assert_eq!(signer.signatures(), signatures, "at {at}");
         }
     }
 
     #[tokio::test]
     async fn a_refused_jwt_is_replaced_once_for_all_who_were_refused() {
-        let (cache, signer) = (JwtCache::default(), Slow { works: true });
+        let (cache, signer) = (JwtCache::default(), Slow::new(true));
         let old = ask(&cache, &signer, 0).await.unwrap();
         old.refuse();
         let new = ask(&cache, &signer, 1).await.unwrap();
         old.refuse();
         assert!(Arc::ptr_eq(&new, &ask(&cache, &signer, 2).await.unwrap()));
         assert_ne!(old.bearer().expose_secret(), new.bearer().expose_secret());
-        assert_eq!(cache.signatures(), 2);
+        assert_eq!(signer.signatures(), 2);
     }
 
     #[tokio::test]
     async fn a_caller_who_leaves_does_not_take_the_signature_with_him() {
-        let (cache, signer) = (JwtCache::default(), Slow { works: true });
+        let (cache, signer) = (JwtCache::default(), Slow::new(true));
         let left = async {
             let mut asked = Box::pin(ask(&cache, &signer, 0));
             assert!(futures::poll!(&mut asked).is_pending());
         };
         left.await;
         ask(&cache, &signer, 0).await.unwrap();
-        assert_eq!(cache.signatures(), 2);
+        assert_eq!(signer.signatures(), 2);
     }
 }

@@ -1,7 +1,9 @@
 //! The room as a whole: every row of GitHub's answers, garbage, and real HTTP on loopback.
 
 mod answers;
+mod calls;
 mod garbage;
+mod minted;
 mod server;
 mod wire;
 

@@ -2,16 +2,21 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response};
 use jiff::Timestamp;
+use secrecy::SecretString;
 
-use super::super::{AppSettings, Client, Clock, HttpOptions, Limits, Observation, Observe, http_client};
-use super::NOW;
+use super::super::{
+    AppSettings, Client, Clock, Error, HttpOptions, Limits, MintScope, Minted, Observation, Observe, Revoked,
+    http_client,
+};
+use super::{NOW, TOKEN};
 use crate::domain::{Sign, SignError};
 
 /// What came in.
@@ -27,6 +32,14 @@ pub(super) type Scripted = (Option<u16>, Vec<(&'static str, String)>, String);
 
 pub(super) fn reply(status: u16, body: impl Into<String>) -> Scripted {
     (Some(status), Vec::new(), body.into())
+}
+
+/// A good token.
+pub(super) fn token_answer() -> Scripted {
+    reply(
+        201,
+        format!(r#"{{"token":"{TOKEN}","expires_at":"2999-01-01T00:00:00Z"}}"#),
+    )
 }
 
 #[derive(Default)]
@@ -64,11 +77,24 @@ impl Sign for FakeKey {
 
 /// Remembers what was observed.
 #[derive(Default)]
-pub(super) struct Observed(pub Mutex<Vec<Observation>>);
+pub(super) struct Observed {
+    pub requests: Mutex<Vec<Observation>>,
+    pub signatures: AtomicU64,
+    pub holds: AtomicU64,
+}
 
 impl Observe for Observed {
     fn request(&self, observation: Observation) {
-        self.0.lock().unwrap().push(observation);
+        self.requests.lock().unwrap().push(observation);
+    }
+
+    fn signed(&self, ok: bool) {
+        assert!(ok);
+        self.signatures.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn held(&self) {
+        self.holds.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -78,6 +104,25 @@ pub(super) struct Setup {
     pub server: Arc<Server>,
     pub observed: Arc<Observed>,
     pub clock: Arc<AtomicI64>,
+}
+
+impl Setup {
+    /// Waits for a turn and mints.
+    pub async fn mint(&self, installation_id: u64, scope: &MintScope) -> Result<Minted, Error> {
+        let turn = self.client.mint_turn().await;
+        self.client.mint(installation_id, scope, turn).await
+    }
+
+    /// How often the key was asked to sign.
+    pub fn signatures(&self) -> u64 {
+        self.observed.signatures.load(Ordering::SeqCst)
+    }
+
+    /// Waits for a turn and revokes.
+    pub async fn revoke(&self, token: &SecretString, deadline: Duration) -> Result<Revoked, Error> {
+        let turn = self.client.revocation_turn().await;
+        self.client.revoke(token, deadline, turn).await
+    }
 }
 
 pub(super) async fn setup(limits: Limits, answers: impl IntoIterator<Item = Scripted>) -> Setup {

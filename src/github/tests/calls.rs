@@ -1,0 +1,218 @@
+//! The other calls, and HTTP itself, over real connections.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::super::{Error, HttpOptions, Limits, Revoked, Route, http_client};
+use super::server::{reply, setup, token_answer};
+use super::*;
+use crate::api::Reason;
+
+#[tokio::test]
+async fn a_revocation_is_authenticated_by_the_token_itself() {
+    let setup = setup(
+        Limits::default(),
+        [reply(204, ""), reply(401, message("Bad credentials")), reply(500, "")],
+    )
+    .await;
+    let revoke = || async { setup.revoke(&TOKEN.into(), Duration::from_secs(10)).await };
+    assert_eq!(revoke().await, Ok(Revoked::Revoked));
+    assert_eq!(revoke().await, Ok(Revoked::AlreadyGone));
+    assert_eq!(revoke().await.unwrap_err().reason(), Reason::GitHubUnavailable);
+    assert_eq!(setup.server.lines()[0], "DELETE /api/v3/installation/token");
+    assert_eq!(setup.server.bearers()[0], format!("Bearer {TOKEN}"));
+    assert_eq!(setup.signatures(), 0);
+}
+
+#[tokio::test]
+async fn a_revocation_never_takes_longer_than_its_deadline() {
+    let setup = setup(Limits::default(), [(None, Vec::new(), String::new())]).await;
+    let error = setup
+        .revoke(&TOKEN.into(), Duration::from_millis(50))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("not revoked within 50ms"), "{error}");
+    let observed = setup.observed.requests.lock().unwrap();
+    assert_eq!(
+        (observed[0].route, observed[0].failure),
+        (Route::Revoke, Some(Reason::GitHubUnavailable))
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_header_is_refused_without_being_shown() {
+    let setup = setup(Limits::default(), [reply(204, "")]).await;
+    let token = SecretString::from("hunter2\r\nHost: evil");
+    for error in [
+        setup.revoke(&token, Duration::from_secs(1)).await.unwrap_err(),
+        setup.client.verify(&token).await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, Error::InvalidRequest(_)) && !error.to_string().contains("hunter2"),
+            "{error}"
+        );
+    }
+    assert!(setup.server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn verifying_tells_whether_a_token_works_yet() {
+    let setup = setup(
+        Limits::default(),
+        [reply(404, message("Not Found")), reply(200, r#"{"total_count":0}"#)],
+    )
+    .await;
+    assert!(matches!(
+        setup.client.verify(&TOKEN.into()).await,
+        Err(Error::TokenNotActive { status: 404, .. })
+    ));
+    assert_eq!(setup.client.verify(&TOKEN.into()).await, Ok(()));
+    assert_eq!(
+        setup.server.lines()[0],
+        "GET /api/v3/installation/repositories?per_page=1"
+    );
+}
+
+#[tokio::test]
+async fn the_app_and_all_pages_of_its_installations_are_read() {
+    let app = r#"{"id":12345,"slug":"our-app","client_id":"Iv23","name":"Our App","owner":{"login":"acme","type":"Organization"},
+        "permissions":{"contents":"write"},"events":["push"]}"#;
+    let mut first = reply(
+        200,
+        r#"[{"id":1,"account":{"login":"acme","type":"Organization"},"repository_selection":"all","permissions":{"issues":"read"},
+            "suspended_at":null,"app_slug":"our-app"}]"#,
+    );
+    first.1.push((
+        "link",
+        "<https://x/app/installations?page=2>; rel=\"next\", <https://x/?page=2>; rel=\"last\"".into(),
+    ));
+    let second = reply(
+        200,
+        r#"[{"id":2,"account":{"slug":"big","name":"Big"},"suspended_at":"2024-01-01T00:00:00Z"}]"#,
+    );
+    let setup = setup(Limits::default(), [reply(200, app), first, second]).await;
+    let app = setup.client.app().await.unwrap();
+    assert_eq!(
+        (app.id, app.slug.as_str(), app.owner.unwrap().login.as_str()),
+        (12_345, "our-app", "acme")
+    );
+    let installations = setup.client.installations().await.unwrap();
+    let logins: Vec<_> = installations
+        .iter()
+        .map(|found| found.account.as_ref().unwrap().login.as_str())
+        .collect();
+    assert_eq!(logins, ["acme", "big"]);
+    assert_eq!(installations[1].suspended_at, "2024-01-01T00:00:00Z".parse().ok());
+    assert_eq!(
+        setup.server.lines()[1..],
+        [
+            "GET /api/v3/app/installations?per_page=100&page=1",
+            "GET /api/v3/app/installations?per_page=100&page=2",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let mut moved = reply(302, "");
+    moved.1.push(("location", "http://127.0.0.1:9/steal".into()));
+    let setup = setup(Limits::default(), [moved]).await;
+    let error = setup.mint(1, &MintScope::default()).await.unwrap_err();
+    assert!(error.to_string().contains("HTTP 302 redirects to 127.0.0.1"), "{error}");
+    assert_eq!(setup.server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let setup = setup(
+        Limits::default(),
+        [reply(201, " ".repeat((8 << 20) + 1)), reply(500, " ".repeat(100_000))],
+    )
+    .await;
+    let mut errors = Vec::new();
+    for _ in 0..2 {
+        errors.push(setup.mint(1, &MintScope::default()).await.unwrap_err());
+    }
+    assert!(errors[0].to_string().contains("longer than 8 MiB"), "{}", errors[0]);
+    assert!(errors[1].to_string().contains("HTTP 500 no message"), "{}", errors[1]);
+}
+
+#[tokio::test]
+async fn no_connection_is_an_outage_that_says_so() {
+    // A port that was just free, and on which nothing listens.
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = reqwest::Client::new()
+        .get(format!("http://{free}/"))
+        .send()
+        .await
+        .unwrap_err();
+    let text = super::super::http::cause(&error);
+    assert!(
+        text.starts_with("no connection: ") && text.contains("refused"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn every_request_is_observed_with_its_route_and_reason() {
+    let setup = setup(Limits::default(), [reply(503, ""), token_answer()]).await;
+    let _ = setup.mint(1, &MintScope::default()).await;
+    let _ = setup.mint(1, &MintScope::default()).await;
+    let observed: Vec<_> = setup
+        .observed
+        .requests
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|seen| (seen.route, seen.failure))
+        .collect();
+    assert_eq!(
+        observed,
+        [(Route::Mint, Some(Reason::GitHubUnavailable)), (Route::Mint, None)]
+    );
+}
+
+#[test]
+fn limits_are_githubs_and_off_on_an_enterprise_server() {
+    let of = |url: &str| Limits::of(&url.parse().unwrap());
+    let github = Limits {
+        concurrent: NonZeroU32::new(100),
+        per_minute: NonZeroU32::new(180),
+    };
+    assert_eq!(of(BaseUrl::GITHUB_COM), github);
+    assert_eq!(of("https://api.acme.ghe.com"), github);
+    assert_eq!(of("https://ghe.acme.org/api/v3"), Limits::default());
+}
+
+#[test]
+fn a_ca_bundle_that_is_none_names_its_field() {
+    for (pem, text) in [
+        ("", "ca_bundle holds no certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n",
+            "ca_bundle",
+        ),
+    ] {
+        let error = http_client(&HttpOptions {
+            ca_bundle: Some(pem.into()),
+            ..HttpOptions::default()
+        })
+        .unwrap_err();
+        assert!(error.to_string().starts_with(text), "{error}");
+    }
+}
+
+#[test]
+fn a_timestamp_far_away_does_not_break_the_wait() {
+    let error = with_asked(true, |asked| {
+        super::super::classify(asked, &Answer::new(429, HeaderMap::new(), Vec::new(), Timestamp::MAX))
+    });
+    assert_eq!(error.retry(), crate::domain::schedule::Retry::HoldApp(Timestamp::MAX));
+}
