@@ -1,6 +1,8 @@
 //! What the API server answers, as far as someone has to act on it.
 
-use crate::domain::redact::redact;
+use kube::runtime::watcher;
+
+use crate::domain::quote;
 
 /// Why a call to the API server failed. Its text is short and holds no Secret's content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,10 +32,24 @@ pub enum ClusterError {
 
 impl From<kube::Error> for ClusterError {
     fn from(error: kube::Error) -> Self {
-        let kube::Error::Api(status) = &error else {
-            return ClusterError::Unavailable(redact(&format!("the API server cannot be reached: {error}")));
+        ClusterError::from(&error)
+    }
+}
+
+impl From<&kube::Error> for ClusterError {
+    fn from(error: &kube::Error) -> Self {
+        let status = match error {
+            kube::Error::Api(status) => status,
+            kube::Error::HyperError(_)
+            | kube::Error::Service(_)
+            | kube::Error::ReadEvents(_)
+            | kube::Error::Auth(_) => {
+                return ClusterError::Unavailable(quote(&format!("the API server cannot be reached: {error}")));
+            }
+            // These may show a piece of the answer, and so of a Secret.
+            _ => return ClusterError::Unavailable("the API server's answer cannot be understood".to_owned()),
         };
-        let message = redact(&status.message);
+        let message = quote(&status.message);
         let about_namespace = status.details.as_ref().is_some_and(|details| {
             details.kind == "namespaces" || details.causes.iter().any(|c| c.reason == "NamespaceTerminating")
         });
@@ -45,6 +61,20 @@ impl From<kube::Error> for ClusterError {
             (422 | 400, _) => ClusterError::Invalid(message),
             (401 | 403, _) => ClusterError::Forbidden(message),
             _ => ClusterError::Unavailable(message),
+        }
+    }
+}
+
+impl From<watcher::Error> for ClusterError {
+    fn from(error: watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => ClusterError::from(error),
+            watcher::Error::WatchError(status) => ClusterError::from(kube::Error::Api(status)),
+            watcher::Error::NoResourceVersion => {
+                ClusterError::Unavailable("the API server's answer cannot be understood".to_owned())
+            }
         }
     }
 }

@@ -7,8 +7,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use crate::api::Reason;
 use crate::api::names::MANAGER;
 use crate::domain::intent::{Key, SecretKey};
-use crate::domain::redact::redact;
 
+use super::ClusterError;
 use super::tokens::api_version;
 
 /// The longest note that the API server takes, in bytes.
@@ -96,7 +96,7 @@ impl Events {
         };
         let result = self.recorder.publish(&event, reference).await;
         if let Err(error) = &result {
-            let error = redact(&error.to_string());
+            let error = ClusterError::from(error);
             tracing::debug!(%error, name = reference.name, "an event was not written");
         }
         result.is_ok()

@@ -8,10 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::api::names::MANAGER;
 use crate::api::{ClusterToken, Reason, Token, TokenStatus};
-use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, Kind, TokenObject};
-use crate::domain::redact::redact;
 use crate::domain::schedule::Retry;
+use crate::domain::{Problem, quote};
 
 use super::ClusterError;
 
@@ -71,7 +70,7 @@ impl TokenRecord {
         match serde_json::from_slice::<T>(&self.json) {
             Ok(object) => (Intent::new(&object), object.into_status().unwrap_or_default()),
             Err(error) => {
-                let message = format!("the object cannot be read: {}", redact(&error.to_string()));
+                let message = format!("the object cannot be read: {}", quote(&error.to_string()));
                 let period = std::time::Duration::from_secs(3600);
                 (
                     Err(Problem::new(Reason::InvalidSpec, Retry::Every(period), message)),

@@ -77,7 +77,7 @@ fn token_change(kind: Kind, event: watcher::Result<watcher::Event<kube::api::Dyn
         Ok(watcher::Event::Delete(object)) => Change::TokenGone(TokenRecord::new(kind, object)?),
         Ok(watcher::Event::Init) => Change::TokensRestart(kind),
         Ok(watcher::Event::InitDone) => Change::TokensListed(kind),
-        Err(error) => Change::Failed(failed(&error)),
+        Err(error) => Change::Failed(error.into()),
     })
 }
 
@@ -87,10 +87,6 @@ fn secret_change(event: watcher::Result<watcher::Event<Metadata>>) -> Option<Cha
         Ok(watcher::Event::Delete(meta)) => Change::SecretGone(Box::new(meta)),
         Ok(watcher::Event::Init) => Change::SecretsRestart,
         Ok(watcher::Event::InitDone) => Change::SecretsListed,
-        Err(error) => Change::Failed(failed(&error)),
+        Err(error) => Change::Failed(error.into()),
     })
-}
-
-fn failed(error: &watcher::Error) -> ClusterError {
-    ClusterError::Unavailable(crate::domain::redact::redact(&error.to_string()))
 }

@@ -210,6 +210,7 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// Looks at everything: by the wall clock, whatever events or alarms were missed.
     fn sweep(&mut self) {
+        self.index.find_strays();
         for key in self.index.keys().cloned().collect::<Vec<_>>() {
             self.touch(&key);
         }
@@ -452,14 +453,7 @@ impl<S: Sign + 'static> Engine<S> {
             (None, None, Some(Place::Foreign(whose))) => Seen::Foreign { whose: whose.clone() },
             (None, None, None) => Seen::Unknown,
         };
-        let managed = task.status.managed_secret.as_ref();
-        let hint = managed.and_then(|managed| {
-            Some(SecretKey {
-                namespace: managed.namespace.as_deref()?.into(),
-                name: managed.name.as_deref()?.into(),
-            })
-        });
-        let former = self.index.former(&task.uid, &intent.secret.key, hint.as_ref());
+        let former = self.index.former(&task.key, &task.uid);
         let observed = Observed {
             place,
             former,

@@ -75,12 +75,6 @@ impl SecretRecord {
         })
     }
 
-    /// When its token expires.
-    #[must_use]
-    pub const fn expires_at(&self) -> Option<Timestamp> {
-        self.expires_at
-    }
-
     /// When its token was issued.
     #[must_use]
     pub const fn issued_at(&self) -> Option<Timestamp> {
@@ -128,6 +122,7 @@ pub struct Index {
     owners: HashMap<Box<str>, Arc<Key>>,
     wanted: HashMap<SecretKey, Vec<Arc<Key>>>,
     wants: HashMap<Arc<Key>, SecretKey>,
+    strays: HashMap<Arc<Key>, Vec<SecretKey>>,
     secrets: HashMap<SecretKey, SecretRecord>,
     relisted_tokens: HashMap<Kind, HashSet<Arc<Key>>>,
     relisted_secrets: Option<HashSet<SecretKey>>,
@@ -169,6 +164,7 @@ impl Index {
         }
         let (key, record) = self.tokens.remove_entry(key)?;
         self.owners.remove(&record.uid);
+        self.strays.remove(&key);
         self.want(&key, None);
         Some(key)
     }
@@ -204,8 +200,12 @@ impl Index {
             && let Entry::Occupied(mut others) = self.wanted.entry(before)
         {
             others.get_mut().retain(|other| other != key);
+            let stray = others.key().clone();
             if others.get().is_empty() {
                 others.remove();
+            }
+            if secret.is_some() {
+                self.strays.entry(key.clone()).or_default().push(stray);
             }
         }
         if let Some(secret) = secret {
@@ -245,18 +245,34 @@ impl Index {
         self.secrets.get(key)
     }
 
-    /// The Secrets that a Token owns, but does not want under that name any more.
+    /// The Secrets that a Token owns, but does not want any more: former names.
     #[must_use]
-    pub fn former(&self, uid: &str, wanted: &SecretKey, hint: Option<&SecretKey>) -> Vec<SecretKey> {
-        let owned = |key: &SecretKey| {
-            self.secrets
-                .get(key)
-                .is_some_and(|s| !s.deleting && s.owner.as_ref().is_some_and(|owner| owner.uid == uid))
-        };
-        hint.filter(|key| *key != wanted && owned(key))
-            .cloned()
+    pub fn former(&self, key: &Key, uid: &str) -> Vec<SecretKey> {
+        let wanted = self.wants.get(key);
+        let strays = self
+            .strays
+            .get(key)
             .into_iter()
-            .collect()
+            .flatten()
+            .filter(|stray| Some(*stray) != wanted);
+        let owned = |stray: &&SecretKey| {
+            let secret = self.secrets.get(*stray);
+            secret.is_some_and(|s| !s.deleting && s.owner.as_ref().is_some_and(|owner| owner.uid == uid))
+        };
+        strays.filter(owned).cloned().collect()
+    }
+
+    /// Finds Secrets whose Tokens want another name: some may have been renamed while nobody watched.
+    pub fn find_strays(&mut self) {
+        self.strays.clear();
+        for (secret, record) in &self.secrets {
+            let owner = record.owner.as_ref().and_then(|owner| self.owners.get(&*owner.uid));
+            if let Some(owner) = owner
+                && self.wants.get(owner) != Some(secret)
+            {
+                self.strays.entry(owner.clone()).or_default().push(secret.clone());
+            }
+        }
     }
 
     /// A managed Secret as it is now. `false` if something newer is known already.

@@ -7,7 +7,7 @@ pub mod jwt;
 pub mod permissions;
 pub mod plan;
 mod problem;
-pub mod redact;
+mod quote;
 pub mod schedule;
 pub mod secret;
 mod sign;
@@ -16,4 +16,5 @@ pub mod template;
 
 pub use base_url::BaseUrl;
 pub use problem::Problem;
+pub use quote::quote;
 pub use sign::{Sign, SignError};

@@ -13,9 +13,9 @@ use url::Url;
 use super::error::Error;
 use super::mint::MintScope;
 use super::observe::Route;
-use super::quote::quote;
 use crate::domain::BaseUrl;
 use crate::domain::jwt::Issuer;
+use crate::domain::quote;
 
 /// GitHub's windows are an hour long: no announced wait is longer.
 const HOUR: SignedDuration = SignedDuration::from_hours(1);

@@ -14,7 +14,7 @@ const TEN_MINUTES: Duration = Duration::from_secs(10 * 60);
 const QUARTER_OF_AN_HOUR: Duration = Duration::from_secs(15 * 60);
 
 /// Why GitHub's answer is not what was asked for. It owns its [`Reason`] and its [`Retry`]; its text names the field, the
-/// value and the cure, and never holds a token or a key. `said` is GitHub's own message, made safe by [`super::quote`].
+/// value and the cure, and never holds a token or a key. `said` is GitHub's own message, made safe by [`crate::domain::quote`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The JWT could not be signed.

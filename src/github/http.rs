@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::error::Error;
-use super::quote::quote;
+use crate::domain::quote;
 
 /// GitHub refuses requests without a name.
 const NAME: &str = concat!("github-token-manager/", env!("CARGO_PKG_VERSION"));

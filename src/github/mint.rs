@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Asked, classify};
 use super::error::Error;
-use super::quote::quote;
 use crate::domain::digest::base64_sha256;
+use crate::domain::quote;
 
 /// GitHub takes at most this many repositories.
 const MOST_REPOSITORIES: usize = 500;

@@ -10,7 +10,6 @@ mod http;
 mod jwt_cache;
 mod mint;
 mod observe;
-mod quote;
 mod skew;
 mod window;
 
@@ -25,5 +24,4 @@ pub use gate::{Gate, Permit};
 pub use http::{HttpError, HttpOptions, http_client};
 pub use mint::{MintScope, Minted, RepositorySelection, parse_mint_answer};
 pub use observe::{Observation, Observe, Route};
-pub use quote::quote;
 pub use window::Window;

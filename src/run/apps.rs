@@ -14,7 +14,6 @@ use crate::api::Reason;
 use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
 use crate::controller::{App, StartupApp};
 use crate::domain::plan::AppFacts;
-use crate::domain::redact::redact;
 use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
@@ -130,7 +129,7 @@ async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<Se
             let found = secrets.get_opt(name).await.map_err(|error| {
                 unavailable(format!(
                     "key: the Secret {namespace}/{name} cannot be read: {}",
-                    redact(&error.to_string())
+                    crate::cluster::ClusterError::from(error)
                 ))
             })?;
             let Some(secret) = found else {

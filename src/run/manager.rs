@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::Client;
+use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -90,9 +91,11 @@ pub async fn manager(
 }
 
 async fn connect() -> Result<Client, String> {
-    let config = kube::Config::infer().await.map_err(|error| {
+    let mut config = kube::Config::infer().await.map_err(|error| {
         format!("no cluster: {error}; set KUBECONFIG, or run the operator in a pod with a service account")
     })?;
+    let name = HeaderValue::from_static(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((USER_AGENT, name));
     Client::try_from(config).map_err(|error| format!("the API server's address or credentials cannot be used: {error}"))
 }
 

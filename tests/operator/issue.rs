@@ -13,7 +13,12 @@ use crate::world::{SOON, World, cluster};
 async fn a_token_becomes_a_secret_and_two_writes_are_all_it_takes() {
     let world = World::new().await;
     let audit = world.cluster.audit_log().unwrap();
-    world.token("demo", serde_json::json!({"permissions": {"contents": "read"}, "repositories": ["alpha"]})).await;
+    world
+        .token(
+            "demo",
+            serde_json::json!({"permissions": {"contents": "read"}, "repositories": ["alpha"]}),
+        )
+        .await;
     let token = world.ready("demo").await;
     let issued = world.good_token("demo", None).await;
 
@@ -24,12 +29,18 @@ async fn a_token_becomes_a_secret_and_two_writes_are_all_it_takes() {
     assert_eq!(world.github.mint_count(), 1);
 
     audit.settle(&world.client).await.unwrap();
-    let writes = audit.writes(|event| event.namespace == world.namespace && event.user_agent.contains("kube")).unwrap();
+    let writes = audit.writes(|event| event.namespace == world.namespace).unwrap();
     let count = |resource: &str, subresource: &str| -> usize {
-        let same = |(write, _): &(&lab::cluster::Write, &usize)| write.resource == resource && write.subresource == subresource;
+        let same = |(write, _): &(&lab::cluster::Write, &usize)| {
+            write.resource == resource && write.subresource == subresource
+        };
         writes.iter().filter(same).map(|(_, count)| count).sum()
     };
-    assert_eq!((count("secrets", ""), count("tokens", "status"), count("events", "")), (1, 1, 0), "{writes:#?}");
+    assert_eq!(
+        (count("secrets", ""), count("tokens", "status"), count("events", "")),
+        (1, 1, 0),
+        "{writes:#?}"
+    );
 }
 
 #[tokio::test]
@@ -45,7 +56,10 @@ async fn a_token_is_replaced_before_it_expires_again_and_again() {
     }
     let mints = world.github.mints();
     for pair in mints.windows(2) {
-        assert!(pair[1].at < pair[0].expires_at, "replaced after it had expired: {pair:?}");
+        assert!(
+            pair[1].at < pair[0].expires_at,
+            "replaced after it had expired: {pair:?}"
+        );
     }
 }
 
@@ -61,12 +75,25 @@ async fn a_secret_that_was_deleted_or_edited_is_repaired() {
     world.ready("demo").await;
 
     let edit = serde_json::json!({"stringData": {"token": "someone else's"}});
-    world.secrets().patch("demo", &PatchParams::default(), &Patch::Merge(&edit)).await.unwrap();
+    world
+        .secrets()
+        .patch("demo", &PatchParams::default(), &Patch::Merge(&edit))
+        .await
+        .unwrap();
     let third = world.good_token("demo", Some(&second)).await;
-    assert!(world.events("demo").await.iter().any(|(reason, _)| reason == "SecretRepaired"));
+    assert!(
+        world
+            .events("demo")
+            .await
+            .iter()
+            .any(|(reason, _)| reason == "SecretRepaired")
+    );
     assert_ne!(first, third);
     assert_eq!(world.github.mint_count(), 3);
-    assert!(matches!(world.github.token_state(&first), TokenState::Valid { .. }), "its users are not cut off");
+    assert!(
+        matches!(world.github.token_state(&first), TokenState::Valid { .. }),
+        "its users are not cut off"
+    );
 }
 
 #[tokio::test]
@@ -76,14 +103,28 @@ async fn labels_status_edits_and_restarts_mint_nothing() {
     world.ready("demo").await;
     let token = world.good_token("demo", None).await;
     let label = serde_json::json!({"metadata": {"labels": {"a": "b"}, "annotations": {"x": "y"}}});
-    world.tokens().patch("demo", &PatchParams::default(), &Patch::Merge(&label)).await.unwrap();
-    world.secrets().patch("demo", &PatchParams::default(), &Patch::Merge(&label)).await.unwrap();
+    world
+        .tokens()
+        .patch("demo", &PatchParams::default(), &Patch::Merge(&label))
+        .await
+        .unwrap();
+    world
+        .secrets()
+        .patch("demo", &PatchParams::default(), &Patch::Merge(&label))
+        .await
+        .unwrap();
     let stale = serde_json::json!({"status": {"hashedToken": "wrong", "conditions": []}});
-    world.tokens().patch_status("demo", &PatchParams::default(), &Patch::Merge(&stale)).await.unwrap();
+    world
+        .tokens()
+        .patch_status("demo", &PatchParams::default(), &Patch::Merge(&stale))
+        .await
+        .unwrap();
     eventually(SOON, "the status is mended", async || {
         let status = world.status("demo").await;
         let mended = status.hashed_token.as_deref() == Some(&*lab::github::hashed(&token));
-        (mended && status.condition("Ready").is_some()).then_some(()).ok_or(format!("{status:?}"))
+        (mended && status.condition("Ready").is_some())
+            .then_some(())
+            .ok_or(format!("{status:?}"))
     })
     .await;
     world.operator.kill();
@@ -97,15 +138,23 @@ async fn labels_status_edits_and_restarts_mint_nothing() {
 #[tokio::test]
 async fn a_changed_scope_a_new_format_a_new_name_and_a_request_bring_a_new_token() {
     let world = World::new().await;
-    world.token("demo", serde_json::json!({"permissions": {"contents": "write"}})).await;
+    world
+        .token("demo", serde_json::json!({"permissions": {"contents": "write"}}))
+        .await;
     let first = world.good_token("demo", None).await;
 
-    world.token("demo", serde_json::json!({"permissions": {"contents": "read"}})).await;
+    world
+        .token("demo", serde_json::json!({"permissions": {"contents": "read"}}))
+        .await;
     let second = world.good_token("demo", Some(&first)).await;
     world.ready("demo").await;
 
     let ask = serde_json::json!({"metadata": {"annotations": {annotation::REFRESH_REQUESTED: "2026-01-01T00:00:00Z"}}});
-    world.tokens().patch("demo", &PatchParams::default(), &Patch::Merge(&ask)).await.unwrap();
+    world
+        .tokens()
+        .patch("demo", &PatchParams::default(), &Patch::Merge(&ask))
+        .await
+        .unwrap();
     let third = world.good_token("demo", Some(&second)).await;
     world.ready("demo").await;
 
@@ -123,7 +172,10 @@ async fn a_changed_scope_a_new_format_a_new_name_and_a_request_bring_a_new_token
     world.token("demo", renamed).await;
     world.good_token("other", Some(&third)).await;
     eventually(SOON, "the Secret of the former name is gone", async || {
-        world.data("demo").await.map_or(Ok(()), |data| Err(format!("{:?}", data.keys())))
+        world
+            .data("demo")
+            .await
+            .map_or(Ok(()), |data| Err(format!("{:?}", data.keys())))
     })
     .await;
     world.ready("demo").await;
@@ -133,7 +185,9 @@ async fn a_changed_scope_a_new_format_a_new_name_and_a_request_bring_a_new_token
 #[tokio::test]
 async fn the_token_of_a_deleted_token_is_revoked_and_its_secret_goes() {
     let world = World::new().await;
-    world.token("demo", serde_json::json!({"secret": {"format": "netrc"}})).await;
+    world
+        .token("demo", serde_json::json!({"secret": {"format": "netrc"}}))
+        .await;
     world.ready("demo").await;
     let token = world.github.tokens()[0].clone();
     world.delete("demo").await;
@@ -149,7 +203,11 @@ async fn a_foreign_secret_is_left_as_it_is_and_nothing_is_minted_for_it() {
     let world = World::new().await;
     let foreign = serde_json::json!({"apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": "demo", "namespace": world.namespace}, "stringData": {"token": "precious"}});
-    world.secrets().patch("demo", &PatchParams::apply("someone"), &Patch::Apply(&foreign)).await.unwrap();
+    world
+        .secrets()
+        .patch("demo", &PatchParams::apply("someone"), &Patch::Apply(&foreign))
+        .await
+        .unwrap();
     let before = world.secrets().get("demo").await.unwrap();
     world.token("demo", serde_json::json!({})).await;
     let ready = world.condition("demo", "Ready", "False", "SecretConflict").await;
@@ -158,10 +216,18 @@ async fn a_foreign_secret_is_left_as_it_is_and_nothing_is_minted_for_it() {
     assert_eq!(world.github.mint_count(), 0);
     let status = world.status("demo").await;
     assert!(status.next_attempt_at.is_some());
-    assert!(world.events("demo").await.iter().any(|(reason, _)| reason == "SecretConflict"));
+    assert!(
+        world
+            .events("demo")
+            .await
+            .iter()
+            .any(|(reason, _)| reason == "SecretConflict")
+    );
 
     // Another name is a cure.
-    world.token("demo", serde_json::json!({"secret": {"name": "free"}})).await;
+    world
+        .token("demo", serde_json::json!({"secret": {"name": "free"}}))
+        .await;
     world.ready("demo").await;
     world.good_token("free", None).await;
 }
@@ -169,11 +235,21 @@ async fn a_foreign_secret_is_left_as_it_is_and_nothing_is_minted_for_it() {
 #[tokio::test]
 async fn two_tokens_that_want_one_secret_do_not_fight_and_the_second_follows_the_first() {
     let world = World::new().await;
-    world.token("first", serde_json::json!({"secret": {"name": "shared"}})).await;
+    world
+        .token("first", serde_json::json!({"secret": {"name": "shared"}}))
+        .await;
     world.ready("first").await;
-    world.token("second", serde_json::json!({"secret": {"name": "shared"}})).await;
+    world
+        .token("second", serde_json::json!({"secret": {"name": "shared"}}))
+        .await;
     let conflict = world.condition("second", "Ready", "False", "SecretConflict").await;
-    assert!(conflict.message.contains(&format!("belongs to Token {}/first", world.namespace)), "{}", conflict.message);
+    assert!(
+        conflict
+            .message
+            .contains(&format!("belongs to Token {}/first", world.namespace)),
+        "{}",
+        conflict.message
+    );
     assert_eq!(world.github.mint_count(), 1);
     world.delete("first").await;
     world.ready("second").await;

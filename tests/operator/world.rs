@@ -50,21 +50,28 @@ impl World {
     }
 
     /// A world whose parts are made to measure.
-    pub async fn with(
-        cluster: ClusterBuilder,
-        settings: Settings,
-        operator: impl FnOnce(Builder) -> Builder,
-    ) -> World {
+    pub async fn with(cluster: ClusterBuilder, settings: Settings, operator: impl FnOnce(Builder) -> Builder) -> World {
         let cluster = cluster.start().await.expect("the cluster starts");
         let github = GitHub::start(settings).await.expect("the stand-in starts");
         let folder = Folder::new().expect("a folder");
         let config = configure(&folder, &github);
         let builder = Operator::builder(env!("CARGO_BIN_EXE_gtm"), cluster.kubeconfig_path());
-        let builder = builder.config(&config).namespace("default").log_level("debug").leader_elect(false);
+        let builder = builder
+            .config(&config)
+            .namespace("default")
+            .log_level("debug")
+            .leader_elect(false);
         let operator = operator(builder).start().await.expect("the operator starts");
         let client = cluster.client().await.expect("a client");
         let namespace = cluster.namespace("test").await.expect("a namespace");
-        World { cluster, client, github, operator, namespace, folder }
+        World {
+            cluster,
+            client,
+            github,
+            operator,
+            namespace,
+            folder,
+        }
     }
 
     pub fn tokens(&self) -> Api<Token> {
@@ -85,12 +92,20 @@ impl World {
             "apiVersion": "github.as-code.io/v1", "kind": "Token",
             "metadata": {"name": name, "namespace": self.namespace}, "spec": spec});
         let params = PatchParams::apply("test").force();
-        self.tokens().patch(name, &params, &Patch::Apply(&object)).await.expect("the Token is accepted")
+        self.tokens()
+            .patch(name, &params, &Patch::Apply(&object))
+            .await
+            .expect("the Token is accepted")
     }
 
     /// The status of a Token.
     pub async fn status(&self, name: &str) -> TokenStatus {
-        self.tokens().get(name).await.expect("the Token exists").status.unwrap_or_default()
+        self.tokens()
+            .get(name)
+            .await
+            .expect("the Token exists")
+            .status
+            .unwrap_or_default()
     }
 
     /// Waits until a Token's condition has this status and reason.
@@ -147,15 +162,22 @@ impl World {
 
     /// Deletes a Token.
     pub async fn delete(&self, name: &str) {
-        self.tokens().delete(name, &DeleteParams::default()).await.expect("the Token is deleted");
+        self.tokens()
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("the Token is deleted");
     }
 
     /// The reasons of all Events about an object of this name.
     pub async fn events(&self, name: &str) -> Vec<(String, String)> {
         let events: Api<k8s_openapi::api::events::v1::Event> = Api::all(self.client.clone());
         let all = events.list(&Default::default()).await.expect("Events can be listed");
-        let about = all.into_iter().filter(|e| e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(name)));
-        about.map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default())).collect()
+        let about = all
+            .into_iter()
+            .filter(|e| e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(name)));
+        about
+            .map(|e| (e.reason.clone().unwrap_or_default(), e.note.clone().unwrap_or_default()))
+            .collect()
     }
 
     /// An annotation of a Secret.
@@ -169,5 +191,7 @@ pub fn configure(folder: &Folder, github: &GitHub) -> PathBuf {
     let pem = github.key().expect("the App has a key").pkcs1_pem();
     let key = folder.write("key.pem", pem.as_bytes()).expect("the key is written");
     let config = gtm_yaml(github, &key);
-    folder.write("gtm.yaml", config.as_bytes()).expect("the configuration is written")
+    folder
+        .write("gtm.yaml", config.as_bytes())
+        .expect("the configuration is written")
 }
