@@ -11,6 +11,9 @@ use super::intent::{SecretIntent, Warning};
 use super::plan::{Content, SecretFacts};
 use super::problem::Problem;
 
+/// What a Token is told that has no token yet.
+const WAITING: &str = "No token has been issued yet; the Token waits for its turn at GitHub";
+
 /// What GitHub granted with a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
@@ -119,6 +122,7 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     };
     let ready = match outcome.problem {
         Some(problem) => ("False", problem.reason, message_of(problem, expires, expired)),
+        None if outcome.facts.is_none() => ("Unknown", Reason::Pending, WAITING.to_owned()),
         None => ("True", Reason::Issued, ready_message(outcome)),
     };
     set(condition::READY, Some(ready));
@@ -129,7 +133,9 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
             .map(|p| ("True", p.reason, p.message.clone()))
     };
     let transient = outcome.problem.is_some_and(|p| p.retry.is_transient());
-    set(condition::RECONCILING, abnormal(transient));
+    let waits = outcome.problem.is_none() && outcome.facts.is_none();
+    let waiting = waits.then(|| ("True", Reason::Pending, WAITING.to_owned()));
+    set(condition::RECONCILING, abnormal(transient).or(waiting));
     set(condition::STALLED, abnormal(!transient));
     let text = |at| {
         format!(
