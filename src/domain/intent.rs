@@ -431,3 +431,6 @@ fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Proble
             .collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;
