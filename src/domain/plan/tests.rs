@@ -41,8 +41,8 @@ fn healthy(intent: &Intent) -> SecretFacts {
         (annotation::SCOPE_HASH, scope_hash(intent, &app()).unwrap()),
         (annotation::FORMAT, secret::format_mark(&intent.secret)),
         (annotation::METADATA_HASH, secret::metadata_hash(&intent.secret)),
-        (annotation::ISSUED_AT, Time(minutes(0)).to_string()),
-        (annotation::EXPIRES_AT, Time(minutes(60)).to_string()),
+        (annotation::ISSUED_AT, Time::from(minutes(0)).to_string()),
+        (annotation::EXPIRES_AT, Time::from(minutes(60)).to_string()),
     ];
     annotations.extend(notes.map(|(name, value)| (name.to_owned(), value)));
     if let Some(request) = &intent.refresh_request {
