@@ -95,7 +95,7 @@ fn describe_secret(status: &mut TokenStatus, outcome: &Outcome<'_>) {
 }
 
 fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
-    let expires = outcome.facts.and_then(SecretFacts::expires_at);
+    let expires = good_until(status, outcome);
     let expired = expires.filter(|at| *at <= outcome.now);
     let mut set = |kind: &str, value: Option<(&str, Reason, String)>| {
         let before = status.conditions.iter().position(|c| c.kind == kind);
@@ -157,6 +157,14 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     );
 }
 
+/// When the token in the Secret expires: the Secret's own word, else, for one of isometry/github-token-manager's, the status'.
+/// Nothing is said of a Secret that someone else has written to.
+fn good_until(status: &TokenStatus, outcome: &Outcome<'_>) -> Option<Timestamp> {
+    let facts = outcome.facts.filter(|facts| facts.content != Content::Tampered)?;
+    let told = || status.installation_access_token.as_ref()?.expires_at;
+    facts.expires_at().or_else(|| told().map(Timestamp::from))
+}
+
 fn message_of(problem: &Problem, expires: Option<Timestamp>, expired: Option<Timestamp>) -> String {
     match (expires, expired) {
         (Some(at), None) => format!(
@@ -173,3 +181,6 @@ fn ready_message(outcome: &Outcome<'_>) -> String {
         format!("The Secret {} holds a good token", secret.key)
     })
 }
+
+#[cfg(test)]
+mod tests;
