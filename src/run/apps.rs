@@ -31,6 +31,7 @@ pub struct Ingredients {
     base_url: BaseUrl,
     limits: Limits,
     ca_bundle: Option<Vec<u8>>,
+    probe_tokens: bool,
     key: SecretString,
 }
 
@@ -40,6 +41,7 @@ impl PartialEq for Ingredients {
             && self.base_url == other.base_url
             && self.limits == other.limits
             && self.ca_bundle == other.ca_bundle
+            && self.probe_tokens == other.probe_tokens
             && self.key.expose_secret() == other.key.expose_secret()
     }
 }
@@ -61,6 +63,7 @@ impl Ingredients {
             base_url: config.base_url.clone(),
             limits: config.rate_limit.limits_for(&config.base_url),
             ca_bundle,
+            probe_tokens: config.probe_tokens,
             key: key(&app.key, cluster).await?,
         }))
     }
@@ -108,6 +111,7 @@ impl Ingredients {
                 web_url: base_url.web_url(),
                 api_url: base_url.to_string(),
             },
+            probe_tokens: self.probe_tokens,
             client: Client::new(settings, signer, http, Arc::new(now), observe),
         })
     }

@@ -84,7 +84,10 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.cluster.0.clone(), &self.cluster.1);
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let changes = watcher(secrets, only).backoff(DefaultBackoff::default());
-        changes.filter(|event| std::future::ready(event.is_ok())).map(drop).boxed()
+        changes
+            .filter(|event| std::future::ready(event.is_ok()))
+            .map(drop)
+            .boxed()
     }
 
     async fn look(&mut self, config: Result<Config, String>, refused: &mut Option<Refused>) {
@@ -132,6 +135,10 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             self.metrics.config_failed(Controller::App, ConfigSource::Startup);
         }
         let at = Instant::now();
-        *refused = Some(Refused { ingredients, problem, at });
+        *refused = Some(Refused {
+            ingredients,
+            problem,
+            at,
+        });
     }
 }
