@@ -115,7 +115,10 @@ async fn a_token_that_expires_during_an_outage_is_excused_until_the_time_for_rec
     stage.cluster.restart_api_server().await.unwrap();
     stage.put("demo", &second).await;
     let summary = monitor.finish().await.unwrap();
-    assert!(summary.samples > 5 && summary.secrets == 1 && summary.tokens == 2, "{summary:?}");
+    assert!(
+        summary.samples > 5 && summary.secrets == 1 && summary.tokens == 2,
+        "{summary:?}"
+    );
 }
 
 #[tokio::test]
