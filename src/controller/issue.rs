@@ -1,5 +1,7 @@
 //! Mint, publish, status: the way of a new token.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -7,12 +9,12 @@ use crate::api::Reason;
 use crate::api::names::annotation;
 use crate::cluster::{ClusterError, Metadata, OwnerRef, SecretDraft};
 use crate::domain::intent::{Intent, SecretKey};
-use crate::domain::plan::{Content, Why, scope_hash};
-use crate::domain::schedule::Retry;
+use crate::domain::plan::{Content, SecretFacts, Why, scope_hash};
+use crate::domain::schedule::{Retry, later};
 use crate::domain::secret::{self, IssuedToken};
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
-use crate::github::{MintScope, Minted, Permit};
+use crate::github::{Error, MintScope, Minted, Permit};
 
 use super::app::App;
 use super::job::{Context, Done, Task, carry};
@@ -21,6 +23,9 @@ use super::state::{Pending, Place};
 
 /// How often a write is repeated at once when the Secret changed under it.
 const WRITE_ATTEMPTS: usize = 5;
+
+/// Between two looks at whether a new token works.
+const PROBE_PAUSES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
 
 /// Issues a token, writes it to the Secret, then says so in the status.
 pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, permit: Permit, why: Why) -> Done {
@@ -44,6 +49,9 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
             }
         },
     };
+    if app.probe_tokens {
+        probe(&task, app, &pending).await;
+    }
     task.now = app.github_time((context.clock)());
     let refresh = task.facts.is_some();
     let replaced = replaced_token(context, &task, &intent).await;
@@ -78,7 +86,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
 pub fn no_installation() -> Problem {
     Problem::new(
         Reason::InstallationUnknown,
-        Retry::Every(std::time::Duration::from_secs(600)),
+        Retry::Every(Duration::from_secs(600)),
         "spec.installationID is not set, and the App's configuration names no installation either; set one of the two to the number at the end of the installation's URL",
     )
 }
@@ -103,6 +111,20 @@ async fn mint<S: Sign>(
     let result = app.client.mint(installation, &scope, permit).await;
     context.observer.minted(&task.key, result.is_ok(), started.elapsed());
     result.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string()))
+}
+
+/// Waits until GitHub takes its new token, but not until the one in the Secret is over. A token that GitHub still refuses after
+/// that is written all the same: it is the best there is.
+async fn probe<S: Sign>(task: &Task, app: &App<S>, pending: &Pending) {
+    let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
+    for pause in PROBE_PAUSES {
+        match app.client.verify(&pending.issued.token).await {
+            Err(Error::TokenNotActive { .. }) if expires.is_some_and(|at| at > later(task.now, pause * 4)) => {
+                tokio::time::sleep(pause).await;
+            }
+            _ => return,
+        }
+    }
 }
 
 /// The token that is in the Secret now, if the spec wants it revoked after its replacement.
@@ -199,11 +221,7 @@ async fn look_again(
     });
     let message =
         format!("spec.secret.name: the Secret {key} exists and {whose}; choose another name, or remove that Secret");
-    let problem = Problem::new(
-        Reason::SecretConflict,
-        Retry::Every(std::time::Duration::from_secs(60)),
-        message,
-    );
+    let problem = Problem::new(Reason::SecretConflict, Retry::Every(Duration::from_secs(60)), message);
     Err((problem, Some(Place::Foreign(whose))))
 }
 

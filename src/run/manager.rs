@@ -20,6 +20,7 @@ use crate::telemetry::http::{Readiness, Server};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{self, Ingredients};
+use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::recorder::Recorder;
 
@@ -66,15 +67,15 @@ pub async fn manager(
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
     let startup = first_app(&config, &gathered, observe.clone(), &metrics)?;
     let (publish, startup) = watch::channel(startup);
-    let complain = metrics.clone();
-    let apps = tokio::spawn(apps::keep(
+    let keeper = Keeper {
         publish,
-        gathered,
+        current: gathered,
         load,
-        (client.clone(), options.namespace.clone()),
+        cluster: (client.clone(), options.namespace.clone()),
         observe,
-        move || complain.config_failed(Controller::App, ConfigSource::Startup),
-    ));
+        metrics: metrics.clone(),
+    };
+    let apps = tokio::spawn(keeper.run());
 
     let manager = Manager {
         client,

@@ -1,6 +1,7 @@
 //! The composition root: the only place that builds clients, spawns tasks and drains them.
 
 mod apps;
+mod keeper;
 mod leader;
 mod manager;
 mod mint;
