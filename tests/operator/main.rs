@@ -1,4 +1,5 @@
 //! The operator as its users run it: the real binary against a real API server and the GitHub stand-in.
 
+mod faults;
 mod issue;
 mod world;
