@@ -14,8 +14,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Environment, Flags, Warning};
 pub use failure::Failure;
-pub use manager::{ManagerArgs, ManagerOptions};
-pub use mint::{MintAnswer, MintArgs, MintRequest, Output};
+pub use manager::ManagerArgs;
+pub use mint::{MintArgs, MintRequest, Output};
 
 /// Keeps short-lived GitHub App tokens fresh in Kubernetes Secrets.
 #[derive(Parser)]

@@ -7,5 +7,5 @@ mod manager;
 mod mint;
 mod recorder;
 
-pub use manager::{ManagerError, manager};
-pub use mint::mint;
+pub use manager::{ManagerError, ManagerOptions, manager};
+pub use mint::{MintAnswer, mint};

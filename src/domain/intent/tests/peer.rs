@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::super::*;
+use crate::api::{ClusterToken, Token};
 
 macro_rules! manifest {
     ($name:literal) => {
