@@ -4,4 +4,5 @@ mod failover;
 mod faults;
 mod issue;
 mod revocation;
+mod rotation;
 mod world;
