@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use lab::github::{Fault, Route, Settings, TokenState};
+use lab::monitor::{Monitor, Rules};
 use lab::wait::eventually;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -233,6 +234,31 @@ async fn a_secondary_limit_without_retry_after_holds_the_whole_app_for_a_minute(
     // At most all that were under way, once, and then the mints themselves.
     let asked = world.github.counts().requests - before;
     assert!(asked <= 20 + 21, "{asked} requests");
+    nothing_expired(monitor).await;
+}
+
+#[tokio::test]
+async fn an_outage_that_ends_shortly_before_the_tokens_do_is_found_in_time() {
+    let world = World::short(20).await;
+    // The outage itself excuses nothing here: it ends before any token does.
+    let rules = Rules {
+        recovery: Duration::ZERO,
+        ..Rules::default()
+    };
+    // The default retryInterval: the back-off grows as it likes.
+    world.many(40, json!({})).await;
+    world.all_ready(40, SOON).await;
+    let monitor = Monitor::start(world.cluster.kubeconfig_path(), &world.github, rules);
+    world.github.fail_while(Some(Route::Mint), Fault::Unavailable(503));
+    let first = world.github.mints().iter().map(|mint| mint.expires_at).min().unwrap();
+    eventually(SOON, "three seconds before the first token expires", async || {
+        let left = first.duration_since(world.github.now());
+        (left.as_secs() < 3).then_some(()).ok_or(format!("{left} left"))
+    })
+    .await;
+    world.github.clear_faults();
+    world.mints(80, SOON).await;
+    world.all_ready(40, SOON).await;
     nothing_expired(monitor).await;
 }
 
