@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::world::{SOON, World, cluster, nothing_expired};
 use lab::github::Settings;
 
-/// A leader that is a minute's work ahead, and a standby.
+/// A leader with 20 Tokens, and a standby.
 async fn pair(lifetime: u64) -> (World, Operator) {
     let mut settings = Settings::default();
     settings.knobs.token_lifetime = Duration::from_secs(lifetime);
