@@ -213,6 +213,26 @@ async fn rule_7_a_renamed_secret_is_there_before_the_old_one_goes() {
 }
 
 #[tokio::test]
+async fn rule_8_a_deleted_clustertoken_takes_its_secret_along_and_the_token_is_revoked() {
+    let world = World::new().await;
+    let monitor = world.monitor();
+    let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "ClusterToken",
+        "metadata": {"name": "wide"}, "spec": {"secret": {"name": "held", "namespace": world.namespace}}});
+    let params = PatchParams::apply("test");
+    let all = world.cluster_tokens();
+    all.patch("wide", &params, &Patch::Apply(&object)).await.unwrap();
+    let token = world.good_token("held", None).await;
+    all.delete("wide", &Default::default()).await.unwrap();
+    eventually(SOON, "the Secret is gone", async || {
+        world.data("held").await.map_or(Ok(()), |_| Err("still there"))
+    })
+    .await;
+    assert_eq!(world.github.token_state(&token), TokenState::Revoked);
+    assert_eq!(world.github.mint_count(), 1);
+    nothing_expired(monitor).await;
+}
+
+#[tokio::test]
 async fn rule_10_a_secret_with_our_labels_but_no_owner_is_not_ours() {
     let world = World::new().await;
     let labels = json!({label::CREATED_BY: "github-token-manager", label::INSTANCE: "demo"});
