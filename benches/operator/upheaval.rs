@@ -17,10 +17,9 @@ const TOKENS: usize = 500;
 pub async fn run(options: &Options, report: &mut Report) -> Result<(), Failed> {
     let count = options.scaled(TOKENS);
     let world = World::new(options, cluster()?).await?;
-    let start = || Ok::<_, Failed>(world.operator("rate_limit: off")?.leader_elect(true));
-    let leader = start()?.start().await?;
+    let leader = world.replica("rate_limit: off")?.start().await?;
     world.issued(&leader, count).await?;
-    let standby = start()?.start().await?;
+    let standby = world.replica("rate_limit: off")?.start().await?;
     let minted = world.github.mint_count();
 
     let killed = Instant::now();

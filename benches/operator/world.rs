@@ -53,6 +53,11 @@ impl World {
 
     /// An operator that is not started yet; `more` is added to its configuration.
     pub fn operator(&self, more: &str) -> Result<Builder, Failed> {
+        Ok(self.replica(more)?.leader_elect(false))
+    }
+
+    /// The same, as one of several that elect a leader.
+    pub fn replica(&self, more: &str) -> Result<Builder, Failed> {
         let pem = self.github.key().ok_or("the App has no key")?.pkcs1_pem();
         let key = self.folder.write("key.pem", pem.as_bytes())?;
         let config = format!(
@@ -63,7 +68,7 @@ impl World {
         );
         let config = self.folder.write("gtm.yaml", config.as_bytes())?;
         let builder = Operator::builder(&self.gtm, self.cluster.kubeconfig_path());
-        Ok(builder.config(&config).namespace("default").leader_elect(false))
+        Ok(builder.config(&config).namespace("default"))
     }
 
     pub fn tokens(&self) -> Api<Token> {
