@@ -1,4 +1,10 @@
 //! The operator as its users run it: the real binary against a real API server and the GitHub stand-in.
 
+mod bad_input;
+mod config;
+mod events_metrics;
+mod formats;
 mod issue;
+mod peer;
+mod secrecy;
 mod world;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use github_token_manager::api::names::annotation;
 use github_token_manager::api::{ClusterToken, Condition, Token, TokenStatus};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -158,6 +159,15 @@ impl World {
             }
         })
         .await
+    }
+
+    /// Asks for a new token, as `kubectl annotate` would. Each value asks once.
+    pub async fn request(&self, name: &str, value: &str) {
+        let ask = serde_json::json!({"metadata": {"annotations": {annotation::REFRESH_REQUESTED: value}}});
+        self.tokens()
+            .patch(name, &PatchParams::default(), &Patch::Merge(&ask))
+            .await
+            .expect("the Token takes an annotation");
     }
 
     /// Deletes a Token.
