@@ -596,7 +596,11 @@ impl<S: Sign + 'static> Engine<S> {
         state.busy = false;
         state.place = done.place;
         state.failure = done.failure.map(Box::new);
-        state.pending = done.pending.map(Box::new);
+        // Only a job that issues takes the pending token along, and brings it back if it could not be written: other jobs
+        // leave it where it is.
+        if let Some(pending) = done.pending {
+            state.pending = Some(Box::new(pending));
+        }
         state.granted = done.granted.map(Box::new);
         state.unsettled = if done.unsettled {
             state.unsettled.saturating_add(1)
