@@ -194,7 +194,7 @@ pub async fn keep(
         if gathered == current {
             continue;
         }
-        let working = matches!(current, Ok(Some(_)));
+        let working = matches!(*publish.borrow(), Some(Ok(_)));
         let built = match &gathered {
             Ok(Some(new)) if refused.as_ref() == Some(new) => continue,
             Ok(Some(new)) => new.build(observe.clone()).map(Some),
