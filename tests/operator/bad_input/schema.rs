@@ -130,7 +130,7 @@ async fn where_the_rules_are_not_in_force_the_operator_says_the_same_and_no_obje
     raw(&world, "steady", json!({"refreshInterval": []})).await;
     raw_fails(&world, "steady", &["cannot be read"]).await;
     assert_eq!(world.token_in("steady").await.as_deref(), Some(&*value));
-    raw(&world, "steady", json!({})).await;
+    raw(&world, "steady", json!({"retryInterval": "1m"})).await;
     world.condition("steady", "Ready", "True", "Issued").await;
     assert_eq!(world.token_in("steady").await.as_deref(), Some(&*value));
     assert_eq!(world.github.mint_count(), 2);
