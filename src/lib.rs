@@ -7,6 +7,8 @@ pub mod config;
 pub mod controller;
 pub mod domain;
 pub mod github;
+#[cfg(test)]
+mod golden;
 pub mod run;
 pub mod signer;
 pub mod telemetry;

@@ -46,3 +46,6 @@ fn schema(crd: &mut CustomResourceDefinition) -> Option<&mut JSONSchemaProps> {
         .open_api_v3_schema
         .as_mut()
 }
+
+#[cfg(test)]
+mod tests;

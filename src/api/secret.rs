@@ -6,7 +6,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The form of a managed Secret.
+/// Form of the Secret: `token` (default: key `token`), `basicAuth` (`username`, `password`), `gitCredentials`
+/// (`.git-credentials`), `gitConfig` (`.gitconfig`), `netrc` (`.netrc`), `dockerConfigJson`, `argoCDRepoCreds`,
+/// `githubProviderJson` (`credentials`), or `template` (keys of your own).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Format {
@@ -73,9 +75,8 @@ pub struct SecretSpec {
     /// Write `username` and `password` instead of `token`. Old spelling of `format: basicAuth`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic_auth: Option<bool>,
-    /// Form of the Secret: `token` (default: key `token`), `basicAuth` (`username`, `password`), `gitCredentials`
-    /// (`.git-credentials`), `gitConfig` (`.gitconfig`), `netrc` (`.netrc`), `dockerConfigJson`, `argoCDRepoCreds`,
-    /// `githubProviderJson` (`credentials`), or `template` (keys of your own).
+    // Its description in the schema is the one of the enum.
+    /// Form of the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// Keys and texts of the Secret for `format: template`. `{{ .token }}`, `{{ .username }}`, `{{ .basicAuth }}` (base64 of

@@ -29,9 +29,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenScope {
-    /// ID of the App's installation. Default: the installation of the App's own configuration.
+    /// ID of the App's installation. Default, also for 0: the installation of the App's own configuration.
     #[serde(rename = "installationID", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 0))]
     pub installation_id: Option<i64>,
     /// Permissions of the token: name -> read, write or admin, at most what the installation has. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

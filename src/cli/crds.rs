@@ -26,3 +26,6 @@ pub(super) fn run() -> Result<(), Failure> {
         .write_all(yaml()?.as_bytes())
         .map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,11 @@
 //! `gtm manager`: arguments -> options and configuration -> the operator.
 
-use std::path::PathBuf;
-
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
 use super::{ConfigFile, Failure};
 use crate::config::{self, Environment, Flags};
-use crate::run::ManagerError;
+use crate::run::{ManagerError, ManagerOptions};
 use crate::telemetry::http::BindAddress;
 use crate::telemetry::logs;
 
@@ -66,21 +64,6 @@ pub struct ManagerArgs {
     /// No level makes the operator or its libraries log a token, a JWT or a key.
     #[arg(long, value_name = "LEVEL", env = "GTM_LOG_LEVEL", default_value = "info")]
     log_level: logs::Level,
-}
-
-/// What the operator is told on its command line, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManagerOptions {
-    /// The configuration file that was named; for a reload.
-    pub config_path: Option<PathBuf>,
-    /// Where metrics are served.
-    pub metrics_address: BindAddress,
-    /// Where probes are answered.
-    pub health_address: BindAddress,
-    /// Whether a Lease chooses one replica.
-    pub leader_elect: bool,
-    /// The operator's own namespace.
-    pub namespace: String,
 }
 
 impl ManagerArgs {

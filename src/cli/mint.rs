@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use jiff::Timestamp;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use super::{ConfigFile, Failure};
 use crate::config::{self, AppConfig, Config, Environment, Flags};
 use crate::domain::intent::Scope;
+use crate::run::{self, MintAnswer};
 
 /// The most repositories that GitHub takes in one request.
 const MAX_REPOSITORIES: usize = 500;
@@ -90,22 +90,6 @@ pub struct MintRequest {
     pub scope: Scope,
     /// What is printed.
     pub output: Output,
-}
-
-/// What GitHub answered. There is no `Debug`: `gtm mint` is the one place that prints a token.
-pub struct MintAnswer {
-    /// The token.
-    pub token: SecretString,
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// What GitHub's audit log knows it by.
-    pub hashed_token: String,
-    /// What it may do.
-    pub permissions: BTreeMap<String, String>,
-    /// `all` or `selected`, as GitHub says.
-    pub repository_selection: Option<String>,
-    /// The names of the repositories that it is confined to.
-    pub repositories: Vec<String>,
 }
 
 impl MintAnswer {
@@ -224,7 +208,7 @@ fn repository(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: MintArgs) -> Result<(), Failure> {
     let request = args.request(&config::environment())?;
-    let answer = super::block_on(crate::run::mint(&request))?;
+    let answer = super::block_on(run::mint(&request.config, &request.app, &request.scope))?;
     let answer = answer.map_err(|problem| Failure::Failed(problem.message))?;
     let written = answer.write(request.output, io::stdout().lock());
     written.map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))

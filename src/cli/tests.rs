@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use super::*;
 use crate::config::{AppIdentity, KeySource};
 use crate::domain::intent::Scope;
+use crate::run::{ManagerOptions, MintAnswer};
 use crate::telemetry::http::BindAddress;
 
 fn parsed(line: &str) -> Result<Command, String> {

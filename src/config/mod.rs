@@ -42,6 +42,8 @@ pub struct Config {
     pub allowed_keys: BTreeMap<String, Vec<String>>,
     /// The limits that the operator keeps to by itself.
     pub rate_limit: RateLimit,
+    /// Write a new token to its Secret only when GitHub takes it: it can take GitHub some seconds to know its own token.
+    pub probe_tokens: bool,
 }
 
 /// The App of the startup configuration.

@@ -29,6 +29,7 @@ pub fn parse(
     let ca_bundle = reader.get(&source::CA_BUNDLE, fields::ca_bundle);
     let allowed_keys = reader.get(&source::ALLOWED_KEYS, fields::allowed_keys);
     let rate_limit = reader.get(&source::RATE_LIMIT, fields::rate_limit);
+    let probe_tokens = reader.get(&source::PROBE_TOKENS, fields::flag);
     match base_url {
         Some(base_url) if reader.problems.is_empty() => Ok((
             Config {
@@ -37,6 +38,7 @@ pub fn parse(
                 ca_bundle,
                 allowed_keys: allowed_keys.unwrap_or_default(),
                 rate_limit: rate_limit.unwrap_or_default(),
+                probe_tokens: probe_tokens.unwrap_or_default(),
             },
             warnings,
         )),

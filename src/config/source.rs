@@ -76,6 +76,7 @@ keys! {
     CA_BUNDLE = "ca_bundle", ["GTM_CA_BUNDLE"], "--ca-bundle" ca_bundle;
     ALLOWED_KEYS = "allowed_keys", ["GTM_ALLOWED_KEYS"];
     RATE_LIMIT = "rate_limit", ["GTM_RATE_LIMIT"];
+    PROBE_TOKENS = "probe_tokens", ["GTM_PROBE_TOKENS"];
 }
 
 /// A value and where it was given.

@@ -15,6 +15,8 @@ pub struct App<S> {
     pub facts: AppFacts,
     /// Where its GitHub is.
     pub site: Site,
+    /// Whether a new token is tried before it is written.
+    pub probe_tokens: bool,
     /// The client.
     pub client: Client<S>,
 }

@@ -12,19 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
 use crate::cluster::{Change, Metadata, TokenRecord};
-use crate::domain::intent::{AppKey, Intent, Key, Kind, SecretKey};
-use crate::domain::plan::{Content, Observed, Place as Seen, Plan, Why, plan};
+use crate::domain::Sign;
+use crate::domain::intent::{Key, Kind, SecretKey};
+use crate::domain::plan::Content;
 use crate::domain::schedule::{self, Retry};
-use crate::domain::{Problem, Sign};
-use crate::github::Permit;
 
-use super::app::{App, Startup, StartupApp};
+use super::act::porter;
+use super::app::{App, Startup};
 use super::index::{Index, SecretRecord};
-use super::job::{self, Context, Done, Task};
+use super::job::{Context, Done};
 use super::lane::Lane;
-use super::observer::Revocation;
 use super::retire::{Retired, Retirement, Retiring};
-use super::state::{Place, State};
+use super::state::State;
 use super::timers::Timers;
 
 /// Jobs under way at once. More than GitHub lets through, so that writes of finished ones do not hold up the next.
@@ -37,23 +36,23 @@ const SWEEP: Duration = Duration::from_secs(5 * 60);
 const FIRST_CONTACT: Duration = Duration::from_secs(3);
 
 /// What comes back to the loop.
-enum Back {
+pub(super) enum Back {
     Token(Arc<Key>, Box<str>, Box<Done>),
     Retired(SecretKey, Box<str>, Retired),
 }
 
 /// The loop's state.
 pub struct Engine<S> {
-    context: Arc<Context>,
-    startup: Startup<S>,
-    index: Index,
-    states: HashMap<Arc<Key>, State>,
-    timers: Timers,
-    lane: Lane,
-    demand: mpsc::UnboundedSender<()>,
-    retiring: Retiring,
-    jobs: JoinSet<Back>,
-    slots: Arc<Semaphore>,
+    pub(super) context: Arc<Context>,
+    pub(super) startup: Startup<S>,
+    pub(super) index: Index,
+    pub(super) states: HashMap<Arc<Key>, State>,
+    pub(super) timers: Timers,
+    pub(super) lane: Lane,
+    pub(super) demand: mpsc::UnboundedSender<()>,
+    pub(super) retiring: Retiring,
+    pub(super) jobs: JoinSet<Back>,
+    pub(super) slots: Arc<Semaphore>,
     listed: [bool; 3],
 }
 
@@ -121,11 +120,11 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    fn app(&self) -> Option<Arc<App<S>>> {
+    pub(super) fn app(&self) -> Option<Arc<App<S>>> {
         self.startup.borrow().as_ref()?.as_ref().ok().cloned()
     }
 
-    fn local(&self) -> Timestamp {
+    pub(super) fn local(&self) -> Timestamp {
         (self.context.clock)()
     }
 
@@ -145,15 +144,19 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    fn ready(&self) -> bool {
+    pub(super) fn ready(&self) -> bool {
         self.listed.iter().all(|listed| *listed)
     }
 
     fn change(&mut self, change: Change) {
         match change {
             Change::Token(record) => {
+                let (deleting, uid) = (record.deleting, record.uid.clone());
                 if let Some(key) = self.index.put_token(record) {
                     self.touch(&key);
+                    if deleting {
+                        self.touch_secrets_of(&uid);
+                    }
                 }
             }
             Change::TokenGone(record) => self.token_gone(&record),
@@ -223,6 +226,7 @@ impl<S: Sign + 'static> Engine<S> {
         for state in self.states.values_mut() {
             state.failure = None;
         }
+        self.remember_the_last_minute();
         self.sweep();
     }
 
@@ -237,16 +241,13 @@ impl<S: Sign + 'static> Engine<S> {
         if let Some(secret) = wanted {
             self.context.observer.expiry(&key, &secret, None);
         }
-        let owned = |(_, secret): &(&SecretKey, &SecretRecord)| {
-            secret.owner.as_ref().is_some_and(|owner| owner.uid == *record.uid)
-        };
-        for secret in self
-            .index
-            .secrets()
-            .filter(owned)
-            .map(|(key, _)| key.clone())
-            .collect::<Vec<_>>()
-        {
+        self.touch_secrets_of(&record.uid);
+    }
+
+    fn touch_secrets_of(&mut self, owner: &str) {
+        let owned = |secret: &SecretRecord| secret.owner.as_ref().is_some_and(|known| known.uid == owner);
+        let secrets = self.index.secrets().filter(|(_, secret)| owned(secret));
+        for secret in secrets.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.touch_secret(&secret);
         }
     }
@@ -285,7 +286,8 @@ impl<S: Sign + 'static> Engine<S> {
         let alive = owner
             .and_then(|owner| self.index.token(self.index.owner(&owner.uid)?))
             .is_some_and(|token| !token.deleting);
-        if owner.is_none() || (alive && !(secret.deleting && secret.held)) {
+        let released = secret.deleting && !secret.held;
+        if owner.is_none() || released || (alive && !secret.deleting) {
             return;
         }
         if let Some(retirement) = self.retiring.begin(key, secret, alive, self.local()) {
@@ -298,275 +300,6 @@ impl<S: Sign + 'static> Engine<S> {
         self.jobs.spawn(async move {
             let retired = retirement.run(&context, app.as_deref(), &key).await;
             Back::Retired(key, retirement.uid, retired)
-        });
-    }
-
-    /// Looks at one Token and starts what the plan says.
-    fn touch(&mut self, key: &Arc<Key>) {
-        if !self.ready() {
-            return;
-        }
-        let Some(record) = self.index.token(key) else { return };
-        if record.deleting {
-            self.lane.leave(key);
-            return;
-        }
-        let state = self.states.entry(key.clone()).or_default();
-        if state.busy {
-            // The end of the job brings the next look.
-            return;
-        }
-        let app = self.app();
-        let now = app
-            .as_ref()
-            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
-        let (task, planned) = self.decide(key, app.as_deref(), now);
-        if !matches!(planned, Ok(Plan::Mint { .. })) {
-            self.lane.leave(key);
-        }
-        let Some(task) = task else { return };
-        match planned {
-            Ok(Plan::Mint { deadline, .. }) => {
-                if self.lane.join(key, deadline) {
-                    let _ = self.demand.send(());
-                }
-                self.context.observer.waiting(self.lane.len());
-            }
-            Ok(Plan::Rest { until }) => self.rest(key, task, app.as_deref(), until),
-            Ok(Plan::Refuse(problem)) | Err(problem) => self.spawn(key, task, move |context, task| async move {
-                job::fail(&context, task, problem).await
-            }),
-            Ok(plan) => self.start(key, task, plan, app),
-        }
-    }
-
-    /// What is known of the Token, and what is to be done about it. No task: nothing, before its alarm goes off.
-    fn decide(
-        &mut self,
-        key: &Arc<Key>,
-        app: Option<&App<S>>,
-        now: Timestamp,
-    ) -> (Option<Task>, Result<Plan, Problem>) {
-        let nothing = (None, Ok(Plan::Rest { until: Timestamp::MAX }));
-        let Some(record) = self.index.token(key) else {
-            return nothing;
-        };
-        let (intent, status) = record.read();
-        let (uid, generation) = (record.uid.clone(), record.generation);
-        self.index
-            .want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
-        let written = status
-            .managed_secret
-            .as_ref()
-            .and_then(|managed| managed.resource_version.as_deref());
-        let ours = intent
-            .as_ref()
-            .ok()
-            .and_then(|intent| self.index.secret(&intent.secret.key));
-        let facts = ours
-            .map(|secret| secret.facts(written))
-            .filter(|facts| facts.owner.as_deref() == Some(&*uid));
-        let Some(state) = self.states.get_mut(key) else {
-            return nothing;
-        };
-        let out_of_turn = state.budget.check(now);
-        let request = intent
-            .as_ref()
-            .ok()
-            .and_then(|intent| intent.refresh_request.as_deref());
-        let holds = state
-            .failure
-            .as_ref()
-            .filter(|failure| failure.holds(now, generation, request))
-            .map(|failure| failure.until);
-        let mut task = Task {
-            key: key.clone(),
-            uid,
-            generation,
-            intent: None,
-            status,
-            facts,
-            failure: state.failure.as_deref().cloned(),
-            pending: None,
-            granted: state.granted.as_deref().cloned(),
-            now,
-        };
-        let planned = match &intent {
-            Err(problem) => Err(problem.clone()),
-            Ok(intent) => self.plan(intent, app, &task),
-        };
-        task.intent = intent.ok();
-        match (holds, planned) {
-            (
-                Some(until),
-                Err(_) | Ok(Plan::Mint { .. } | Plan::Look | Plan::Inspect | Plan::Rewrite | Plan::Refuse(_)),
-            ) => (Some(task), Ok(Plan::Rest { until })),
-            (None, Ok(Plan::Mint { why, .. })) if why != Why::Due && out_of_turn.is_err() => (
-                Some(task),
-                Ok(Plan::Rest {
-                    until: out_of_turn.err().unwrap_or(now),
-                }),
-            ),
-            (None, Ok(Plan::Rewrite)) if out_of_turn.is_err() => (
-                Some(task),
-                Ok(Plan::Rest {
-                    until: out_of_turn.err().unwrap_or(now),
-                }),
-            ),
-            (None, Ok(Plan::Rest { until })) => {
-                task.failure = None;
-                (Some(task), Ok(Plan::Rest { until }))
-            }
-            (_, planned) => (Some(task), planned),
-        }
-    }
-
-    fn why_no_app(&self) -> Problem {
-        let why = self
-            .startup
-            .borrow()
-            .as_ref()
-            .and_then(|app| app.as_ref().err().cloned());
-        why.unwrap_or_else(no_startup_app)
-    }
-
-    fn plan(&self, intent: &Intent, app: Option<&App<S>>, task: &Task) -> Result<Plan, Problem> {
-        let app = match (&intent.app, app) {
-            (AppKey::Startup, Some(app)) => app,
-            (AppKey::Startup, None) => return Err(self.why_no_app()),
-            (AppKey::Object { namespace, name }, _) => return Err(app_not_found(namespace.as_deref(), name)),
-        };
-        let state = self.states.get(&task.key);
-        let place = match (
-            &task.facts,
-            self.index.secret(&intent.secret.key),
-            state.and_then(|state| state.place.as_ref()),
-        ) {
-            (Some(facts), _, _) => Seen::Ours(facts.clone()),
-            (None, Some(SecretRecord { owner: Some(owner), .. }), _) => Seen::Foreign {
-                whose: format!("belongs to {}", owner.key),
-            },
-            (None, Some(_), _) => Seen::Foreign {
-                whose: "has no Token as its owner".to_owned(),
-            },
-            (None, None, Some(Place::Free)) => Seen::Free,
-            (None, None, Some(Place::Foreign(whose))) => Seen::Foreign { whose: whose.clone() },
-            (None, None, None) => Seen::Unknown,
-        };
-        let former = self.index.former(&task.key, &task.uid);
-        let observed = Observed {
-            place,
-            former,
-            status_life: job::status_life(&task.status),
-        };
-        Ok(plan(task.now, intent, &app.facts, &observed))
-    }
-
-    /// Nothing to do: the status is written if it is not what it should be, and the alarm is set.
-    fn rest(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, until: Timestamp) {
-        let expires = task
-            .facts
-            .as_ref()
-            .and_then(crate::domain::plan::SecretFacts::expires_at);
-        let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
-        let unsettled = job::wanted_status(&task, false) != task.status;
-        let local = app.map_or(alarm, |app| app.local_time(alarm));
-        if let Some(intent) = &task.intent {
-            self.context.observer.expiry(key, &intent.secret.key, expires);
-        }
-        let Some(state) = self.states.get_mut(key) else { return };
-        if task.failure.is_none() {
-            state.failure = None;
-        }
-        if task.facts.as_ref().is_some_and(|facts| facts.deleting) || !unsettled {
-            self.timers.set(key, local);
-            return;
-        }
-        if let Some(after) = state.settle_after.filter(|after| *after > task.now) {
-            self.timers
-                .set(key, app.map_or(after, |app| app.local_time(after)).min(local));
-            return;
-        }
-        self.timers.set(key, local);
-        self.spawn(key, task, |context, task| async move {
-            job::settle_status(&context, task, false).await
-        });
-    }
-
-    fn start(&mut self, key: &Arc<Key>, task: Task, plan: Plan, app: Option<Arc<App<S>>>) {
-        let (Some(intent), Some(app)) = (task.intent.clone(), app) else {
-            return;
-        };
-        let uid = task.facts.as_ref().map(|facts| facts.uid.clone()).unwrap_or_default();
-        match plan {
-            Plan::Look => self.spawn(key, task, move |context, task| async move {
-                job::look(&context, task, intent.secret.key).await
-            }),
-            Plan::Inspect => self.spawn(key, task, move |context, task| async move {
-                job::inspect(&context, task, &intent, &uid).await
-            }),
-            Plan::Rewrite => {
-                if let Some(state) = self.states.get_mut(key) {
-                    state.budget.spend(task.now);
-                }
-                self.spawn(key, task, move |context, task| async move {
-                    job::rewrite(&context, task, &intent, &app, &uid).await
-                });
-            }
-            Plan::Remove(former) => {
-                let known = former.into_iter().filter_map(|key| {
-                    let uid = self.index.secret(&key)?.uid.clone();
-                    Some((key, uid))
-                });
-                let known = known.collect();
-                self.spawn(key, task, move |context, task| async move {
-                    job::remove(&context, task, known).await
-                });
-            }
-            Plan::Mint { .. } | Plan::Refuse(_) | Plan::Rest { .. } => {}
-        }
-    }
-
-    /// GitHub lets one more through: the Token with the earliest deadline, if it still needs to.
-    fn turn(&mut self, permit: Permit) {
-        while let Some(key) = self.lane.next() {
-            self.context.observer.waiting(self.lane.len());
-            let Some(app) = self.app() else { continue };
-            let now = app.github_time(self.local());
-            let (Some(mut task), Ok(Plan::Mint { why, .. })) = self.decide(&key, Some(&app), now) else {
-                self.touch(&key);
-                continue;
-            };
-            if let Some(state) = self.states.get_mut(&key) {
-                task.pending = state.pending.take().map(|pending| *pending);
-                if why != Why::Due {
-                    state.budget.spend(now);
-                }
-            }
-            self.spawn_issue(&key, task, app, permit, why);
-            return;
-        }
-    }
-
-    fn spawn_issue(&mut self, key: &Arc<Key>, task: Task, app: Arc<App<S>>, permit: Permit, why: Why) {
-        self.spawn(key, task, move |context, task| async move {
-            job::issue(&context, task, &app, permit, why).await
-        });
-    }
-
-    fn spawn<F, Fut>(&mut self, key: &Arc<Key>, task: Task, run: F)
-    where
-        F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
-        Fut: Future<Output = Done> + Send,
-    {
-        let Some(state) = self.states.get_mut(key) else { return };
-        state.busy = true;
-        let (context, slots, key) = (self.context.clone(), self.slots.clone(), key.clone());
-        self.jobs.spawn(async move {
-            let _slot = slots.acquire_owned().await;
-            let uid = task.uid.clone();
-            let done = run(context, task).await;
-            Back::Token(key, uid, Box::new(done))
         });
     }
 
@@ -596,8 +329,6 @@ impl<S: Sign + 'static> Engine<S> {
         state.busy = false;
         state.place = done.place;
         state.failure = done.failure.map(Box::new);
-        // Only a job that issues takes the pending token along, and brings it back if it could not be written: other jobs
-        // leave it where it is.
         if let Some(pending) = done.pending {
             state.pending = Some(Box::new(pending));
         }
@@ -631,66 +362,4 @@ impl<S: Sign + 'static> Engine<S> {
         }
         self.touch(key);
     }
-
-    fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
-        let grace = self
-            .index
-            .token(key)
-            .and_then(|token| token.read().0.ok()?.revoke_previous_after);
-        let (Some(grace), Some(app), context) = (grace, self.app(), self.context.clone()) else {
-            return;
-        };
-        // Best effort by design: a restart forgets it, and the token expires by itself.
-        tokio::spawn(async move {
-            tokio::time::sleep(grace).await;
-            let turn = app.client.revocation_turn().await;
-            let result = app.client.revoke(&token, super::retire::DEADLINE, turn).await;
-            context.observer.revoked(if result.is_ok() {
-                Revocation::Done
-            } else {
-                Revocation::GivenUp
-            });
-        });
-    }
-}
-
-/// Gets one turn at GitHub for each Token that joined the line, and hands it in. The turn comes first and the Token that takes it
-/// is chosen then: so the earliest deadline is served first, even if it joined last.
-async fn porter<S: Sign + 'static>(
-    mut startup: Startup<S>,
-    mut demanded: mpsc::UnboundedReceiver<()>,
-    turns: mpsc::Sender<Permit>,
-    slots: Arc<Semaphore>,
-) {
-    while demanded.recv().await.is_some() {
-        let works = |app: &StartupApp<S>| matches!(app, Some(Ok(_)));
-        let Ok(app) = startup.wait_for(works).await.map(|app| app.clone()) else {
-            return;
-        };
-        let Some(Ok(app)) = app else { continue };
-        // Not taken, only waited for: the job takes it.
-        let Ok(slot) = slots.acquire().await else { return };
-        drop(slot);
-        let permit = app.client.mint_turn().await;
-        if turns.send(permit).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn no_startup_app() -> Problem {
-    Problem::new(
-        Reason::NoStartupConfig,
-        Retry::Every(Duration::from_secs(600)),
-        "spec.appRef is not set, and the operator was started without an App; set app_id, installation_id and key in gtm.yaml, or name an App",
-    )
-}
-
-fn app_not_found(namespace: Option<&str>, name: &str) -> Problem {
-    let place = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
-    Problem::new(
-        Reason::AppNotFound,
-        Retry::Every(Duration::from_secs(600)),
-        format!("spec.appRef: there is no App {place}{name}; leave appRef out to use the operator's own App"),
-    )
 }

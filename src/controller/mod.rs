@@ -1,16 +1,21 @@
 //! The reconcilers: gather, plan, act, settle.
 
+mod act;
 mod app;
+mod decide;
 mod engine;
 mod index;
+mod issue;
 mod job;
 mod lane;
 mod observer;
 mod retire;
+mod settle;
 mod state;
 mod timers;
 
 pub use app::{App, Startup, StartupApp};
 pub use engine::Engine;
-pub use job::{Context, no_installation};
+pub use issue::no_installation;
+pub use job::Context;
 pub use observer::{Observer, Revocation};

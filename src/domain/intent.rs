@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use crate::api::names::annotation;
-use crate::api::{ClusterToken, Format, Reason, SecretSpec, Token, TokenScope, TokenStatus};
+use crate::api::{Format, Reason, SecretSpec, TokenScope};
 
 use super::digest::base64_sha256;
 use super::problem::Problem;
 use super::schedule::Retry;
 use super::{permissions, template};
+
+mod object;
+
+pub use object::TokenObject;
 
 /// How often an object that cannot be read is looked at again, in case the operator was the cause.
 const INVALID_SPEC_PERIOD: Duration = Duration::from_secs(3600);
@@ -166,82 +170,6 @@ pub struct Intent {
     pub refresh_request: Option<String>,
     /// What looks wrong.
     pub warnings: Vec<Warning>,
-}
-
-/// What differs between the two kinds, stated once.
-pub trait TokenObject: Resource<DynamicType = ()> {
-    /// Which kind this is.
-    const KIND: Kind;
-    /// The App.
-    fn app(&self) -> AppKey;
-    /// The scope and the intervals.
-    fn scope(&self) -> &TokenScope;
-    /// The Secret's namespace, if the object has one to say.
-    fn secret_namespace(&self) -> Option<String>;
-    /// The Secret.
-    fn secret(&self) -> &SecretSpec;
-    /// The status that was last written.
-    fn into_status(self) -> Option<TokenStatus>;
-}
-
-impl TokenObject for Token {
-    const KIND: Kind = Kind::Token;
-
-    fn app(&self) -> AppKey {
-        self.spec
-            .app_ref
-            .as_ref()
-            .map_or(AppKey::Startup, |app| AppKey::Object {
-                namespace: self.namespace(),
-                name: app.name.clone(),
-            })
-    }
-
-    fn scope(&self) -> &TokenScope {
-        &self.spec.scope
-    }
-
-    fn secret_namespace(&self) -> Option<String> {
-        self.namespace()
-    }
-
-    fn secret(&self) -> &SecretSpec {
-        &self.spec.secret
-    }
-
-    fn into_status(self) -> Option<TokenStatus> {
-        self.status
-    }
-}
-
-impl TokenObject for ClusterToken {
-    const KIND: Kind = Kind::ClusterToken;
-
-    fn app(&self) -> AppKey {
-        self.spec
-            .app_ref
-            .as_ref()
-            .map_or(AppKey::Startup, |app| AppKey::Object {
-                namespace: app.namespace.clone(),
-                name: app.name.clone(),
-            })
-    }
-
-    fn scope(&self) -> &TokenScope {
-        &self.spec.scope
-    }
-
-    fn secret_namespace(&self) -> Option<String> {
-        Some(self.spec.secret.namespace.clone())
-    }
-
-    fn secret(&self) -> &SecretSpec {
-        &self.spec.secret.secret
-    }
-
-    fn into_status(self) -> Option<TokenStatus> {
-        self.status
-    }
 }
 
 impl Intent {
@@ -431,3 +359,6 @@ fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Proble
             .collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

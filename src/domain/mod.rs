@@ -2,6 +2,8 @@
 
 pub mod base_url;
 pub mod digest;
+#[cfg(test)]
+mod fixtures;
 pub mod intent;
 pub mod jwt;
 pub mod permissions;

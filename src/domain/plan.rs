@@ -199,14 +199,14 @@ pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed
         }
         Content::Intact => {}
     }
-    let Some((issued, expires)) = life(facts, observed) else {
+    let adopted = !facts.annotations.contains_key(annotation::SCOPE_HASH);
+    let Some((issued, expires)) = life(facts, observed, adopted) else {
         return Plan::Mint {
             why: Why::Tampered,
             deadline: Timestamp::MIN,
         };
     };
     let due = due(issued, expires, intent.refresh, &intent.uid);
-    let adopted = !facts.annotations.contains_key(annotation::SCOPE_HASH);
     if let Some(why) = reason_to_mint(now, due, intent, app, facts, adopted) {
         return Plan::Mint { why, deadline: expires };
     }
@@ -219,9 +219,11 @@ pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed
     Plan::Rest { until: due }
 }
 
-/// Issue and expiry: the Secret's own word, else, for an adopted Secret, the status'.
-fn life(facts: &SecretFacts, observed: &Observed) -> Option<(Timestamp, Timestamp)> {
-    facts.issued_at().zip(facts.expires_at()).or(observed.status_life)
+/// Issue and expiry: the Secret's own word, else the status'. For a Secret that is to be adopted, the status' alone: that is what
+/// adopting writes down, and without it the Secret would be rewritten for ever.
+fn life(facts: &SecretFacts, observed: &Observed, adopted: bool) -> Option<(Timestamp, Timestamp)> {
+    let own = facts.issued_at().zip(facts.expires_at());
+    own.filter(|_| !adopted).or(observed.status_life)
 }
 
 fn reason_to_mint(
@@ -233,8 +235,10 @@ fn reason_to_mint(
     adopted: bool,
 ) -> Option<Why> {
     let note = |name: &str| facts.annotations.get(name).map(String::as_str);
-    let scope_hash = scope_hash(intent, app);
-    if !adopted && note(annotation::SCOPE_HASH) != scope_hash.as_deref() {
+    // Without an installation there is nothing to compare, and nothing that adopting could write down: asking for a token then
+    // fails, and says what is missing.
+    let wanted = scope_hash(intent, app);
+    if wanted.is_none() || (!adopted && note(annotation::SCOPE_HASH) != wanted.as_deref()) {
         return Some(Why::ScopeChanged);
     }
     if !adopted && note(annotation::FORMAT) != Some(secret::format_mark(&intent.secret).as_str()) {
@@ -274,3 +278,6 @@ fn conflict(intent: &Intent, whose: &str) -> Problem {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

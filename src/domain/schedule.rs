@@ -22,6 +22,8 @@ const JITTER: f64 = 0.1;
 pub enum Retry {
     /// An outage: 1 s doubling to 5 min with full jitter, capped by `spec.retryInterval`.
     Backoff,
+    /// Will pass by itself, but not at once: this much later.
+    After(Duration),
     /// Does not heal by itself: look again at this period, or when the object changes.
     Every(Duration),
     /// Not before this time, by GitHub's clock; nothing else of the App is held up.
@@ -35,7 +37,7 @@ impl Retry {
     #[must_use]
     pub const fn is_transient(self) -> bool {
         match self {
-            Retry::Backoff | Retry::At(_) | Retry::HoldApp(_) => true,
+            Retry::Backoff | Retry::After(_) | Retry::At(_) | Retry::HoldApp(_) => true,
             Retry::Every(_) => false,
         }
     }
@@ -60,7 +62,9 @@ pub fn next_attempt(now: Timestamp, retry: Retry, failures: u32, cap: Duration, 
             let longest = doubled.min(BACKOFF_LONGEST).min(cap.max(BACKOFF_FIRST));
             later(now, longest.mul_f64(dice.clamp(0.0, 1.0)).max(BACKOFF_FIRST / 4))
         }
-        Retry::Every(period) => later(now, period.mul_f64(1.0 - JITTER * dice.clamp(0.0, 1.0)).max(FLOOR)),
+        Retry::After(period) | Retry::Every(period) => {
+            later(now, period.mul_f64(1.0 - JITTER * dice.clamp(0.0, 1.0)).max(FLOOR))
+        }
         Retry::At(time) | Retry::HoldApp(time) => time.max(later(now, FLOOR)),
     }
 }

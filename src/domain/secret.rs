@@ -2,25 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::names::{MANAGER, USERNAME, annotation, label, secret_type};
+use crate::api::names::{MANAGER, annotation, label, secret_type};
 use crate::api::{Format, Time};
 
 use super::digest::base64_sha256;
 use super::intent::{Intent, SecretIntent};
 use super::plan::Content;
 use super::problem::Problem;
-use super::template;
 
-/// The host of GitHub's registry for containers
-/// (<https://docs.github.com/en/packages/working-with-a-github-packages-registry/working-with-the-container-registry>).
-const REGISTRY: &str = "ghcr.io";
-/// The default of the Terraform provider, and so of Crossplane's: left out of their credentials.
-const GITHUB_API: &str = "https://api.github.com";
+mod formats;
+
 /// How Argo CD finds credentials for all repositories below a URL
 /// (<https://argo-cd.readthedocs.io/en/stable/operator-manual/declarative-setup/#repository-credentials>).
 const ARGO_CD_LABEL: (&str, &str) = ("argocd.argoproj.io/secret-type", "repo-creds");
@@ -252,7 +248,7 @@ pub fn managed_metadata(meta: &ObjectMeta) -> ManagedMetadata {
 /// # Errors
 /// A [`Problem`] of the template.
 pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &str) -> Result<Rendered, Problem> {
-    let data = data(&intent.secret, site, issued)?;
+    let data = formats::data(&intent.secret, site, issued)?;
     let content = content_hash(
         data.iter()
             .map(|(key, value)| (key.as_str(), value.expose_secret().as_bytes())),
@@ -296,102 +292,27 @@ pub fn find_token(data: &BTreeMap<String, Vec<u8>>, hashed_token: Option<&str>) 
     let pieces = |text: &str| -> Option<SecretString> {
         let edge = |c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c));
         std::iter::once(text)
-            .chain(text.split(edge))
+            .chain(text.split(edge).flat_map(candidates))
             .find(is_it)
             .map(SecretString::from)
     };
     texts().find_map(pieces).or_else(|| {
-        // `{{ .basicAuth }}` hides the token in base64.
-        let edge = |c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c));
+        // `{{ .basicAuth }}` hides the token in base64. Its padding is an edge too: `_auth={{ .basicAuth }}`.
+        let edge = |c: char| !(c.is_ascii_alphanumeric() || "+/".contains(c));
         let encoded = texts()
             .flat_map(|text| text.split(edge))
             .filter(|piece| piece.len() > 16);
         encoded
-            .filter_map(|piece| String::from_utf8(STANDARD.decode(piece).ok()?).ok())
+            .filter_map(|piece| String::from_utf8(STANDARD_NO_PAD.decode(piece).ok()?).ok())
             .find_map(|text| pieces(&text))
     })
 }
 
-fn data(secret: &SecretIntent, site: &Site, issued: &IssuedToken) -> Result<BTreeMap<String, SecretString>, Problem> {
-    let token = issued.token.expose_secret();
-    let Site { host, web_url, api_url } = site;
-    let scheme = web_url.split_once("://").map_or("https", |(scheme, _)| scheme);
-    let basic = STANDARD.encode(format!("{USERNAME}:{token}"));
-    let one = |key: &str, value: String| vec![(key.to_owned(), value)];
-    let pairs = match secret.format {
-        Format::Token => one("token", token.to_owned()),
-        Format::BasicAuth => basic_auth(token),
-        Format::GitCredentials => one(".git-credentials", format!("{scheme}://{USERNAME}:{token}@{host}\n")),
-        Format::GitConfig => one(
-            ".gitconfig",
-            format!("[url \"{scheme}://{USERNAME}:{token}@{host}/\"]\n\tinsteadOf = {web_url}/\n"),
-        ),
-        Format::Netrc => one(".netrc", netrc(host, api_url, token)),
-        Format::DockerConfigJson => one(
-            ".dockerconfigjson",
-            serde_json::json!({"auths": {REGISTRY: {"username": USERNAME, "password": token, "auth": basic}}})
-                .to_string(),
-        ),
-        Format::ArgoCdRepoCreds => {
-            let mut pairs = basic_auth(token);
-            pairs.push(("type".to_owned(), "git".to_owned()));
-            pairs.push(("url".to_owned(), web_url.clone()));
-            pairs
-        }
-        Format::GithubProviderJson => {
-            let base_url = (api_url != GITHUB_API).then(|| format!("{api_url}/"));
-            let mut credentials = serde_json::json!({"token": token});
-            if let Some(url) = base_url {
-                credentials["base_url"] = url.into();
-            }
-            one("credentials", credentials.to_string())
-        }
-        Format::Template => {
-            let value = |name: &str| match name {
-                "token" => Some(token.to_owned()),
-                "username" => Some(USERNAME.to_owned()),
-                "basicAuth" => Some(basic.clone()),
-                "host" => Some(host.clone()),
-                "url" => Some(web_url.clone()),
-                "apiURL" => Some(api_url.clone()),
-                "expiresAt" => Some(Time::from(issued.expires_at).to_string()),
-                _ => None,
-            };
-            let rendered: Result<Vec<_>, Problem> = secret
-                .template
-                .iter()
-                .map(|(key, text)| Ok((key.clone(), template::render(key, text, value)?)))
-                .collect();
-            rendered?
-        }
-    };
-    Ok(pairs
-        .into_iter()
-        .map(|(key, value)| (key, SecretString::from(value)))
-        .collect())
+/// What of a word may be the token: a template can put a full stop behind it, or something like `x-` before it.
+fn candidates(word: &str) -> [&str; 4] {
+    let tail = word.find("ghs_").and_then(|at| word.get(at..)).unwrap_or(word);
+    [word, word.trim_end_matches('.'), tail, tail.trim_end_matches('.')]
 }
 
-fn basic_auth(token: &str) -> Vec<(String, String)> {
-    // No newline behind the token: Flux takes the password as it is.
-    vec![
-        ("username".to_owned(), USERNAME.to_owned()),
-        ("password".to_owned(), token.to_owned()),
-    ]
-}
-
-/// curl and git look machines up by their name without a port.
-fn netrc(host: &str, api_url: &str, token: &str) -> String {
-    let without_port = |host: &str| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
-    let api_host = api_url
-        .split_once("://")
-        .map_or(api_url, |(_, rest)| rest)
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    let mut machines = vec![without_port(host), without_port(api_host)];
-    machines.dedup();
-    machines
-        .iter()
-        .map(|machine| format!("machine {machine}\nlogin {USERNAME}\npassword {token}\n"))
-        .collect()
-}
+#[cfg(test)]
+mod tests;

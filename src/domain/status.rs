@@ -11,6 +11,9 @@ use super::intent::{SecretIntent, Warning};
 use super::plan::{Content, SecretFacts};
 use super::problem::Problem;
 
+/// What a Token is told that has no token yet.
+const WAITING: &str = "No token has been issued yet; the Token waits for its turn at GitHub";
+
 /// What GitHub granted with a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
@@ -92,7 +95,7 @@ fn describe_secret(status: &mut TokenStatus, outcome: &Outcome<'_>) {
 }
 
 fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
-    let expires = outcome.facts.and_then(SecretFacts::expires_at);
+    let expires = good_until(status, outcome);
     let expired = expires.filter(|at| *at <= outcome.now);
     let mut set = |kind: &str, value: Option<(&str, Reason, String)>| {
         let before = status.conditions.iter().position(|c| c.kind == kind);
@@ -119,6 +122,7 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     };
     let ready = match outcome.problem {
         Some(problem) => ("False", problem.reason, message_of(problem, expires, expired)),
+        None if outcome.facts.is_none() => ("Unknown", Reason::Pending, WAITING.to_owned()),
         None => ("True", Reason::Issued, ready_message(outcome)),
     };
     set(condition::READY, Some(ready));
@@ -129,7 +133,9 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
             .map(|p| ("True", p.reason, p.message.clone()))
     };
     let transient = outcome.problem.is_some_and(|p| p.retry.is_transient());
-    set(condition::RECONCILING, abnormal(transient));
+    let waits = outcome.problem.is_none() && outcome.facts.is_none();
+    let waiting = waits.then(|| ("True", Reason::Pending, WAITING.to_owned()));
+    set(condition::RECONCILING, abnormal(transient).or(waiting));
     set(condition::STALLED, abnormal(!transient));
     let text = |at| {
         format!(
@@ -151,6 +157,14 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     );
 }
 
+/// When the token in the Secret expires: the Secret's own word, else, for one of isometry/github-token-manager's, the status'.
+/// Nothing is said of a Secret that someone else has written to.
+fn good_until(status: &TokenStatus, outcome: &Outcome<'_>) -> Option<Timestamp> {
+    let facts = outcome.facts.filter(|facts| facts.content != Content::Tampered)?;
+    let told = || status.installation_access_token.as_ref()?.expires_at;
+    facts.expires_at().or_else(|| told().map(Timestamp::from))
+}
+
 fn message_of(problem: &Problem, expires: Option<Timestamp>, expired: Option<Timestamp>) -> String {
     match (expires, expired) {
         (Some(at), None) => format!(
@@ -167,3 +181,6 @@ fn ready_message(outcome: &Outcome<'_>) -> String {
         format!("The Secret {} holds a good token", secret.key)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,7 +182,7 @@ impl Error {
             | Error::Unavailable { .. }
             | Error::InvalidAnswer { .. } => Retry::Backoff,
             // The client has corrected the skew and tried once more by itself.
-            Error::Clock { .. } => Retry::Every(MINUTE),
+            Error::Clock { .. } => Retry::After(MINUTE),
             Error::Sign(SignError::InvalidKey(_))
             | Error::InvalidRequest(_)
             | Error::AppRefused { .. }

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client as Cluster};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::watch;
 
 use crate::api::Reason;
 use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
@@ -22,9 +21,6 @@ use crate::signer::Signer;
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
 const API_VERSION: &str = "2022-11-28";
-/// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
-/// file event.
-const POLL: Duration = Duration::from_secs(5);
 /// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,6 +31,7 @@ pub struct Ingredients {
     base_url: BaseUrl,
     limits: Limits,
     ca_bundle: Option<Vec<u8>>,
+    probe_tokens: bool,
     key: SecretString,
 }
 
@@ -44,6 +41,7 @@ impl PartialEq for Ingredients {
             && self.base_url == other.base_url
             && self.limits == other.limits
             && self.ca_bundle == other.ca_bundle
+            && self.probe_tokens == other.probe_tokens
             && self.key.expose_secret() == other.key.expose_secret()
     }
 }
@@ -65,8 +63,17 @@ impl Ingredients {
             base_url: config.base_url.clone(),
             limits: config.rate_limit.limits_for(&config.base_url),
             ca_bundle,
+            probe_tokens: config.probe_tokens,
             key: key(&app.key, cluster).await?,
         }))
+    }
+
+    /// The Secret that holds the key, if one does.
+    pub fn key_secret(config: &Config) -> Option<&str> {
+        match config.app.as_ref().map(|app| &app.key) {
+            Some(KeySource::Secret { name, .. }) => Some(name),
+            _ => None,
+        }
     }
 
     /// Builds the App. GitHub is not asked.
@@ -104,6 +111,7 @@ impl Ingredients {
                 web_url: base_url.web_url(),
                 api_url: base_url.to_string(),
             },
+            probe_tokens: self.probe_tokens,
             client: Client::new(settings, signer, http, Arc::new(now), observe),
         })
     }
@@ -171,58 +179,6 @@ fn key_problem(error: &SignError) -> Problem {
     Problem::new(error.reason(), retry, error.to_string())
 }
 
-/// Keeps the startup App up to date until the receiver is gone. `load` reads file and environment.
-pub async fn keep(
-    publish: watch::Sender<StartupApp<Signer>>,
-    mut current: Result<Option<Ingredients>, Problem>,
-    load: impl Fn() -> Result<Config, String> + Send,
-    cluster: (Cluster, String),
-    observe: Arc<dyn Observe>,
-    wrong: impl Fn() + Send,
-) {
-    let mut refused: Option<Ingredients> = None;
-    let mut complained = None;
-    loop {
-        tokio::select! {
-            () = publish.closed() => return,
-            () = tokio::time::sleep(POLL) => {}
-        }
-        let gathered = match load() {
-            Ok(config) => Ingredients::gather(&config, Some((&cluster.0, &cluster.1))).await,
-            Err(error) => Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
-        };
-        if gathered == current {
-            continue;
-        }
-        let working = matches!(*publish.borrow(), Some(Ok(_)));
-        let built = match &gathered {
-            Ok(Some(new)) if refused.as_ref() == Some(new) => continue,
-            Ok(Some(new)) => new.build(observe.clone()).map(Some),
-            Ok(None) => Ok(None),
-            Err(problem) => Err(problem.clone()),
-        };
-        let accepted = match &built {
-            Ok(Some(app)) => accepted(app).await,
-            Ok(None) => Ok(()),
-            Err(problem) => Err(problem.clone()),
-        };
-        if let (true, Err(problem)) = (working, &accepted) {
-            // What works stays in use until the new one works, too.
-            if complained.as_ref() != Some(problem) {
-                tracing::warn!(reason = %problem.reason, "the new configuration is not used: {}", problem.message);
-                wrong();
-                complained = Some(problem.clone());
-            }
-            refused = gathered.ok().flatten();
-            continue;
-        }
-        tracing::info!("the configuration has changed and is used from now on");
-        (refused, complained) = (None, None);
-        current = gathered;
-        publish.send_replace(startup_app(built));
-    }
-}
-
 /// What the controllers are told.
 pub fn startup_app(built: Result<Option<App<Signer>>, Problem>) -> StartupApp<Signer> {
     match built {
@@ -233,7 +189,7 @@ pub fn startup_app(built: Result<Option<App<Signer>>, Problem>) -> StartupApp<Si
 }
 
 /// Whether GitHub takes the App's JWT. An outage says nothing about the key.
-async fn accepted(app: &App<Signer>) -> Result<(), Problem> {
+pub async fn accepted(app: &App<Signer>) -> Result<(), Problem> {
     match tokio::time::timeout(PATIENCE, app.client.app()).await {
         Ok(Err(error @ (Error::AppRefused { .. } | Error::Sign(_)))) => {
             Err(Problem::new(error.reason(), error.retry(), error.to_string()))

@@ -1,5 +1,6 @@
 //! `gtm manager`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::Client;
@@ -9,19 +10,34 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::ManagerOptions;
 use crate::cluster::{Events, Secrets, Tokens, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Context, Engine, Startup, StartupApp};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
 use crate::signer::Signer;
-use crate::telemetry::http::{Readiness, Server};
+use crate::telemetry::http::{BindAddress, Readiness, Server};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{self, Ingredients};
+use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::recorder::Recorder;
+
+/// What the operator is told on its command line, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerOptions {
+    /// The configuration file that was named; for a reload.
+    pub config_path: Option<PathBuf>,
+    /// Where metrics are served.
+    pub metrics_address: BindAddress,
+    /// Where probes are answered.
+    pub health_address: BindAddress,
+    /// Whether a Lease chooses one replica.
+    pub leader_elect: bool,
+    /// The operator's own namespace.
+    pub namespace: String,
+}
 
 /// Why the manager ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +82,15 @@ pub async fn manager(
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
     let startup = first_app(&config, &gathered, observe.clone(), &metrics)?;
     let (publish, startup) = watch::channel(startup);
-    let complain = metrics.clone();
-    let apps = tokio::spawn(apps::keep(
+    let keeper = Keeper {
         publish,
-        gathered,
+        current: gathered,
         load,
-        (client.clone(), options.namespace.clone()),
+        cluster: (client.clone(), options.namespace.clone()),
         observe,
-        move || complain.config_failed(Controller::App, ConfigSource::Startup),
-    ));
+        metrics: metrics.clone(),
+    };
+    let apps = tokio::spawn(keeper.run());
 
     let manager = Manager {
         client,

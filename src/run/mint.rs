@@ -1,22 +1,43 @@
 //! One token, without a cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cli::{MintAnswer, MintRequest};
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::config::{AppConfig, Config};
 use crate::controller::no_installation;
 use crate::domain::Problem;
+use crate::domain::intent::Scope;
 use crate::github::{MintScope, Observe};
 
 use super::apps::Ingredients;
 
-/// Issues the token that was asked for.
+/// What GitHub answered. There is no `Debug`: `gtm mint` is the one place that prints a token.
+pub struct MintAnswer {
+    /// The token.
+    pub token: SecretString,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// What GitHub's audit log knows it by.
+    pub hashed_token: String,
+    /// What it may do.
+    pub permissions: BTreeMap<String, String>,
+    /// `all` or `selected`, as GitHub says.
+    pub repository_selection: Option<String>,
+    /// The names of the repositories that it is confined to.
+    pub repositories: Vec<String>,
+}
+
+/// Issues a token of this App, with what is configured beside it.
 ///
 /// # Errors
 /// A [`Problem`] of the key or of GitHub.
-pub async fn mint(request: &MintRequest) -> Result<MintAnswer, Problem> {
-    let config = crate::config::Config {
-        app: Some(request.app.clone()),
-        ..request.config.clone()
+pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<MintAnswer, Problem> {
+    let config = Config {
+        app: Some(app.clone()),
+        ..config.clone()
     };
     let Some(ingredients) = Ingredients::gather(&config, None).await? else {
         return Err(no_installation());
@@ -25,9 +46,9 @@ pub async fn mint(request: &MintRequest) -> Result<MintAnswer, Problem> {
     let app = ingredients.build(observe)?;
     let installation = app.facts.installation.ok_or_else(no_installation)?;
     let scope = MintScope {
-        permissions: request.scope.permissions.clone(),
-        repositories: request.scope.repositories.clone(),
-        repository_ids: request.scope.repository_ids.clone(),
+        permissions: scope.permissions.clone(),
+        repositories: scope.repositories.clone(),
+        repository_ids: scope.repository_ids.clone(),
     };
     let turn = app.client.mint_turn().await;
     let minted = app.client.mint(installation, &scope, turn).await;

@@ -1,10 +1,11 @@
 //! The composition root: the only place that builds clients, spawns tasks and drains them.
 
 mod apps;
+mod keeper;
 mod leader;
 mod manager;
 mod mint;
 mod recorder;
 
-pub use manager::{ManagerError, manager};
-pub use mint::mint;
+pub use manager::{ManagerError, ManagerOptions, manager};
+pub use mint::{MintAnswer, mint};

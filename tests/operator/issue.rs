@@ -255,3 +255,29 @@ async fn two_tokens_that_want_one_secret_do_not_fight_and_the_second_follows_the
     world.ready("second").await;
     assert_eq!(world.github.mint_count(), 2);
 }
+
+#[tokio::test]
+async fn a_new_token_is_written_when_github_takes_it_if_that_is_asked_for() {
+    let delay = Duration::from_secs(2);
+    let world = World::with(cluster(), Settings::default(), |operator| {
+        operator.env("GTM_PROBE_TOKENS", "true")
+    })
+    .await;
+    world.token("demo", serde_json::json!({})).await;
+    world.ready("demo").await;
+    let first = world.good_token("demo", None).await;
+    world.github.adjust(|knobs| knobs.activation_delay = delay);
+    let ask = serde_json::json!({"metadata": {"annotations": {annotation::REFRESH_REQUESTED: "now"}}});
+    world
+        .tokens()
+        .patch("demo", &PatchParams::default(), &Patch::Merge(&ask))
+        .await
+        .unwrap();
+    world.good_token("demo", Some(&first)).await;
+    let mints = world.github.mints();
+    assert_eq!(mints.len(), 2, "tried again and again, but issued once");
+    assert!(
+        world.github.now() >= mints[1].at + delay,
+        "written before GitHub took it"
+    );
+}

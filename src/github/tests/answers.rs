@@ -8,6 +8,7 @@ use crate::api::Reason;
 use crate::domain::schedule::Retry;
 
 const MINUTES: fn(u64) -> Retry = |n| Retry::Every(Duration::from_secs(60 * n));
+const AFTER_A_MINUTE: Retry = Retry::After(Duration::from_secs(60));
 const IP: &str = "Although you appear to have the correct authorization credentials, the `acme` organization has an IP allow list \
                   enabled, and your IP address is not permitted to access this resource.";
 const SECONDARY: &str = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
@@ -30,15 +31,15 @@ type Row = (
 fn rows() -> Vec<Row> {
     let hold = |seconds| Retry::HoldApp(at(NOW + seconds));
     vec![
-        (401, &[], FUTURE_EXP, Reason::ClockSkew, MINUTES(1)),
+        (401, &[], FUTURE_EXP, Reason::ClockSkew, AFTER_A_MINUTE),
         (
             401,
             &[],
             "'Expiration time' claim ('exp') is too far in the future",
             Reason::ClockSkew,
-            MINUTES(1),
+            AFTER_A_MINUTE,
         ),
-        (401, &[], IAT, Reason::ClockSkew, MINUTES(1)),
+        (401, &[], IAT, Reason::ClockSkew, AFTER_A_MINUTE),
         (
             401,
             &[],

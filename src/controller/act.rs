@@ -1,0 +1,234 @@
+//! What the plan says is done: at once, or when it is the Token's turn at GitHub.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::domain::Sign;
+use crate::domain::intent::Key;
+use crate::domain::plan::{Plan, SecretFacts, Why};
+use crate::github::Permit;
+
+use super::app::{App, Startup, StartupApp};
+use super::engine::{Back, Engine};
+use super::job::{self, Context, Done, Task};
+use super::observer::Revocation;
+use super::{issue, retire, settle};
+
+/// From so many waiting Tokens on, a Token that joins them is told so.
+const LONG_LINE: usize = 100;
+
+impl<S: Sign + 'static> Engine<S> {
+    /// Looks at one Token and starts what the plan says.
+    pub(super) fn touch(&mut self, key: &Arc<Key>) {
+        if !self.ready() {
+            return;
+        }
+        let Some(record) = self.index.token(key) else { return };
+        if record.deleting {
+            self.lane.leave(key);
+            return;
+        }
+        let state = self.states.entry(key.clone()).or_default();
+        if state.busy {
+            // The end of the job brings the next look.
+            return;
+        }
+        let app = self.app();
+        let now = app
+            .as_ref()
+            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
+        let (task, planned) = self.decide(key, app.as_deref(), now);
+        if !matches!(planned, Ok(Plan::Mint { .. })) {
+            self.lane.leave(key);
+        }
+        let Some(task) = task else { return };
+        match planned {
+            Ok(Plan::Mint { deadline, .. }) => self.queue(key, task, app.as_deref(), deadline),
+            Ok(Plan::Rest { until }) => self.rest(key, task, app.as_deref(), until),
+            Ok(Plan::Refuse(problem)) | Err(problem) => self.spawn(key, task, move |context, task| async move {
+                settle::fail(&context, task, problem).await
+            }),
+            Ok(plan) => self.start(key, task, plan, app),
+        }
+    }
+
+    /// Puts the Token in line. If the line is long, the status says first that the Token waits, and that its token has expired.
+    fn queue(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, deadline: Timestamp) {
+        let long = self.lane.len() >= LONG_LINE;
+        if long && settle::wanted_status(&task, false) != task.status && !self.settles_later(key, task.now) {
+            self.lane.leave(key);
+            self.spawn(key, task, |context, task| async move {
+                settle::settle_status(&context, task, false).await
+            });
+            return;
+        }
+        if deadline > task.now {
+            self.timers
+                .set(key, app.map_or(deadline, |app| app.local_time(deadline)));
+        }
+        if self.lane.join(key, deadline) {
+            let _ = self.demand.send(());
+        }
+        self.context.observer.waiting(self.lane.len());
+    }
+
+    /// Whether the status could not be written a moment ago.
+    fn settles_later(&self, key: &Arc<Key>, now: Timestamp) -> bool {
+        let state = self.states.get(key);
+        state
+            .and_then(|state| state.settle_after)
+            .is_some_and(|after| after > now)
+    }
+
+    /// Nothing to do: the status is written if it is not what it should be, and the alarm is set.
+    fn rest(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, until: Timestamp) {
+        let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
+        let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
+        let unsettled = settle::wanted_status(&task, false) != task.status;
+        let local = app.map_or(alarm, |app| app.local_time(alarm));
+        if let Some(intent) = &task.intent {
+            self.context.observer.expiry(key, &intent.secret.key, expires);
+        }
+        let Some(state) = self.states.get_mut(key) else { return };
+        if task.failure.is_none() {
+            state.failure = None;
+        }
+        if task.facts.as_ref().is_some_and(|facts| facts.deleting) || !unsettled {
+            self.timers.set(key, local);
+            return;
+        }
+        if let Some(after) = state.settle_after.filter(|after| *after > task.now) {
+            self.timers
+                .set(key, app.map_or(after, |app| app.local_time(after)).min(local));
+            return;
+        }
+        self.timers.set(key, local);
+        self.spawn(key, task, |context, task| async move {
+            settle::settle_status(&context, task, false).await
+        });
+    }
+
+    fn start(&mut self, key: &Arc<Key>, task: Task, plan: Plan, app: Option<Arc<App<S>>>) {
+        let (Some(intent), Some(app)) = (task.intent.clone(), app) else {
+            return;
+        };
+        let uid = task.facts.as_ref().map(|facts| facts.uid.clone()).unwrap_or_default();
+        match plan {
+            Plan::Look => self.spawn(key, task, move |context, task| async move {
+                job::look(&context, task, intent.secret.key).await
+            }),
+            Plan::Inspect => self.spawn(key, task, move |context, task| async move {
+                job::inspect(&context, task, &intent, &uid).await
+            }),
+            Plan::Rewrite => {
+                if let Some(state) = self.states.get_mut(key) {
+                    state.budget.spend(task.now);
+                }
+                self.spawn(key, task, move |context, task| async move {
+                    job::rewrite(&context, task, &intent, &app, &uid).await
+                });
+            }
+            Plan::Remove(former) => {
+                let known = former.into_iter().filter_map(|key| {
+                    let uid = self.index.secret(&key)?.uid.clone();
+                    Some((key, uid))
+                });
+                let known = known.collect();
+                self.spawn(key, task, move |context, task| async move {
+                    job::remove(&context, task, known).await
+                });
+            }
+            Plan::Mint { .. } | Plan::Refuse(_) | Plan::Rest { .. } => {}
+        }
+    }
+
+    /// GitHub lets one more through: the Token with the earliest deadline, if it still needs to.
+    pub(super) fn turn(&mut self, permit: Permit) {
+        while let Some(key) = self.lane.next() {
+            self.context.observer.waiting(self.lane.len());
+            let Some(app) = self.app() else { continue };
+            let now = app.github_time(self.local());
+            let (Some(mut task), Ok(Plan::Mint { why, .. })) = self.decide(&key, Some(&app), now) else {
+                self.touch(&key);
+                continue;
+            };
+            if let Some(state) = self.states.get_mut(&key) {
+                task.pending = state.pending.take().map(|pending| *pending);
+                if why != Why::Due {
+                    state.budget.spend(now);
+                }
+            }
+            self.spawn_issue(&key, task, app, permit, why);
+            return;
+        }
+    }
+
+    fn spawn_issue(&mut self, key: &Arc<Key>, task: Task, app: Arc<App<S>>, permit: Permit, why: Why) {
+        self.spawn(key, task, move |context, task| async move {
+            issue::issue(&context, task, &app, permit, why).await
+        });
+    }
+
+    fn spawn<F, Fut>(&mut self, key: &Arc<Key>, task: Task, run: F)
+    where
+        F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
+        Fut: Future<Output = Done> + Send,
+    {
+        let Some(state) = self.states.get_mut(key) else { return };
+        state.busy = true;
+        let (context, slots, key) = (self.context.clone(), self.slots.clone(), key.clone());
+        self.jobs.spawn(async move {
+            let _slot = slots.acquire_owned().await;
+            let uid = task.uid.clone();
+            let done = run(context, task).await;
+            Back::Token(key, uid, Box::new(done))
+        });
+    }
+
+    pub(super) fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
+        let grace = self
+            .index
+            .token(key)
+            .and_then(|token| token.read().0.ok()?.revoke_previous_after);
+        let (Some(grace), Some(app), context) = (grace, self.app(), self.context.clone()) else {
+            return;
+        };
+        // Best effort by design: a restart forgets it, and the token expires by itself.
+        tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            let turn = app.client.revocation_turn().await;
+            let result = app.client.revoke(&token, retire::DEADLINE, turn).await;
+            context.observer.revoked(if result.is_ok() {
+                Revocation::Done
+            } else {
+                Revocation::GivenUp
+            });
+        });
+    }
+}
+
+/// Gets one turn at GitHub for each Token that joined the line, and hands it in. The turn comes first and the Token that takes it
+/// is chosen then: so the earliest deadline is served first, even if it joined last.
+pub(super) async fn porter<S: Sign + 'static>(
+    mut startup: Startup<S>,
+    mut demanded: mpsc::UnboundedReceiver<()>,
+    turns: mpsc::Sender<Permit>,
+    slots: Arc<Semaphore>,
+) {
+    while demanded.recv().await.is_some() {
+        let works = |app: &StartupApp<S>| matches!(app, Some(Ok(_)));
+        let Ok(app) = startup.wait_for(works).await.map(|app| app.clone()) else {
+            return;
+        };
+        let Some(Ok(app)) = app else { continue };
+        // Not taken, only waited for: the job takes it.
+        let Ok(slot) = slots.acquire().await else { return };
+        drop(slot);
+        let permit = app.client.mint_turn().await;
+        if turns.send(permit).await.is_err() {
+            return;
+        }
+    }
+}

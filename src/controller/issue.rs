@@ -1,0 +1,263 @@
+//! Mint, publish, status: the way of a new token.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::api::Reason;
+use crate::api::names::annotation;
+use crate::cluster::{ClusterError, Metadata, OwnerRef, SecretDraft};
+use crate::domain::intent::{Intent, SecretKey};
+use crate::domain::plan::{Content, SecretFacts, Why, scope_hash};
+use crate::domain::schedule::{Retry, later};
+use crate::domain::secret::{self, IssuedToken};
+use crate::domain::status::Granted;
+use crate::domain::{Problem, Sign};
+use crate::github::{Error, MintScope, Minted, Permit};
+
+use super::app::App;
+use super::job::{Context, Done, Task, carry};
+use super::settle::{cluster_problem, fail, published};
+use super::state::{Pending, Place};
+
+/// How often a write is repeated at once when the Secret changed under it.
+const WRITE_ATTEMPTS: usize = 5;
+
+/// Between two looks at whether a new token works.
+const PROBE_PAUSES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
+
+/// Issues a token, writes it to the Secret, then says so in the status.
+pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, permit: Permit, why: Why) -> Done {
+    let Some(intent) = task.intent.clone() else {
+        return carry(task);
+    };
+    let Some(hash) = scope_hash(&intent, &app.facts) else {
+        return fail(context, task, no_installation()).await;
+    };
+    let started = Instant::now();
+    let pending = match task
+        .pending
+        .take()
+        .filter(|pending| pending.scope_hash == hash && pending.expires_at() > task.now)
+    {
+        Some(pending) => pending,
+        None => match mint(context, &task, &intent, app, permit).await {
+            Ok(minted) => Pending::new(minted, hash.clone()),
+            Err(problem) => {
+                return fail(context, task, problem).await;
+            }
+        },
+    };
+    if app.probe_tokens {
+        probe(&task, app, &pending).await;
+    }
+    task.now = app.github_time((context.clock)());
+    let refresh = task.facts.is_some();
+    let replaced = replaced_token(context, &task, &intent).await;
+    let published_as = publish(context, &task, &intent, app, &pending).await;
+    context
+        .observer
+        .issued(&task.key, refresh, published_as.is_ok(), started.elapsed());
+    match published_as {
+        Ok(meta) => {
+            tracing::info!(
+                token = %task.key, secret = %intent.secret.key, why = why.as_str(), hashed_token = pending.hashed_token,
+                expires_at = %pending.expires_at(), "issued a token"
+            );
+            let granted = pending.granted.clone();
+            Done {
+                replaced,
+                ..published(context, task, meta, Some(granted)).await
+            }
+        }
+        Err((problem, place)) => {
+            task.pending = Some(pending);
+            Done {
+                place,
+                ..fail(context, task, problem).await
+            }
+        }
+    }
+}
+
+/// No installation is known.
+#[must_use]
+pub fn no_installation() -> Problem {
+    Problem::new(
+        Reason::InstallationUnknown,
+        Retry::Every(Duration::from_secs(600)),
+        "spec.installationID is not set, and the App's configuration names no installation either; set one of the two to the number at the end of the installation's URL",
+    )
+}
+
+async fn mint<S: Sign>(
+    context: &Context,
+    task: &Task,
+    intent: &Intent,
+    app: &App<S>,
+    permit: Permit,
+) -> Result<Minted, Problem> {
+    let installation = intent
+        .installation
+        .or(app.facts.installation)
+        .ok_or_else(no_installation)?;
+    let scope = MintScope {
+        permissions: intent.scope.permissions.clone(),
+        repositories: intent.scope.repositories.clone(),
+        repository_ids: intent.scope.repository_ids.clone(),
+    };
+    let started = Instant::now();
+    let result = app.client.mint(installation, &scope, permit).await;
+    context.observer.minted(&task.key, result.is_ok(), started.elapsed());
+    result.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string()))
+}
+
+/// Waits until GitHub takes its new token, but not until the one in the Secret is over. A token that GitHub still refuses after
+/// that is written all the same: it is the best there is.
+async fn probe<S: Sign>(task: &Task, app: &App<S>, pending: &Pending) {
+    let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
+    for pause in PROBE_PAUSES {
+        match app.client.verify(&pending.issued.token).await {
+            Err(Error::TokenNotActive { .. }) if expires.is_some_and(|at| at > later(task.now, pause * 4)) => {
+                tokio::time::sleep(pause).await;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// The token that is in the Secret now, if the spec wants it revoked after its replacement.
+async fn replaced_token(context: &Context, task: &Task, intent: &Intent) -> Option<secrecy::SecretString> {
+    intent.revoke_previous_after?;
+    let facts = task.facts.as_ref()?;
+    let held = context.secrets.read(&intent.secret.key, &facts.uid).await.ok()?;
+    secret::find_token(
+        &held.data(),
+        facts.annotations.get(annotation::HASHED_TOKEN).map(String::as_str),
+    )
+}
+
+/// Writes the token, whatever happens to the Secret meanwhile: the same token again and again, never another one.
+async fn publish<S: Sign>(
+    context: &Context,
+    task: &Task,
+    intent: &Intent,
+    app: &App<S>,
+    pending: &Pending,
+) -> Result<Metadata, (Problem, Option<Place>)> {
+    let problem = |problem| (problem, None);
+    let rendered = secret::render(intent, &app.site, &pending.issued, &pending.scope_hash).map_err(problem)?;
+    let owner = task.owner();
+    let key = &intent.secret.key;
+    let draft = SecretDraft {
+        key,
+        owner: &owner,
+        rendered: &rendered,
+    };
+    let mut seen = task.facts.clone().map(|facts| Seen {
+        same_format: facts.annotations.get(annotation::FORMAT) == rendered.annotations.get(annotation::FORMAT)
+            && facts.content == Content::Intact,
+        uid: facts.uid,
+        version: facts.resource_version,
+    });
+    let mut last = ClusterError::Conflict;
+    for _ in 0..WRITE_ATTEMPTS {
+        let (operation, result) = match &seen {
+            None => ("create", context.secrets.create(draft).await),
+            Some(seen) if seen.same_format => ("update", context.secrets.refill(draft, &seen.uid, &seen.version).await),
+            Some(seen) => ("update", replace(context, draft, seen).await),
+        };
+        context.observer.secret_written(&task.key, operation, result.is_ok());
+        last = match result {
+            Ok(meta) => return Ok(meta),
+            Err(ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing) => ClusterError::Conflict,
+            // An immutable Secret, or one whose type has changed, takes no new content.
+            Err(ClusterError::Invalid(_)) if seen.as_ref().is_some_and(|seen| seen.same_format) => {
+                seen = seen.map(|seen| Seen {
+                    same_format: false,
+                    ..seen
+                });
+                continue;
+            }
+            Err(error) => return Err(problem(cluster_problem(&error))),
+        };
+        seen = look_again(context, &owner, key).await?;
+    }
+    Err(problem(cluster_problem(&last)))
+}
+
+/// The Secret that a token is to be written to.
+struct Seen {
+    uid: String,
+    version: String,
+    same_format: bool,
+}
+
+async fn look_again(
+    context: &Context,
+    owner: &OwnerRef,
+    key: &SecretKey,
+) -> Result<Option<Seen>, (Problem, Option<Place>)> {
+    let Some(meta) = context
+        .secrets
+        .look(key)
+        .await
+        .map_err(|error| (cluster_problem(&error), None))?
+    else {
+        return Ok(None);
+    };
+    let found = OwnerRef::of(&meta.metadata);
+    if found.as_ref().is_some_and(|found| found.uid == owner.uid) {
+        let meta = meta.metadata;
+        return Ok(Some(Seen {
+            uid: meta.uid.unwrap_or_default(),
+            version: meta.resource_version.unwrap_or_default(),
+            same_format: false,
+        }));
+    }
+    let whose = found.map_or("is not managed by this operator".to_owned(), |found| {
+        format!("belongs to {}", found.key)
+    });
+    let message =
+        format!("spec.secret.name: the Secret {key} exists and {whose}; choose another name, or remove that Secret");
+    let problem = Problem::new(Reason::SecretConflict, Retry::Every(Duration::from_secs(60)), message);
+    Err((problem, Some(Place::Foreign(whose))))
+}
+
+/// A Secret of another form, or whose content is in doubt, is built anew: its type cannot be changed, and keys that
+/// nobody wants any more would stay.
+async fn replace(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result<Metadata, ClusterError> {
+    context.secrets.delete(draft.key, &seen.uid).await?;
+    if let Some(meta) = context.secrets.look(draft.key).await?
+        && meta.metadata.uid.as_deref() == Some(&*seen.uid)
+    {
+        context.secrets.release(draft.key, &meta.metadata).await?;
+    }
+    context.secrets.create(draft).await
+}
+
+impl Pending {
+    fn new(minted: Minted, scope_hash: String) -> Self {
+        Pending {
+            granted: Granted {
+                permissions: minted.permissions,
+                repository_selection: minted
+                    .repository_selection
+                    .map(|selection| selection.as_str().to_owned()),
+                repositories: minted.repositories,
+            },
+            hashed_token: minted.hashed_token,
+            issued: IssuedToken {
+                token: minted.token,
+                issued_at: minted.issued_at,
+                expires_at: minted.expires_at,
+            },
+            scope_hash,
+        }
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        self.issued.expires_at
+    }
+}

@@ -1,0 +1,180 @@
+//! How a job ends: the status says what is, and an Event says what went wrong.
+
+use jiff::Timestamp;
+
+use crate::api::{Reason, TokenStatus, condition};
+use crate::cluster::{ClusterError, Metadata, Note};
+use crate::domain::Problem;
+use crate::domain::plan::{Content, SecretFacts};
+use crate::domain::schedule::{self, Retry, next_attempt};
+use crate::domain::status::{Granted, Outcome, settle};
+
+use super::index::SecretRecord;
+use super::job::{Context, Done, Task, carry};
+use super::state::Failure;
+
+/// When the status says that the token was issued and expires.
+#[must_use]
+pub fn status_life(status: &TokenStatus) -> Option<(Timestamp, Timestamp)> {
+    let life = status.installation_access_token.as_ref()?;
+    Some((life.updated_at?.into(), life.expires_at?.into()))
+}
+
+/// The Secret is as it should be: says so in the status.
+pub async fn published(context: &Context, task: Task, meta: Metadata, granted: Option<Granted>) -> Done {
+    let recovered = task.failure.is_some() || task.status.condition(condition::STALLED).is_some();
+    let facts = SecretRecord::new(&meta).map(|record| SecretFacts {
+        content: Content::Intact,
+        ..record.facts(None)
+    });
+    let task = Task {
+        facts,
+        failure: None,
+        pending: None,
+        granted: granted.or(task.granted.clone()),
+        ..task
+    };
+    if recovered && let Some(intent) = &task.intent {
+        let message = format!("The Secret {} holds a good token again", intent.secret.key);
+        let note = Note {
+            reason: Reason::Issued,
+            message,
+            warning: false,
+        };
+        context.events.about_token(&task.key, &task.uid, &note).await;
+    }
+    let done = settle_status(context, task, true).await;
+    Done {
+        secret: Some((meta, Some(Content::Intact))),
+        ..done
+    }
+}
+
+/// Something stands in the way: says so in the status, and once in an Event.
+pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
+    let retry_cap = task
+        .intent
+        .as_ref()
+        .map_or(schedule::BACKOFF_LONGEST, |intent| intent.retry);
+    let failures = task
+        .failure
+        .as_ref()
+        .map_or(0, |failure| failure.count)
+        .saturating_add(1);
+    let until = next_attempt(task.now, problem.retry, failures, retry_cap, (context.dice)());
+    tracing::warn!(token = %task.key, reason = %problem.reason, next_attempt = %until, "{}", problem.message);
+    context.observer.failed(&task.key, problem.reason);
+    if problem.reason.is_about_the_app() {
+        context.observer.app_missing(&task.key);
+    }
+    let known = task
+        .failure
+        .as_ref()
+        .is_some_and(|f| f.problem.reason == problem.reason && f.problem.message == problem.message);
+    let told = task
+        .status
+        .condition(condition::READY)
+        .is_some_and(|c| c.reason == problem.reason.as_str());
+    if !known && !(told && task.failure.is_none()) {
+        let message = format!("{}; next attempt at {}", problem.message, crate::api::Time::from(until));
+        let note = Note {
+            reason: problem.reason,
+            message,
+            warning: true,
+        };
+        context.events.about_token(&task.key, &task.uid, &note).await;
+    }
+    task.failure = Some(Failure::new(problem, failures, until, &task));
+    settle_status(context, task, false).await
+}
+
+/// Writes the status, if it is not what it should be.
+pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
+    let status = wanted_status(&task, wrote);
+    if status == task.status {
+        return Done {
+            ..carry(Task { granted: None, ..task })
+        };
+    }
+    match context
+        .tokens
+        .patch_status(&task.key, &task.uid, &task.status, &status)
+        .await
+    {
+        Ok(record) => Done {
+            // What the API server did not keep as it was written is not written again and again.
+            unsettled: record.as_ref().is_some_and(|record| record.read().1 != status),
+            record,
+            ..carry(Task { granted: None, ..task })
+        },
+        // The object is gone, or another one: nobody is left to be told.
+        Err(ClusterError::Missing | ClusterError::Conflict) => Done { ..carry(task) },
+        Err(error) => {
+            tracing::warn!(token = %task.key, %error, "the status could not be written");
+            context.observer.failed(&task.key, Reason::SecretWriteFailed);
+            Done {
+                unsettled: true,
+                ..carry(task)
+            }
+        }
+    }
+}
+
+/// What the status should be now.
+#[must_use]
+pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
+    let problem = task.failure.as_ref().map(|failure| &failure.problem);
+    let life = task
+        .facts
+        .as_ref()
+        .and_then(|facts| facts.issued_at().zip(facts.expires_at()));
+    let due = task
+        .intent
+        .as_ref()
+        .zip(life)
+        .map(|(intent, (issued, expires))| schedule::due(issued, expires, intent.refresh, &intent.uid));
+    settle(
+        &task.status,
+        &Outcome {
+            now: task.now,
+            generation: task.generation,
+            secret: task.intent.as_ref().map(|intent| &intent.secret),
+            facts: task.facts.as_ref(),
+            wrote,
+            granted: task.granted.as_ref(),
+            problem,
+            warnings: task.warnings(),
+            next: task.failure.as_ref().map(|failure| failure.until).or(due),
+        },
+    )
+}
+
+/// What an error of the API server means for a Token.
+#[must_use]
+pub fn cluster_problem(error: &ClusterError) -> Problem {
+    let minute = Retry::Every(std::time::Duration::from_secs(60));
+    match error {
+        ClusterError::NamespaceUnavailable(message) => Problem::new(
+            Reason::NamespaceUnavailable,
+            minute,
+            format!("the Secret cannot be written: {message}"),
+        ),
+        ClusterError::Invalid(message) => Problem::new(
+            Reason::SecretWriteFailed,
+            minute,
+            format!("the API server does not accept the Secret; check spec.secret: {message}"),
+        ),
+        ClusterError::Forbidden(message) => Problem::new(
+            Reason::SecretWriteFailed,
+            minute,
+            format!("the operator may not write the Secret; check its RBAC: {message}"),
+        ),
+        ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing | ClusterError::Unavailable(_) => {
+            Problem::new(
+                Reason::SecretWriteFailed,
+                Retry::Backoff,
+                format!("the Secret cannot be written: {error}"),
+            )
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Golden files: what is rendered, as it was last looked at by a person. `GTM_BLESS=1 cargo test` writes them anew.
+
+use std::path::Path;
+
+/// Compares `actual` with the file of this path below the package's folder.
+pub(crate) fn assert_golden(path: &str, actual: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if is_blessing() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, actual).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("{path}: {error}; GTM_BLESS=1 cargo test writes it: look at the difference"));
+    assert!(
+        expected == actual,
+        "{path} is not what is rendered now; GTM_BLESS=1 cargo test writes it anew: look at the difference.\n{}",
+        first_difference(&expected, actual)
+    );
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person asks for new files through the environment"
+)]
+fn is_blessing() -> bool {
+    std::env::var("GTM_BLESS").is_ok_and(|value| value == "1")
+}
+
+fn first_difference(expected: &str, actual: &str) -> String {
+    let end = "(end of file)";
+    let (mut left, mut right) = (expected.lines(), actual.lines());
+    for number in 1.. {
+        match (left.next(), right.next()) {
+            (None, None) => break,
+            (a, b) if a == b => {}
+            (a, b) => return format!("line {number}:\n- {}\n+ {}", a.unwrap_or(end), b.unwrap_or(end)),
+        }
+    }
+    "only the ends of lines differ".to_owned()
+}

@@ -1,0 +1,144 @@
+//! Keeps the startup App as configuration, file and key say, without a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, DefaultBackoff, watcher};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::api::Reason;
+use crate::config::Config;
+use crate::controller::StartupApp;
+use crate::domain::Problem;
+use crate::domain::schedule::Retry;
+use crate::github::Observe;
+use crate::signer::Signer;
+use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
+
+use super::apps::{Ingredients, accepted, startup_app};
+
+/// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
+/// file event.
+const POLL: Duration = Duration::from_secs(5);
+/// How often a key that GitHub has refused is tried again: it may be uploaded there later.
+const SECOND_CHANCE: Duration = Duration::from_secs(60);
+
+/// Looks after the startup App.
+pub struct Keeper<L> {
+    /// Tells the controllers.
+    pub publish: watch::Sender<StartupApp<Signer>>,
+    /// What the present App was made of.
+    pub current: Result<Option<Ingredients>, Problem>,
+    /// Reads file and environment.
+    pub load: L,
+    /// The cluster, and the operator's namespace in it.
+    pub cluster: (Client, String),
+    /// Hears of each request of the App's.
+    pub observe: Arc<dyn Observe>,
+    /// Counts configurations that cannot be used.
+    pub metrics: Metrics,
+}
+
+/// A configuration that is not used, and why.
+struct Refused {
+    ingredients: Option<Ingredients>,
+    problem: Problem,
+    at: Instant,
+}
+
+impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
+    /// Works until nobody listens any more.
+    pub async fn run(mut self) {
+        let mut refused = None;
+        let mut key: Option<(String, BoxStream<'static, ()>)> = None;
+        loop {
+            let hurried = async {
+                match &mut key {
+                    Some((_, changes)) => changes.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.publish.closed() => return,
+                () = tokio::time::sleep(POLL) => {}
+                _ = hurried => {}
+            }
+            let config = (self.load)();
+            let secret = config.as_ref().ok().and_then(Ingredients::key_secret);
+            if key.as_ref().map(|(name, _)| name.as_str()) != secret {
+                key = secret.map(|name| (name.to_owned(), self.changes_of(name)));
+            }
+            self.look(config, &mut refused).await;
+        }
+    }
+
+    /// Changes of the Secret that holds the key; its metadata is all that is watched.
+    fn changes_of(&self, name: &str) -> BoxStream<'static, ()> {
+        let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.cluster.0.clone(), &self.cluster.1);
+        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let changes = watcher(secrets, only).backoff(DefaultBackoff::default());
+        changes
+            .filter(|event| std::future::ready(event.is_ok()))
+            .map(drop)
+            .boxed()
+    }
+
+    async fn look(&mut self, config: Result<Config, String>, refused: &mut Option<Refused>) {
+        let gathered = match config {
+            Ok(config) => Ingredients::gather(&config, Some((&self.cluster.0, &self.cluster.1))).await,
+            Err(error) => Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
+        };
+        if gathered == self.current {
+            *refused = None;
+            return;
+        }
+        let tried = |refused: &Refused| {
+            refused.ingredients.as_ref() == gathered.as_ref().ok().and_then(Option::as_ref)
+                && refused.at.elapsed() < SECOND_CHANCE
+        };
+        if gathered.is_ok() && refused.as_ref().is_some_and(tried) {
+            return;
+        }
+        let built = match &gathered {
+            Ok(Some(new)) => new.build(self.observe.clone()).map(Some),
+            Ok(None) => Ok(None),
+            Err(problem) => Err(problem.clone()),
+        };
+        let accepted = match &built {
+            Ok(Some(app)) => accepted(app).await,
+            Ok(None) => Ok(()),
+            Err(problem) => Err(problem.clone()),
+        };
+        let works = matches!(*self.publish.borrow(), Some(Ok(_)));
+        match accepted {
+            // What works stays in use until the new one works, too.
+            Err(problem) if works => self.refuse(gathered.ok().flatten(), problem, refused),
+            _ => {
+                tracing::info!("the configuration has changed and is used from now on");
+                *refused = None;
+                self.current = gathered;
+                self.publish.send_replace(startup_app(built));
+            }
+        }
+    }
+
+    fn refuse(&self, ingredients: Option<Ingredients>, problem: Problem, refused: &mut Option<Refused>) {
+        if refused.as_ref().is_none_or(|before| before.problem != problem) {
+            tracing::warn!(reason = %problem.reason, "the new configuration is not used: {}", problem.message);
+            self.metrics.config_failed(Controller::App, ConfigSource::Startup);
+        }
+        let at = Instant::now();
+        *refused = Some(Refused {
+            ingredients,
+            problem,
+            at,
+        });
+    }
+}
