@@ -149,7 +149,7 @@ async fn kubectl_shows_columns_short_names_the_category_and_explanations() {
         ("token.spec.permissions", "name -> read, write or admin"),
         ("token.spec.refreshInterval", "1m to 55m"),
         ("token.spec.retryInterval", "1s to 1h"),
-        ("token.spec.installationID", "Default: the installation of the App's own configuration"),
+        ("token.spec.installationID", "the installation of the App's own configuration"),
         ("token.spec.secret.format", "`gitCredentials`"),
         ("token.spec.secret.name", "Default: the name of the Token"),
         ("clustertoken.spec.secret.namespace", "It must exist"),

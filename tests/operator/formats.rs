@@ -61,7 +61,8 @@ impl Home {
     async fn clone_and_push(&self, url: &str) {
         self.git(&["clone", "--quiet", url, "work"]).await;
         let work = self.0.path().join("work");
-        std::fs::write(work.join("new"), "content").expect("written");
+        // Other than what an earlier clone pushed.
+        std::fs::write(work.join("new"), work.display().to_string()).expect("written");
         let at = work.to_str().expect("a path");
         self.git(&["-C", at, "add", "new"]).await;
         self.git(&["-C", at, "commit", "--quiet", "-m", "new"]).await;
@@ -127,11 +128,12 @@ async fn the_forms_of_other_programs_hold_what_those_read() {
     let docker: Value = serde_json::from_str(&data[".dockerconfigjson"]).expect("JSON");
     let auth = STANDARD.encode(format!("x-access-token:{token}"));
     let wanted = json!({"username": "x-access-token", "password": token, "auth": auth});
-    assert_eq!(docker["auths"]["ghcr.io"], wanted);
+    assert_eq!(docker["auths"][format!("containers.{host}")], wanted, "{docker}");
 
     let (data, kind, token) = issue(&world, json!({"format": "argoCDRepoCreds"})).await;
     assert_eq!(kind, "Opaque");
-    let pairs = [("type", "git"), ("url", url), ("username", "x-access-token"), ("password", &token)];
+    let root = format!("{url}/");
+    let pairs = [("type", "git"), ("url", &root), ("username", "x-access-token"), ("password", &token)];
     let wanted = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(data, BTreeMap::from(wanted));
     let labels = world.secrets().get("argocdrepocreds").await.expect("it").metadata.labels.expect("labels");

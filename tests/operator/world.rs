@@ -60,7 +60,8 @@ impl World {
         let builder = builder
             .config(&config)
             .namespace("default")
-            .log_level("debug")
+            // A test's own flag wins over the variable.
+            .env("GTM_LOG_LEVEL", "debug")
             .leader_elect(false);
         let operator = operator(builder).start().await.expect("the operator starts");
         let client = cluster.client().await.expect("a client");
