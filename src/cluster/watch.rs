@@ -77,7 +77,13 @@ fn token_change(kind: Kind, event: watcher::Result<watcher::Event<kube::api::Dyn
         Ok(watcher::Event::Delete(object)) => Change::TokenGone(TokenRecord::new(kind, object)?),
         Ok(watcher::Event::Init) => Change::TokensRestart(kind),
         Ok(watcher::Event::InitDone) => Change::TokensListed(kind),
-        Err(error) => Change::Failed(error.into()),
+        Err(error) => Change::Failed(match error.into() {
+            ClusterError::Missing => ClusterError::Unavailable(format!(
+                "the API server does not know the kind {}: install the CustomResourceDefinitions, which `gtm crds` prints",
+                kind.as_str()
+            )),
+            error => error,
+        }),
     })
 }
 

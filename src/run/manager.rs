@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::Client;
+use kube::config::Kubeconfig;
 use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -106,10 +107,21 @@ pub async fn manager(
     result
 }
 
+/// The proxy variables lead to GitHub. The client lends them to the cluster of a kubeconfig as well, even past `NO_PROXY`: there,
+/// only what the kubeconfig itself says counts.
+fn kubeconfig_names_a_proxy() -> bool {
+    let clusters = Kubeconfig::read().map(|file| file.clusters).unwrap_or_default();
+    let mut clusters = clusters.iter().filter_map(|named| named.cluster.as_ref());
+    clusters.any(|cluster| cluster.proxy_url.is_some())
+}
+
 async fn connect() -> Result<Client, String> {
     let mut config = kube::Config::infer().await.map_err(|error| {
         format!("no cluster: {error}; set KUBECONFIG, or run the operator in a pod with a service account")
     })?;
+    if !kubeconfig_names_a_proxy() {
+        config.proxy_url = None;
+    }
     let name = HeaderValue::from_static(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, name));
     Client::try_from(config).map_err(|error| format!("the API server's address or credentials cannot be used: {error}"))

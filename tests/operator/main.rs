@@ -1,8 +1,14 @@
 //! The operator as its users run it: the real binary against a real API server and the GitHub stand-in.
 
+mod bad_input;
+mod config;
+mod events_metrics;
 mod failover;
 mod faults;
+mod formats;
 mod issue;
+mod peer;
 mod revocation;
 mod rotation;
+mod secrecy;
 mod world;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use github_token_manager::api::names::annotation;
 use github_token_manager::api::{ClusterToken, Condition, Token, TokenStatus};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -60,7 +61,8 @@ impl World {
         let builder = builder
             .config(&config)
             .namespace("default")
-            .log_level("debug")
+            // A test's own flag wins over the variable.
+            .env("GTM_LOG_LEVEL", "debug")
             .leader_elect(false);
         let operator = operator(builder).start().await.expect("the operator starts");
         let client = cluster.client().await.expect("a client");
@@ -159,6 +161,15 @@ impl World {
             }
         })
         .await
+    }
+
+    /// Asks for a new token, as `kubectl annotate` would. Each value asks once.
+    pub async fn request(&self, name: &str, value: &str) {
+        let ask = serde_json::json!({"metadata": {"annotations": {annotation::REFRESH_REQUESTED: value}}});
+        self.tokens()
+            .patch(name, &PatchParams::default(), &Patch::Merge(&ask))
+            .await
+            .expect("the Token takes an annotation");
     }
 
     /// Deletes a Token.

@@ -113,7 +113,8 @@ impl Call {
             return Err(error(401, text::JWT_UNDECODABLE));
         };
         let (keys, now) = {
-            let state = self.shared.state();
+            let mut state = self.shared.state();
+            state.records.jwt_came(&jwt);
             (state.keys.clone(), state.now().as_second())
         };
         let issuer = Issuer {

@@ -343,6 +343,12 @@ impl GitHub {
             .collect()
     }
 
+    /// The different JWTs that came, accepted or not, to look for leaks: the first 1,000.
+    #[must_use]
+    pub fn jwts(&self) -> Vec<String> {
+        self.state().records.jwts.clone()
+    }
+
     /// The newest 200,000 requests, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestRecord> {

@@ -14,6 +14,11 @@ use super::settings::Permissions;
 /// How many requests are remembered one by one; the counters go on.
 const REQUESTS_KEPT: usize = 200_000;
 
+/// How many JWTs are remembered. A client makes a new one every few minutes, and one comes many times in a row.
+const JWTS_KEPT: usize = 1_000;
+/// With how many of the last ones a JWT is compared.
+const JWTS_COMPARED: usize = 4;
+
 /// The body of a mint request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
@@ -133,7 +138,9 @@ pub(super) struct Records {
     pub revocations: Vec<Revocation>,
     pub counts: Counts,
     by_token: HashMap<Sha256, usize>,
-    jwts: HashSet<Sha256>,
+    /// Every different JWT that came, whether it was accepted or not, in the order in which they came.
+    pub jwts: Vec<String>,
+    accepted_jwts: HashSet<Sha256>,
     asked: HashSet<Arc<MintRequest>>,
     granted: HashSet<Arc<Grant>>,
 }
@@ -174,8 +181,17 @@ impl Records {
         self.counts.revocations += 1;
     }
 
+    /// Remembers a JWT that came, to look for leaks.
+    pub fn jwt_came(&mut self, jwt: &str) {
+        let known = self.jwts.iter().rev().take(JWTS_COMPARED).any(|known| known == jwt);
+        if !known && self.jwts.len() < JWTS_KEPT {
+            self.jwts.push(jwt.to_owned());
+        }
+    }
+
+    /// Counts a JWT that was accepted.
     pub fn jwt(&mut self, hash: Sha256) {
-        if self.jwts.insert(hash) {
+        if self.accepted_jwts.insert(hash) {
             self.counts.jwts += 1;
         }
     }

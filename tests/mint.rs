@@ -1,0 +1,275 @@
+//! `gtm mint` and `gtm crds` as people and scripts run them: processes, against the GitHub stand-in.
+
+use std::process::{Command, Output};
+
+use lab::github::{Fault, GitHub, Route, Settings, TokenState, hashed};
+use lab::process::Folder;
+use serde_json::Value;
+
+/// The stand-in, and a folder with the App's key and configuration.
+struct Bench {
+    github: GitHub,
+    folder: Folder,
+}
+
+impl Bench {
+    async fn new(settings: Settings) -> Bench {
+        let github = GitHub::start(settings).await.expect("the stand-in starts");
+        let folder = Folder::new().expect("a folder");
+        let pem = github.key().expect("a key").pkcs1_pem();
+        let key = folder.write("key.pem", pem).expect("written");
+        let text = format!(
+            "app_id: {}\ninstallation_id: 67890\nkey: {}\nbase_url: {}\n",
+            github.app_id(),
+            key.display(),
+            github.url()
+        );
+        folder.write("gtm.yaml", text).expect("written");
+        Bench { github, folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// `gtm mint --config gtm.yaml ARGUMENTS`.
+    async fn mint(&self, arguments: &[&str]) -> Output {
+        let file = self.path("gtm.yaml");
+        let all = [&["mint", "--config", &file], arguments].concat();
+        gtm(&all, &[]).await
+    }
+}
+
+/// Runs `gtm` with these variables and no others.
+async fn gtm(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gtm"));
+    command.args(arguments).env_clear().envs(variables.iter().copied());
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("it ends").expect("it starts")
+}
+
+fn said(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("a text");
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// Asserts the exit code; what was written to standard output.
+fn done(output: &Output, code: i32) -> String {
+    let (stdout, stderr) = said(output);
+    assert_eq!(output.status.code(), Some(code), "{stdout}{stderr}");
+    stdout
+}
+
+/// Asserts the exit code, that no token was printed and that the error has these parts.
+fn fails(output: &Output, code: i32, parts: &[&str]) {
+    let stdout = done(output, code);
+    assert_eq!(stdout, "", "what failed prints nothing that could be taken for a token");
+    let (_, stderr) = said(output);
+    for part in parts {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn it_prints_one_good_token_and_nothing_else() {
+    let bench = Bench::new(Settings::default()).await;
+    let output = bench.mint(&[]).await;
+    let stdout = done(&output, 0);
+    let token = stdout.strip_suffix('\n').expect("a line");
+    assert!(
+        matches!(bench.github.token_state(token), TokenState::Valid { .. }),
+        "{stdout:?}"
+    );
+    assert_eq!(said(&output).1, "");
+}
+
+#[tokio::test]
+async fn json_is_the_whole_answer_of_the_scope_that_was_asked_for() {
+    let bench = Bench::new(Settings::default()).await;
+    let arguments = [
+        "--permission",
+        "contents=read",
+        "--permission",
+        "issues=write",
+        "--repository",
+        "alpha",
+    ];
+    let output = bench
+        .mint(&[&arguments[..], &["--repository-id", "102", "-o", "json"]].concat())
+        .await;
+    let answer: Value = serde_json::from_str(&done(&output, 0)).expect("JSON");
+    let token = answer["token"].as_str().expect("a token");
+    let mint = &bench.github.mints()[0];
+    assert_eq!(&*mint.token, token);
+    assert_eq!(answer["hashed_token"], hashed(token));
+    assert_eq!(answer["expires_at"], mint.expires_at.to_string());
+    assert_eq!(answer["permissions"]["contents"], "read");
+    assert_eq!(answer["permissions"]["issues"], "write");
+    assert_eq!(answer["repository_selection"], "selected");
+    assert_eq!(answer["repositories"], serde_json::json!(["alpha", "beta"]));
+}
+
+#[tokio::test]
+async fn flags_and_variables_alone_are_enough() {
+    let bench = Bench::new(Settings::default()).await;
+    let (key, url) = (bench.path("key.pem"), bench.github.url().to_owned());
+    let app = bench.github.app_id().to_string();
+    let flags = [
+        "mint",
+        "--app-id",
+        &app,
+        "--installation-id",
+        "67890",
+        "--key",
+        &key,
+        "--base-url",
+        &url,
+    ];
+    done(&gtm(&flags, &[]).await, 0);
+    let client = bench.github.client_id().to_owned();
+    let flags = [
+        "mint",
+        "--client-id",
+        &client,
+        "--installation-id",
+        "67890",
+        "--key",
+        &key,
+        "--base-url",
+        &url,
+    ];
+    done(&gtm(&flags, &[]).await, 0);
+    let pem = bench.github.key().expect("a key").pkcs8_pem().replace('\n', "\\n");
+    let variables = [
+        ("GITHUB_APP_ID", &*app),
+        ("GITHUB_INSTALLATION_ID", "67890"),
+        ("GITHUB_PRIVATE_KEY", &pem),
+        ("GTM_BASE_URL", &url),
+    ];
+    done(&gtm(&["mint"], &variables).await, 0);
+    let enterprise = bench.github.enterprise_url();
+    let mut variables = variables;
+    variables[3].1 = &enterprise;
+    done(&gtm(&["mint"], &variables).await, 0);
+    assert_eq!(bench.github.mint_count(), 4);
+}
+
+#[tokio::test]
+async fn an_own_authority_is_trusted_by_a_ca_bundle_only() {
+    let settings = Settings {
+        tls: true,
+        ..Settings::default()
+    };
+    let bench = Bench::new(settings).await;
+    fails(&bench.mint(&[]).await, 1, &["certificate"]);
+    bench
+        .folder
+        .write("ca.pem", bench.github.ca_pem().expect("a CA"))
+        .expect("written");
+    let ca = bench.path("ca.pem");
+    done(&bench.mint(&["--ca-bundle", &ca]).await, 0);
+    let key = bench.path("key.pem");
+    fails(
+        &bench.mint(&["--ca-bundle", &key]).await,
+        1,
+        &["ca_bundle holds no certificate"],
+    );
+}
+
+#[tokio::test]
+async fn wrong_arguments_and_configurations_end_with_2_and_the_cure() {
+    let bench = Bench::new(Settings::default()).await;
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["--permission", "contents"], &["NAME=LEVEL", "contents=read"]),
+        (
+            &["--permission", "a=read", "--permission", "a=write"],
+            &["--permission a", "keep one"],
+        ),
+        (&["--repository", "octo-org/alpha"], &["without its owner: alpha"]),
+        (&["--repository-id", "0"], &["--repository-id"]),
+        (&["--app-id", "x"], &["app_id (--app-id): \"x\"", "such as 123456"]),
+        (
+            &["--base-url", "ghe.example/api/v3"],
+            &["has no scheme", "https://ghe.example/api/v3"],
+        ),
+        (&["--provider", "hsm"], &["provider (--provider): \"hsm\""]),
+        (&["-o", "yaml"], &["token", "json"]),
+        (&["--config", "/nonexistent.yaml"], &["--config"]),
+    ];
+    for (arguments, parts) in cases {
+        fails(&bench.mint(arguments).await, 2, parts);
+    }
+    fails(&gtm(&["mint"], &[]).await, 2, &["no App is configured", "--app-id"]);
+    let key = bench.path("key.pem");
+    fails(
+        &gtm(&["mint", "--app-id", "1", "--key", &key], &[]).await,
+        2,
+        &["no installation is configured"],
+    );
+    assert_eq!(bench.github.counts().requests, 0);
+}
+
+#[tokio::test]
+async fn what_github_or_the_key_refuses_ends_with_1_and_the_cure() {
+    let bench = Bench::new(Settings::default()).await;
+    let cases: [(&[&str], &[&str]); 3] = [
+        (
+            &["--permission", "administration=write"],
+            &["{administration: write}", "ask for less"],
+        ),
+        (
+            &["--repository", "nope"],
+            &["repositories [nope]", "check the spelling"],
+        ),
+        (&["--installation-id", "5"], &["installationID 5", "check the ID"]),
+    ];
+    for (arguments, parts) in cases {
+        fails(&bench.mint(arguments).await, 1, parts);
+    }
+    for (fault, part) in [
+        (Fault::Garbage, "is not GitHub's"),
+        (Fault::Unavailable(503), "HTTP 503"),
+    ] {
+        bench.github.fail_while(Some(Route::Mint), fault);
+        fails(&bench.mint(&[]).await, 1, &[part]);
+        bench.github.clear_faults();
+    }
+    let garbage = bench.folder.write("garbage.pem", "garbage").expect("written");
+    let garbage = garbage.to_str().expect("a path");
+    fails(
+        &bench.mint(&["--key", garbage]).await,
+        1,
+        &["not a PEM text", "Private keys"],
+    );
+    fails(
+        &bench.mint(&["--key", "/nonexistent.pem"]).await,
+        1,
+        &["key: /nonexistent.pem cannot be read"],
+    );
+    assert_eq!(bench.github.mint_count(), 0);
+}
+
+#[tokio::test]
+async fn crds_prints_both_definitions_and_nothing_else() {
+    let stdout = done(&gtm(&["crds"], &[]).await, 0);
+    let expected = github_token_manager::cli::crds::yaml().expect("CRDs");
+    assert_eq!(stdout, expected);
+    for name in ["tokens.github.as-code.io", "clustertokens.github.as-code.io"] {
+        assert!(stdout.contains(&format!("name: {name}")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn help_and_version_end_with_0_and_no_command_with_2() {
+    for arguments in [
+        &["--help"][..],
+        &["mint", "--help"],
+        &["manager", "--help"],
+        &["--version"],
+    ] {
+        let stdout = done(&gtm(arguments, &[]).await, 0);
+        assert!(stdout.contains("gtm"), "{stdout}");
+    }
+    assert_eq!(gtm(&[], &[]).await.status.code(), Some(2));
+    fails(&gtm(&["nonsense"], &[]).await, 2, &["nonsense"]);
+}

@@ -1,0 +1,6 @@
+//! The startup configuration and the process, as whoever runs the operator sees them.
+
+mod keys;
+mod network;
+mod process;
+mod wrong;
