@@ -81,7 +81,7 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
         .status
         .condition(condition::READY)
         .is_some_and(|c| c.reason == problem.reason.as_str());
-    if !known && !(told && task.failure.is_none()) {
+    if !(known || told && task.failure.is_none()) {
         let message = format!("{}; next attempt at {}", problem.message, crate::api::Time::from(until));
         let note = Note {
             reason: problem.reason,
