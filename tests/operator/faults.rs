@@ -13,7 +13,7 @@ use crate::world::{SOON, World, cluster, nothing_expired};
 
 /// Short lives want short waits.
 fn impatient() -> serde_json::Value {
-    json!({"retryInterval": "2s"})
+    json!({"retryInterval": "1s"})
 }
 
 #[tokio::test]
