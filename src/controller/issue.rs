@@ -36,6 +36,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         return fail(context, task, no_installation()).await;
     };
     let started = Instant::now();
+    let refresh = task.facts.is_some();
     let pending = match task
         .pending
         .take()
@@ -45,6 +46,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         None => match mint(context, &task, &intent, app, permit).await {
             Ok(minted) => Pending::new(minted, hash.clone()),
             Err(problem) => {
+                context.observer.issued(&task.key, refresh, false, started.elapsed());
                 return fail(context, task, problem).await;
             }
         },
@@ -53,7 +55,6 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         probe(&task, app, &pending).await;
     }
     task.now = app.github_time((context.clock)());
-    let refresh = task.facts.is_some();
     let replaced = replaced_token(context, &task, &intent).await;
     let published_as = publish(context, &task, &intent, app, &pending).await;
     context
