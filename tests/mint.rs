@@ -76,15 +76,27 @@ async fn it_prints_one_good_token_and_nothing_else() {
     let output = bench.mint(&[]).await;
     let stdout = done(&output, 0);
     let token = stdout.strip_suffix('\n').expect("a line");
-    assert!(matches!(bench.github.token_state(token), TokenState::Valid { .. }), "{stdout:?}");
+    assert!(
+        matches!(bench.github.token_state(token), TokenState::Valid { .. }),
+        "{stdout:?}"
+    );
     assert_eq!(said(&output).1, "");
 }
 
 #[tokio::test]
 async fn json_is_the_whole_answer_of_the_scope_that_was_asked_for() {
     let bench = Bench::new(Settings::default()).await;
-    let arguments = ["--permission", "contents=read", "--permission", "issues=write", "--repository", "alpha"];
-    let output = bench.mint(&[&arguments[..], &["--repository-id", "102", "-o", "json"]].concat()).await;
+    let arguments = [
+        "--permission",
+        "contents=read",
+        "--permission",
+        "issues=write",
+        "--repository",
+        "alpha",
+    ];
+    let output = bench
+        .mint(&[&arguments[..], &["--repository-id", "102", "-o", "json"]].concat())
+        .await;
     let answer: Value = serde_json::from_str(&done(&output, 0)).expect("JSON");
     let token = answer["token"].as_str().expect("a token");
     let mint = &bench.github.mints()[0];
@@ -102,10 +114,30 @@ async fn flags_and_variables_alone_are_enough() {
     let bench = Bench::new(Settings::default()).await;
     let (key, url) = (bench.path("key.pem"), bench.github.url().to_owned());
     let app = bench.github.app_id().to_string();
-    let flags = ["mint", "--app-id", &app, "--installation-id", "67890", "--key", &key, "--base-url", &url];
+    let flags = [
+        "mint",
+        "--app-id",
+        &app,
+        "--installation-id",
+        "67890",
+        "--key",
+        &key,
+        "--base-url",
+        &url,
+    ];
     done(&gtm(&flags, &[]).await, 0);
     let client = bench.github.client_id().to_owned();
-    let flags = ["mint", "--client-id", &client, "--installation-id", "67890", "--key", &key, "--base-url", &url];
+    let flags = [
+        "mint",
+        "--client-id",
+        &client,
+        "--installation-id",
+        "67890",
+        "--key",
+        &key,
+        "--base-url",
+        &url,
+    ];
     done(&gtm(&flags, &[]).await, 0);
     let pem = bench.github.key().expect("a key").pkcs8_pem().replace('\n', "\\n");
     let variables = [
@@ -130,11 +162,18 @@ async fn an_own_authority_is_trusted_by_a_ca_bundle_only() {
     };
     let bench = Bench::new(settings).await;
     fails(&bench.mint(&[]).await, 1, &["certificate"]);
-    bench.folder.write("ca.pem", bench.github.ca_pem().expect("a CA")).expect("written");
+    bench
+        .folder
+        .write("ca.pem", bench.github.ca_pem().expect("a CA"))
+        .expect("written");
     let ca = bench.path("ca.pem");
     done(&bench.mint(&["--ca-bundle", &ca]).await, 0);
     let key = bench.path("key.pem");
-    fails(&bench.mint(&["--ca-bundle", &key]).await, 1, &["ca_bundle holds no certificate"]);
+    fails(
+        &bench.mint(&["--ca-bundle", &key]).await,
+        1,
+        &["ca_bundle holds no certificate"],
+    );
 }
 
 #[tokio::test]
@@ -142,11 +181,17 @@ async fn wrong_arguments_and_configurations_end_with_2_and_the_cure() {
     let bench = Bench::new(Settings::default()).await;
     let cases: [(&[&str], &[&str]); 9] = [
         (&["--permission", "contents"], &["NAME=LEVEL", "contents=read"]),
-        (&["--permission", "a=read", "--permission", "a=write"], &["--permission a", "keep one"]),
+        (
+            &["--permission", "a=read", "--permission", "a=write"],
+            &["--permission a", "keep one"],
+        ),
         (&["--repository", "octo-org/alpha"], &["without its owner: alpha"]),
         (&["--repository-id", "0"], &["--repository-id"]),
         (&["--app-id", "x"], &["app_id (--app-id): \"x\"", "such as 123456"]),
-        (&["--base-url", "ghe.example/api/v3"], &["has no scheme", "https://ghe.example/api/v3"]),
+        (
+            &["--base-url", "ghe.example/api/v3"],
+            &["has no scheme", "https://ghe.example/api/v3"],
+        ),
         (&["--provider", "hsm"], &["provider (--provider): \"hsm\""]),
         (&["-o", "yaml"], &["token", "json"]),
         (&["--config", "/nonexistent.yaml"], &["--config"]),
@@ -156,7 +201,11 @@ async fn wrong_arguments_and_configurations_end_with_2_and_the_cure() {
     }
     fails(&gtm(&["mint"], &[]).await, 2, &["no App is configured", "--app-id"]);
     let key = bench.path("key.pem");
-    fails(&gtm(&["mint", "--app-id", "1", "--key", &key], &[]).await, 2, &["no installation is configured"]);
+    fails(
+        &gtm(&["mint", "--app-id", "1", "--key", &key], &[]).await,
+        2,
+        &["no installation is configured"],
+    );
     assert_eq!(bench.github.counts().requests, 0);
 }
 
@@ -164,22 +213,39 @@ async fn wrong_arguments_and_configurations_end_with_2_and_the_cure() {
 async fn what_github_or_the_key_refuses_ends_with_1_and_the_cure() {
     let bench = Bench::new(Settings::default()).await;
     let cases: [(&[&str], &[&str]); 3] = [
-        (&["--permission", "administration=write"], &["{administration: write}", "ask for less"]),
-        (&["--repository", "nope"], &["repositories [nope]", "check the spelling"]),
+        (
+            &["--permission", "administration=write"],
+            &["{administration: write}", "ask for less"],
+        ),
+        (
+            &["--repository", "nope"],
+            &["repositories [nope]", "check the spelling"],
+        ),
         (&["--installation-id", "5"], &["installationID 5", "check the ID"]),
     ];
     for (arguments, parts) in cases {
         fails(&bench.mint(arguments).await, 1, parts);
     }
-    for (fault, part) in [(Fault::Garbage, "is not GitHub's"), (Fault::Unavailable(503), "HTTP 503")] {
+    for (fault, part) in [
+        (Fault::Garbage, "is not GitHub's"),
+        (Fault::Unavailable(503), "HTTP 503"),
+    ] {
         bench.github.fail_while(Some(Route::Mint), fault);
         fails(&bench.mint(&[]).await, 1, &[part]);
         bench.github.clear_faults();
     }
     let garbage = bench.folder.write("garbage.pem", "garbage").expect("written");
     let garbage = garbage.to_str().expect("a path");
-    fails(&bench.mint(&["--key", garbage]).await, 1, &["not a PEM text", "Private keys"]);
-    fails(&bench.mint(&["--key", "/nonexistent.pem"]).await, 1, &["key: /nonexistent.pem cannot be read"]);
+    fails(
+        &bench.mint(&["--key", garbage]).await,
+        1,
+        &["not a PEM text", "Private keys"],
+    );
+    fails(
+        &bench.mint(&["--key", "/nonexistent.pem"]).await,
+        1,
+        &["key: /nonexistent.pem cannot be read"],
+    );
     assert_eq!(bench.github.mint_count(), 0);
 }
 
@@ -195,7 +261,12 @@ async fn crds_prints_both_definitions_and_nothing_else() {
 
 #[tokio::test]
 async fn help_and_version_end_with_0_and_no_command_with_2() {
-    for arguments in [&["--help"][..], &["mint", "--help"], &["manager", "--help"], &["--version"]] {
+    for arguments in [
+        &["--help"][..],
+        &["mint", "--help"],
+        &["manager", "--help"],
+        &["--version"],
+    ] {
         let stdout = done(&gtm(arguments, &[]).await, 0);
         assert!(stdout.contains("gtm"), "{stdout}");
     }

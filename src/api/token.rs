@@ -1,4 +1,8 @@
 //! The kinds `Token` and `ClusterToken`.
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each column of a table has a type, and many have the same"
+)]
 
 use std::collections::BTreeMap;
 

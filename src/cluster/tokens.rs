@@ -58,7 +58,6 @@ impl TokenRecord {
     }
 
     /// The intent, or why there is none; and the status that was last written.
-    #[must_use]
     pub fn read(&self) -> (Result<Intent, Problem>, TokenStatus) {
         match self.key.kind {
             Kind::Token => self.read_as::<Token>(),

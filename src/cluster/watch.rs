@@ -65,7 +65,7 @@ fn watch_tokens(tokens: &Tokens, kind: Kind) -> BoxStream<'static, Change> {
         .boxed()
 }
 
-fn backoff() -> impl kube::runtime::utils::Backoff + Send + 'static {
+fn backoff() -> impl kube::runtime::utils::Backoff {
     watcher::DefaultBackoff::default()
 }
 

@@ -6,7 +6,7 @@ use crate::api::{Reason, TokenStatus, condition};
 use crate::cluster::{ClusterError, Metadata, Note};
 use crate::domain::Problem;
 use crate::domain::plan::{Content, SecretFacts};
-use crate::domain::schedule::{self, Retry, next_attempt};
+use crate::domain::schedule::{self, Retry, in_time, next_attempt};
 use crate::domain::status::{Granted, Outcome, settle};
 
 use super::index::SecretRecord;
@@ -50,6 +50,11 @@ pub async fn published(context: &Context, task: Task, meta: Metadata, granted: O
     }
 }
 
+/// When the token that is in the Secret expires.
+fn good_until(task: &Task) -> Option<Timestamp> {
+    task.facts.as_ref().and_then(SecretFacts::expires_at)
+}
+
 /// Something stands in the way: says so in the status, and once in an Event.
 pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
     let retry_cap = task
@@ -62,6 +67,7 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
         .map_or(0, |failure| failure.count)
         .saturating_add(1);
     let until = next_attempt(task.now, problem.retry, failures, retry_cap, (context.dice)());
+    let until = in_time(until, problem.retry, task.now, good_until(&task));
     tracing::warn!(token = %task.key, reason = %problem.reason, next_attempt = %until, "{}", problem.message);
     context.observer.failed(&task.key, problem.reason);
     if problem.reason.is_about_the_app() {
@@ -75,7 +81,7 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
         .status
         .condition(condition::READY)
         .is_some_and(|c| c.reason == problem.reason.as_str());
-    if !known && !(told && task.failure.is_none()) {
+    if !(known || told && task.failure.is_none()) {
         let message = format!("{}; next attempt at {}", problem.message, crate::api::Time::from(until));
         let note = Note {
             reason: problem.reason,

@@ -69,6 +69,20 @@ pub fn next_attempt(now: Timestamp, retry: Retry, failures: u32, cap: Duration, 
     }
 }
 
+/// The next attempt for a token that is still good until `expires`: after the wait for an outage, at least half of what was left
+/// of its life is still left. So an outage that ends some seconds before the token does is always found in time, whatever the
+/// back-off has grown to.
+#[must_use]
+pub fn in_time(next: Timestamp, retry: Retry, now: Timestamp, expires: Option<Timestamp>) -> Timestamp {
+    let left = expires.and_then(|expires| Duration::try_from(expires.duration_since(now)).ok());
+    match (retry, left) {
+        (Retry::Backoff | Retry::After(_), Some(left)) if !left.is_zero() => {
+            next.min(later(now, (left / 2).max(BACKOFF_FIRST)))
+        }
+        _ => next,
+    }
+}
+
 /// `time + by`, or the end of time.
 #[must_use]
 pub fn later(time: Timestamp, by: Duration) -> Timestamp {
@@ -196,6 +210,21 @@ mod tests {
             let next = next_attempt(at(0), Retry::Backoff, failures, cap, dice);
             prop_assert!(next > at(0));
             prop_assert!(next <= later(at(0), cap.min(BACKOFF_LONGEST)));
+        }
+
+        #[test]
+        fn an_outage_that_ends_before_the_token_does_is_found_in_time(
+            life in 5i64..900, share in 0i64..=100, cap in 1u64..3600, dice in 0.0f64..=1.0,
+        ) {
+            let (expires, end) = (at(life), at((life - 2) * share / 100));
+            let (mut now, mut failures) = (at(0), 0);
+            while now <= end {
+                failures += 1;
+                let next = next_attempt(now, Retry::Backoff, failures, Duration::from_secs(cap), dice);
+                now = in_time(next, Retry::Backoff, now, Some(expires));
+            }
+            prop_assert!(now < expires, "{now}, and the token expired at {expires}");
+            prop_assert!(failures < 4_000);
         }
 
         #[test]

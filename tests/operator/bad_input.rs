@@ -14,7 +14,11 @@ use crate::world::World;
 async fn fails(world: &World, name: &str, reason: &str, parts: &[&str]) -> Condition {
     let ready = world.condition(name, "Ready", "False", reason).await;
     for part in parts {
-        assert!(ready.message.contains(part), "{reason}: no {part:?} in {}", ready.message);
+        assert!(
+            ready.message.contains(part),
+            "{reason}: no {part:?} in {}",
+            ready.message
+        );
     }
     let status = world.status(name).await;
     check_status(&status, reason);

@@ -13,7 +13,11 @@ const TOKEN: (&str, &str) = ("controller", "github-token");
 async fn metrics(world: &World, what: &str, check: impl Fn(&Metrics) -> bool) -> Metrics {
     eventually(SOON, what, async || {
         let metrics = world.operator.metrics().await.map_err(|error| error.to_string())?;
-        if check(&metrics) { Ok(metrics) } else { Err(metrics.to_string()) }
+        if check(&metrics) {
+            Ok(metrics)
+        } else {
+            Err(metrics.to_string())
+        }
     })
     .await
 }
@@ -28,7 +32,11 @@ async fn the_metrics_have_the_peers_names_and_follow_what_happens() {
     world.token("demo", json!({"retryInterval": "1s"})).await;
     world.ready("demo").await;
     let first = world.good_token("demo", None).await;
-    let series = [("controller", "github-token"), ("namespace", &world.namespace), ("name", "demo")];
+    let series = [
+        ("controller", "github-token"),
+        ("namespace", &world.namespace),
+        ("name", "demo"),
+    ];
     let issued = metrics(&world, "its expiry is known", |metrics| {
         metrics.value("token_expiry_timestamp_seconds", &series).is_some()
     })
@@ -39,7 +47,11 @@ async fn the_metrics_have_the_peers_names_and_follow_what_happens() {
         ("token_expiry_timestamp_seconds", &series[..], expires_at),
         ("tokens_active", &[TOKEN][..], 1.0),
         ("token_refresh_total", &success[..], 1.0),
-        ("token_refresh_duration_seconds_count", &[TOKEN, ("operation", "create")][..], 1.0),
+        (
+            "token_refresh_duration_seconds_count",
+            &[TOKEN, ("operation", "create")][..],
+            1.0,
+        ),
         ("github_api_requests_total", &success[..], 1.0),
         ("github_api_call_duration_seconds_count", &success[..], 1.0),
         ("kubernetes_secret_operations_total", &create[..], 1.0),
@@ -59,7 +71,10 @@ async fn the_metrics_have_the_peers_names_and_follow_what_happens() {
     let error = [TOKEN, ("result", "error")];
     assert_eq!(failed.value("github_api_requests_total", &error), Some(1.0), "{failed}");
     assert_eq!(failed.value("token_refresh_total", &error), Some(1.0), "{failed}");
-    assert_eq!(failed.value("token_expiry_timestamp_seconds", &series), Some(expires_at));
+    assert_eq!(
+        failed.value("token_expiry_timestamp_seconds", &series),
+        Some(expires_at)
+    );
     world.github.clear_faults();
     world.request("demo", "2").await;
     world.good_token("demo", Some(&first)).await;
@@ -110,16 +125,36 @@ async fn an_event_says_why_and_when_it_goes_on_once_and_another_that_all_is_well
     })
     .await;
     let events = world.events("demo").await;
-    let about: Vec<_> = events.iter().filter(|(reason, _)| reason == "GitHubUnavailable").collect();
+    let about: Vec<_> = events
+        .iter()
+        .filter(|(reason, _)| reason == "GitHubUnavailable")
+        .collect();
     assert_eq!(about.len(), 1, "one Event for one trouble: {events:?}");
-    assert!(about[0].1.contains("HTTP 503") && about[0].1.contains("next attempt at 20"), "{about:?}");
+    assert!(
+        about[0].1.contains("HTTP 503") && about[0].1.contains("next attempt at 20"),
+        "{about:?}"
+    );
     world.github.clear_faults();
     world.ready("demo").await;
     let events = world.events("demo").await;
-    assert!(events.iter().any(|(reason, note)| reason == "Issued" && note.contains("good token again")), "{events:?}");
-    let shown = ["get", "events", "-n", &world.namespace, "--field-selector=involvedObject.kind=Token"];
+    assert!(
+        events
+            .iter()
+            .any(|(reason, note)| reason == "Issued" && note.contains("good token again")),
+        "{events:?}"
+    );
+    let shown = [
+        "get",
+        "events",
+        "-n",
+        &world.namespace,
+        "--field-selector=involvedObject.kind=Token",
+    ];
     let shown = world.cluster.kubectl(&shown).await.unwrap();
-    assert!(shown.contains("GitHubUnavailable") && shown.contains("token/demo"), "{shown}");
+    assert!(
+        shown.contains("GitHubUnavailable") && shown.contains("token/demo"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -134,7 +169,12 @@ async fn kubectl_shows_columns_short_names_the_category_and_explanations() {
         assert!(head.contains(column), "{head}");
     }
     let status = token.status.expect("a status");
-    let expires = status.installation_access_token.unwrap().expires_at.unwrap().to_string();
+    let expires = status
+        .installation_access_token
+        .unwrap()
+        .expires_at
+        .unwrap()
+        .to_string();
     let next = status.next_attempt_at.unwrap().to_string();
     for value in ["demo", "True", "Issued", &expires, &next] {
         assert!(row.contains(value), "{row}");
@@ -142,14 +182,20 @@ async fn kubectl_shows_columns_short_names_the_category_and_explanations() {
     let category = kubectl(&["get", "github", "-n", &world.namespace, "-o", "name"]).await;
     assert!(category.contains("token.github.as-code.io/demo"), "{category}");
     let resources = kubectl(&["api-resources", "--api-group=github.as-code.io", "-o", "wide"]).await;
-    assert!(resources.contains("ght") && resources.contains("ClusterToken"), "{resources}");
+    assert!(
+        resources.contains("ght") && resources.contains("ClusterToken"),
+        "{resources}"
+    );
 
     let explained = [
         ("token", "short-lived GitHub token"),
         ("token.spec.permissions", "name -> read, write or admin"),
         ("token.spec.refreshInterval", "1m to 55m"),
         ("token.spec.retryInterval", "1s to 1h"),
-        ("token.spec.installationID", "the installation of the App's own configuration"),
+        (
+            "token.spec.installationID",
+            "the installation of the App's own configuration",
+        ),
         ("token.spec.secret.format", "`gitCredentials`"),
         ("token.spec.secret.name", "Default: the name of the Token"),
         ("clustertoken.spec.secret.namespace", "It must exist"),
@@ -160,6 +206,9 @@ async fn kubectl_shows_columns_short_names_the_category_and_explanations() {
     for (path, words) in explained {
         let text = kubectl(&["explain", path, "--api-version=github.as-code.io/v1"]).await;
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(text.contains(words) && !text.contains("<no description>"), "{path}: {text}");
+        assert!(
+            text.contains(words) && !text.contains("<no description>"),
+            "{path}: {text}"
+        );
     }
 }

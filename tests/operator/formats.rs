@@ -99,7 +99,9 @@ async fn git_clones_and_pushes_with_each_form_that_is_made_for_it() {
     let home = Home::with(".netrc", &data[".netrc"]);
     home.clone_and_push(&url).await;
     let rest = format!("{}/repos/octo-org/alpha", world.github.url());
-    let output = home.run("curl", &["--silent", "--show-error", "--netrc", "--fail", &rest]).await;
+    let output = home
+        .run("curl", &["--silent", "--show-error", "--netrc", "--fail", &rest])
+        .await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let repository: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(repository["full_name"], "octo-org/alpha");
@@ -108,13 +110,20 @@ async fn git_clones_and_pushes_with_each_form_that_is_made_for_it() {
 
     // As Flux, a CI job or a person would: user name and password as they are.
     let (data, kind, token) = issue(&world, json!({"format": "basicAuth"})).await;
-    assert_eq!((kind.as_str(), &data["password"]), ("github.as-code.io/basic-auth", &token));
+    assert_eq!(
+        (kind.as_str(), &data["password"]),
+        ("github.as-code.io/basic-auth", &token)
+    );
     let with = format!("://{}:{}@", data["username"], data["password"]);
     Home::with("empty", "").clone_and_push(&url.replace("://", &with)).await;
 
     let (data, kind, token) = issue(&world, json!({"format": "token"})).await;
     assert_eq!(kind, "github.as-code.io/token");
-    assert_eq!(data, BTreeMap::from([("token".to_owned(), token)]), "no line end behind it");
+    assert_eq!(
+        data,
+        BTreeMap::from([("token".to_owned(), token)]),
+        "no line end behind it"
+    );
 }
 
 #[tokio::test]
@@ -133,10 +142,22 @@ async fn the_forms_of_other_programs_hold_what_those_read() {
     let (data, kind, token) = issue(&world, json!({"format": "argoCDRepoCreds"})).await;
     assert_eq!(kind, "Opaque");
     let root = format!("{url}/");
-    let pairs = [("type", "git"), ("url", &root), ("username", "x-access-token"), ("password", &token)];
+    let pairs = [
+        ("type", "git"),
+        ("url", &root),
+        ("username", "x-access-token"),
+        ("password", &token),
+    ];
     let wanted = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(data, BTreeMap::from(wanted));
-    let labels = world.secrets().get("argocdrepocreds").await.expect("it").metadata.labels.expect("labels");
+    let labels = world
+        .secrets()
+        .get("argocdrepocreds")
+        .await
+        .expect("it")
+        .metadata
+        .labels
+        .expect("labels");
     assert_eq!(labels["argocd.argoproj.io/secret-type"], "repo-creds");
 
     let (data, _, token) = issue(&world, json!({"format": "githubProviderJson"})).await;

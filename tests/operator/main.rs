@@ -3,8 +3,12 @@
 mod bad_input;
 mod config;
 mod events_metrics;
+mod failover;
+mod faults;
 mod formats;
 mod issue;
 mod peer;
+mod revocation;
+mod rotation;
 mod secrecy;
 mod world;

@@ -56,7 +56,11 @@ async fn leave(world: &World, name: &str, spec: Value, (token, expires_at): &(St
         ..PostParams::default()
     };
     let secret = serde_json::from_value(secret).expect("a Secret");
-    world.secrets().create(&params, &secret).await.expect("the Secret is created");
+    world
+        .secrets()
+        .create(&params, &secret)
+        .await
+        .expect("the Secret is created");
     let status = json!({"status": {
         "managedSecret": {"namespace": world.namespace, "name": name, "basicAuth": basic},
         "installationAccessToken": {"updatedAt": updated_at, "expiresAt": expires_at},
@@ -86,7 +90,14 @@ async fn its_secrets_are_adopted_without_a_mint_and_keep_their_tokens() {
     let now = world.github.now().to_string();
     let plain = mint(&world.github).await;
     let basic = mint(&world.github).await;
-    leave(&world, "plain", json!({"permissions": {"contents": "read"}}), &plain, &now).await;
+    leave(
+        &world,
+        "plain",
+        json!({"permissions": {"contents": "read"}}),
+        &plain,
+        &now,
+    )
+    .await;
     leave(&world, "basic", json!({"secret": {"basicAuth": true}}), &basic, &now).await;
     world.operator.restart().await.unwrap();
     for (name, (token, expires_at)) in [("plain", &plain), ("basic", &basic)] {
@@ -126,7 +137,14 @@ async fn an_adopted_token_is_replaced_when_it_is_due() {
     // Of 55 min only 45 are used, less a tenth at most: after 26 min it is not due in any case.
     let old = mint(&world.github).await;
     let long_ago = world.github.now() - jiff::SignedDuration::from_secs(26 * 60);
-    leave(&world, "early", json!({"refreshInterval": "55m"}), &old, &long_ago.to_string()).await;
+    leave(
+        &world,
+        "early",
+        json!({"refreshInterval": "55m"}),
+        &old,
+        &long_ago.to_string(),
+    )
+    .await;
     let due = world.github.now() - jiff::SignedDuration::from_secs(31 * 60);
     let other = mint(&world.github).await;
     leave(&world, "due", json!({}), &other, &due.to_string()).await;

@@ -40,7 +40,11 @@ async fn seen(world: &World) -> Vec<(&'static str, String)> {
     let events: Api<Event> = Api::all(world.client.clone());
     let events = events.list(&Default::default()).await.expect("Events");
     let tokens = world.tokens().list(&Default::default()).await.expect("Tokens");
-    let cluster_tokens = world.cluster_tokens().list(&Default::default()).await.expect("ClusterTokens");
+    let cluster_tokens = world
+        .cluster_tokens()
+        .list(&Default::default())
+        .await
+        .expect("ClusterTokens");
     let mut annotations = String::new();
     for secret in world.secrets().list(&Default::default()).await.expect("Secrets") {
         let mut meta = secret.metadata;
@@ -68,7 +72,10 @@ async fn assert_secret(world: &World, keys: &[AppKey], tokens_at_least: usize) {
         for (what, secret) in &secrets {
             if let Some(at) = text.find(secret.as_str()) {
                 let line = text[..at].rsplit('\n').next().unwrap_or_default();
-                panic!("{what} in the {place}, behind {:?}", &line[line.len().saturating_sub(300)..]);
+                panic!(
+                    "{what} in the {place}, behind {:?}",
+                    &line[line.len().saturating_sub(300)..]
+                );
             }
         }
     }
@@ -79,8 +86,17 @@ async fn no_token_jwt_or_key_is_seen_anywhere_whatever_goes_wrong() {
     let trace = |operator: lab::gtm::Builder| operator.log_level("trace");
     let mut world = World::with(crate::world::cluster(), Default::default(), trace).await;
     let right = world.github.key().expect("a key");
-    for format in ["token", "basicAuth", "gitCredentials", "gitConfig", "netrc", "dockerConfigJson"] {
-        world.token(&format.to_lowercase(), json!({"secret": {"format": format}})).await;
+    for format in [
+        "token",
+        "basicAuth",
+        "gitCredentials",
+        "gitConfig",
+        "netrc",
+        "dockerConfigJson",
+    ] {
+        world
+            .token(&format.to_lowercase(), json!({"secret": {"format": format}}))
+            .await;
         world.ready(&format.to_lowercase()).await;
     }
     // Rotation, repair, refusals, answers that are cut or hold a token in the wrong place.
@@ -108,7 +124,9 @@ async fn no_token_jwt_or_key_is_seen_anywhere_whatever_goes_wrong() {
         world.ready("demo").await;
     }
     // A write that the API server refuses, and revocations: one that works, one that does not.
-    world.token("label", json!({"secret": {"labels": {"a": "not a value!"}}})).await;
+    world
+        .token("label", json!({"secret": {"labels": {"a": "not a value!"}}}))
+        .await;
     world.condition("label", "Ready", "False", "SecretWriteFailed").await;
     world.delete("token").await;
     world.github.fail_next(3, Some(Route::Revoke), Fault::Unavailable(500));
@@ -130,13 +148,19 @@ async fn no_token_jwt_or_key_is_seen_anywhere_whatever_goes_wrong() {
     world.request("demo", "damaged").await;
     world.condition("demo", "Ready", "False", "InvalidKey").await;
     world.folder.write("key.pem", other.pkcs8_pem()).expect("written");
-    world.condition("demo", "Ready", "False", "AppAuthenticationFailed").await;
+    world
+        .condition("demo", "Ready", "False", "AppAuthenticationFailed")
+        .await;
     let inline = right.pkcs1_pem().replace('\n', "\n  ");
     let broken = format!("app_id: [\nkey: |\n  {inline}\n");
     world.folder.write("gtm.yaml", broken).expect("written");
     eventually(SOON, "the broken file is told", async || {
         let logs = world.operator.logs();
-        if logs.contains("not YAML or JSON") { Ok(()) } else { Err("not yet") }
+        if logs.contains("not YAML or JSON") {
+            Ok(())
+        } else {
+            Err("not yet")
+        }
     })
     .await;
     configure(&world.folder, &world.github);
@@ -162,13 +186,26 @@ async fn a_start_that_fails_shows_no_part_of_the_key() {
     let cases: [(&str, Vec<(&str, Arc<str>)>); 4] = [
         ("app_id: x\n", vec![("GTM_KEY", one_line.as_str().into())]),
         ("app_id: 1\n", vec![("GTM_KEY", half.as_str().into())]),
-        ("app_id: 1\nca_bundle: 'x'\n", vec![("GTM_CA_BUNDLE", one_line.as_str().into())]),
-        ("", vec![("GTM_APP_ID", one_line.as_str().into()), ("GITHUB_PRIVATE_KEY", half.as_str().into())]),
+        (
+            "app_id: 1\nca_bundle: 'x'\n",
+            vec![("GTM_CA_BUNDLE", one_line.as_str().into())],
+        ),
+        (
+            "",
+            vec![
+                ("GTM_APP_ID", one_line.as_str().into()),
+                ("GITHUB_PRIVATE_KEY", half.as_str().into()),
+            ],
+        ),
     ];
     for (text, variables) in cases {
         let file = world.folder.write("wrong.yaml", text).expect("written");
         let builder = lab::gtm::Operator::builder(env!("CARGO_BIN_EXE_gtm"), world.cluster.kubeconfig_path());
-        let mut builder = builder.config(&file).namespace("default").log_level("trace").leader_elect(false);
+        let mut builder = builder
+            .config(&file)
+            .namespace("default")
+            .log_level("trace")
+            .leader_elect(false);
         for (name, value) in &variables {
             builder = builder.env(*name, &**value);
         }
@@ -177,7 +214,11 @@ async fn a_start_that_fails_shows_no_part_of_the_key() {
         assert_eq!(status.code(), Some(2), "{text}: {}", operator.logs());
         let pem = key.pkcs1_pem();
         for line in pem.lines().filter(|line| !line.starts_with('-')) {
-            assert!(!operator.logs().contains(&line[..line.len().min(24)]), "{text}: {}", operator.logs());
+            assert!(
+                !operator.logs().contains(&line[..line.len().min(24)]),
+                "{text}: {}",
+                operator.logs()
+            );
         }
     }
 }

@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt};
 use lab::cluster::{Builder as ClusterBuilder, Cluster};
 use lab::github::{GitHub, Settings, TokenState};
 use lab::gtm::{Builder, Operator};
+use lab::monitor::{Monitor, Rules};
 use lab::process::Folder;
 use lab::wait::eventually;
 
@@ -194,6 +195,124 @@ impl World {
     /// An annotation of a Secret.
     pub async fn note(&self, secret: &str, name: &str) -> Option<String> {
         self.secrets().get(secret).await.ok()?.annotations().get(name).cloned()
+    }
+}
+
+/// What most tests of faults need: many Tokens, a monitor, another replica.
+impl World {
+    /// A world whose tokens live this long, in seconds.
+    pub async fn short(lifetime: u64) -> World {
+        let mut settings = Settings::default();
+        settings.knobs.token_lifetime = Duration::from_secs(lifetime);
+        World::with(cluster(), settings, |operator| operator).await
+    }
+
+    /// Watches all Secrets until it is asked for its verdict.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::start(self.cluster.kubeconfig_path(), &self.github, Rules::default())
+    }
+
+    /// Another replica with the same configuration; `make` adds what is special about it.
+    pub async fn replica(&self, make: impl FnOnce(Builder) -> Builder) -> Operator {
+        let config = self.folder.path().join("gtm.yaml");
+        let builder = Operator::builder(env!("CARGO_BIN_EXE_gtm"), self.cluster.kubeconfig_path());
+        let builder = builder.config(&config).namespace("default").log_level("debug");
+        make(builder).start().await.expect("the replica starts")
+    }
+
+    /// Adds lines to the operator's configuration.
+    pub fn configure_also(&self, lines: &str) {
+        let path = self.folder.path().join("gtm.yaml");
+        let config = std::fs::read_to_string(&path).expect("the configuration is there");
+        std::fs::write(&path, format!("{config}{lines}\n")).expect("the configuration is written");
+    }
+
+    /// Applies this many Tokens, `t-0` and so on, all with this spec.
+    pub async fn many(&self, count: usize, spec: serde_json::Value) {
+        use futures::StreamExt;
+        let all = (0..count).map(|n| (format!("t-{n}"), spec.clone()));
+        let apply = async |(name, spec): (String, serde_json::Value)| drop(self.token(&name, spec).await);
+        futures::stream::iter(all).for_each_concurrent(16, apply).await;
+    }
+
+    /// Waits until this many Tokens are there and all of them are ready.
+    pub async fn all_ready(&self, count: usize, within: Duration) {
+        eventually(within, &format!("{count} Tokens are ready"), async || {
+            let all = self
+                .tokens()
+                .list(&Default::default())
+                .await
+                .map_err(|e| e.to_string())?;
+            let ready = |status: &TokenStatus| status.condition("Ready").is_some_and(|c| c.status == "True");
+            let waiting: Vec<_> = all.iter().filter(|t| !t.status.as_ref().is_some_and(ready)).collect();
+            match (all.items.len() == count, waiting.first()) {
+                (true, None) => Ok(()),
+                (_, first) => Err(format!("{} of {} wait: {first:?}", waiting.len(), all.items.len())),
+            }
+        })
+        .await;
+    }
+
+    /// The data of all Secrets of format `token` in the test's namespace: name -> token.
+    pub async fn all_tokens(&self) -> BTreeMap<String, String> {
+        let all = self
+            .secrets()
+            .list(&Default::default())
+            .await
+            .expect("the API server answers");
+        let token = |secret: Secret| {
+            let name = secret.name_any();
+            let token = secret.data?.remove("token")?;
+            Some((name, String::from_utf8(token.0).expect("a text")))
+        };
+        all.into_iter().filter_map(token).collect()
+    }
+
+    /// Waits until GitHub has issued so many tokens.
+    pub async fn mints(&self, count: usize, within: Duration) {
+        eventually(within, &format!("{count} tokens are issued"), async || {
+            let now = self.github.mint_count();
+            (now >= count).then_some(()).ok_or(format!("{now}"))
+        })
+        .await;
+    }
+
+    /// Asks for a new token.
+    pub async fn refresh(&self, name: &str, request: &str) {
+        let ask = serde_json::json!({"metadata": {"annotations": {
+            github_token_manager::api::names::annotation::REFRESH_REQUESTED: request}}});
+        let patch = Patch::Merge(&ask);
+        self.tokens()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .expect("the Token is there");
+    }
+
+    /// Waits until a Token's status is about the token that is in its Secret, and that works.
+    pub async fn settled(&self, name: &str) -> String {
+        eventually(SOON, &format!("{name} is settled"), async || {
+            let token = self.token_in(name).await.ok_or("no Secret")?;
+            let status = self.status(name).await;
+            let ready = status.condition("Ready").is_some_and(|c| c.status == "True");
+            let known = status.hashed_token.as_deref() == Some(&*lab::github::hashed(&token));
+            let state = self.github.token_state(&token);
+            match (ready && known, state) {
+                (true, TokenState::Valid { .. }) => Ok(token),
+                _ => Err(format!("{state:?} {status:?}")),
+            }
+        })
+        .await
+    }
+}
+
+/// The verdict of a monitor.
+pub async fn nothing_expired(monitor: Monitor) {
+    match monitor.finish().await {
+        Ok(summary) => assert!(summary.samples > 0 && summary.tokens > 0, "{summary:?}"),
+        Err(violations) => {
+            let all: Vec<_> = violations.iter().map(ToString::to_string).collect();
+            panic!("{} violations:\n{}", all.len(), all.join("\n"));
+        }
     }
 }
 

@@ -262,7 +262,7 @@ pub async fn client(kubeconfig: &Path) -> Result<Client, Error> {
 }
 
 /// Gets `/path` as text.
-async fn get_text(client: &Client, path: &str) -> Result<String, Error> {
+pub(crate) async fn get_text(client: &Client, path: &str) -> Result<String, Error> {
     let request = Request::new("")
         .get(path, &GetParams::default())
         .map_err(|error| Error::Usage(format!("the path {path}: {error}")))?;

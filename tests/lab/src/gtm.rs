@@ -57,10 +57,12 @@ impl Builder {
         self.arg("--namespace").arg(namespace)
     }
 
-    /// Whether replicas elect a leader (`--leader-elect`).
+    /// Whether replicas elect a leader (`--leader-elect`); the last word counts.
     #[must_use]
-    pub fn leader_elect(self, elect: bool) -> Self {
-        self.arg(format!("--leader-elect={elect}"))
+    pub fn leader_elect(mut self, elect: bool) -> Self {
+        const FLAG: &str = "--leader-elect=";
+        self.args.retain(|arg| !arg.to_string_lossy().starts_with(FLAG));
+        self.arg(format!("{FLAG}{elect}"))
     }
 
     /// What it logs (`--log-level`), such as `trace`.

@@ -158,7 +158,12 @@ async fn other_refusals_have_their_own_reasons_and_next_attempts() {
         ("clock", Fault::JwtIssuedInFuture, "ClockSkew", "NTP"),
         ("teapot", status(418), "RequestRefused", "HTTP 418"),
         ("limit", limit, "RateLimited", "refilled within the hour"),
-        ("key", Fault::JwtUndecodable, "AppAuthenticationFailed", "private key belong to"),
+        (
+            "key",
+            Fault::JwtUndecodable,
+            "AppAuthenticationFailed",
+            "private key belong to",
+        ),
     ];
     for (name, fault, reason, part) in cases {
         let (old, before) = good(&world, name).await;
@@ -203,5 +208,9 @@ async fn a_permission_that_is_unknown_brings_a_warning_and_a_token() {
     world.token("demo", json!({"permissions": {"content": "read"}})).await;
     fails(&world, "demo", "PermissionsNotGranted", &["{content: read}"]).await;
     let warning = world.condition("demo", "Warning", "True", "UnknownPermission").await;
-    assert!(warning.message.contains("did you mean 'contents'"), "{}", warning.message);
+    assert!(
+        warning.message.contains("did you mean 'contents'"),
+        "{}",
+        warning.message
+    );
 }

@@ -22,7 +22,9 @@ async fn a_label_that_kubernetes_refuses_costs_one_token_and_is_named() {
     fails(&world, "demo", "SecretWriteFailed", &parts).await;
     assert_eq!(world.github.mint_count(), 1);
     // The token that could not be written is the one that is written once it can be.
-    world.token("demo", json!({"secret": {"labels": {"team": "blue"}}})).await;
+    world
+        .token("demo", json!({"secret": {"labels": {"team": "blue"}}}))
+        .await;
     world.ready("demo").await;
     let value = world.good_token("demo", None).await;
     assert_eq!(world.github.mint_count(), 1);
@@ -31,10 +33,15 @@ async fn a_label_that_kubernetes_refuses_costs_one_token_and_is_named() {
     world.token("demo", json!({"secret": {"labels": {"team": "-"}}})).await;
     fails(&world, "demo", "SecretWriteFailed", &["check spec.secret"]).await;
     assert_eq!(world.token_in("demo").await.as_deref(), Some(&*value));
-    world.token("demo", json!({"secret": {"labels": {"team": "red"}}})).await;
+    world
+        .token("demo", json!({"secret": {"labels": {"team": "red"}}}))
+        .await;
     world.ready("demo").await;
     let secret = world.secrets().get("demo").await.unwrap();
-    assert_eq!(secret.metadata.labels.unwrap().get("team").map(String::as_str), Some("red"));
+    assert_eq!(
+        secret.metadata.labels.unwrap().get("team").map(String::as_str),
+        Some("red")
+    );
     assert_eq!(world.token_in("demo").await.as_deref(), Some(&*value));
     assert_eq!(world.github.mint_count(), 1);
 }
@@ -46,7 +53,10 @@ async fn a_cluster_token_waits_for_its_namespace_and_asks_github_once() {
         "metadata": {"name": "wide"}, "spec": {"secret": {"namespace": "not-yet", "name": "wide"}}});
     let params = PatchParams::apply("test").force();
     let cluster_tokens = world.cluster_tokens();
-    cluster_tokens.patch("wide", &params, &Patch::Apply(&object)).await.unwrap();
+    cluster_tokens
+        .patch("wide", &params, &Patch::Apply(&object))
+        .await
+        .unwrap();
     let status = eventually(crate::world::SOON, "the namespace is missed", async || {
         let status = cluster_tokens.get("wide").await.map_err(|e| e.to_string())?.status;
         let status = status.unwrap_or_default();
@@ -78,11 +88,18 @@ async fn a_namespace_that_is_being_deleted_gets_no_stream_of_tokens() {
     world.token("demo", json!({})).await;
     world.ready("demo").await;
     let namespaces = Api::<Namespace>::all(world.client.clone());
-    namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
+    namespaces
+        .delete(&world.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
     world.secrets().delete("demo", &DeleteParams::default()).await.unwrap();
     // An Event about it cannot be written there any more.
     let ready = world.condition("demo", "Ready", "False", "NamespaceUnavailable").await;
     assert!(ready.message.contains("being terminated"), "{}", ready.message);
     check_status(&world.status("demo").await, "NamespaceUnavailable");
-    assert_eq!(world.github.mint_count(), 2, "one to begin with, one for the Secret that was deleted");
+    assert_eq!(
+        world.github.mint_count(),
+        2,
+        "one to begin with, one for the Secret that was deleted"
+    );
 }

@@ -47,15 +47,27 @@ async fn the_api_server_refuses_what_cannot_be_right_and_says_what_would_be() {
         (json!({"refreshInterval": "59s"}), bounds),
         (json!({"refreshInterval": "56m"}), bounds),
         (json!({"refreshInterval": "soon"}), "refreshInterval"),
-        (json!({"retryInterval": "2h"}), "retryInterval must be between 1s and 1h"),
+        (
+            json!({"retryInterval": "2h"}),
+            "retryInterval must be between 1s and 1h",
+        ),
         (json!({"revokePreviousAfter": "1m"}), "must be at least 10m"),
         (json!({"repositories": names(501)}), "must have at most 500 items"),
-        (json!({"repositories": ["octo-org/alpha"]}), "write 'name' instead of 'owner/name'"),
+        (
+            json!({"repositories": ["octo-org/alpha"]}),
+            "write 'name' instead of 'owner/name'",
+        ),
         (json!({"permissions": {}}), "permissions must not be empty"),
         (json!({"permissions": {"contents": 5}}), "spec.permissions.contents"),
-        (json!({"secret": {"basicAuth": true, "format": "netrc"}}), "remove one of the two"),
+        (
+            json!({"secret": {"basicAuth": true, "format": "netrc"}}),
+            "remove one of the two",
+        ),
         (json!({"secret": {"format": "yaml"}}), "supported values"),
-        (json!({"secret": {"format": "template"}}), "template must be set if and only if"),
+        (
+            json!({"secret": {"format": "template"}}),
+            "template must be set if and only if",
+        ),
         (json!({"installationID": -1}), "should be greater than or equal to"),
     ];
     for (spec, words) in cases {
@@ -86,7 +98,11 @@ fn lax_crds() -> String {
 async fn raw(world: &World, name: &str, spec: Value) {
     let yaml = json!({"apiVersion": "github.as-code.io/v1", "kind": "Token",
         "metadata": {"name": name, "namespace": world.namespace}, "spec": spec});
-    world.cluster.apply(&yaml.to_string()).await.expect("anything is accepted");
+    world
+        .cluster
+        .apply(&yaml.to_string())
+        .await
+        .expect("anything is accepted");
 }
 
 #[tokio::test]
@@ -103,10 +119,26 @@ async fn where_the_rules_are_not_in_force_the_operator_says_the_same_and_no_obje
             json!({"repositories": ["octo-org/alpha"]}),
             &["spec.repositories", "'octo-org/alpha'", "write 'name'"],
         ),
-        ("many", json!({"repositories": names(501)}), &["spec.repositories: 501", "at most 500"]),
-        ("none", json!({"permissions": {}}), &["spec.permissions: {}", "leave the field out"]),
-        ("id", json!({"installationID": -7}), &["spec.installationID: -7", "from 1"]),
-        ("soon", json!({"refreshInterval": "soon"}), &["spec.refreshInterval: 'soon'", "'45m'"]),
+        (
+            "many",
+            json!({"repositories": names(501)}),
+            &["spec.repositories: 501", "at most 500"],
+        ),
+        (
+            "none",
+            json!({"permissions": {}}),
+            &["spec.permissions: {}", "leave the field out"],
+        ),
+        (
+            "id",
+            json!({"installationID": -7}),
+            &["spec.installationID: -7", "from 1"],
+        ),
+        (
+            "soon",
+            json!({"refreshInterval": "soon"}),
+            &["spec.refreshInterval: 'soon'", "'45m'"],
+        ),
     ];
     for (name, spec, _) in &invalid {
         raw(&world, name, spec.clone()).await;
@@ -139,11 +171,21 @@ async fn where_the_rules_are_not_in_force_the_operator_says_the_same_and_no_obje
 /// As [`fails`], for an object that the typed client cannot read.
 async fn raw_fails(world: &World, name: &str, parts: &[&str]) {
     let text = lab::wait::eventually(crate::world::SOON, name, async || {
-        let args = ["get", "token.github.as-code.io", name, "-n", &world.namespace, "-o", "json"];
+        let args = [
+            "get",
+            "token.github.as-code.io",
+            name,
+            "-n",
+            &world.namespace,
+            "-o",
+            "json",
+        ];
         let object = world.cluster.kubectl(&args).await.map_err(|error| error.to_string())?;
         let object: Value = serde_json::from_str(&object).map_err(|error| error.to_string())?;
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().find(|c| c["type"] == "Ready" && c["reason"] == "InvalidSpec");
+        let ready = conditions
+            .iter()
+            .find(|c| c["type"] == "Ready" && c["reason"] == "InvalidSpec");
         match ready {
             Some(ready) if !object["status"]["nextAttemptAt"].is_null() => Ok(ready["message"].to_string()),
             _ => Err(object["status"].to_string()),
@@ -162,7 +204,13 @@ async fn an_app_that_does_not_exist_is_named() {
     let world = World::new().await;
     world.token("demo", json!({"appRef": {"name": "nope"}})).await;
     let missing = format!("no App {}/nope", world.namespace);
-    fails(&world, "demo", "AppNotFound", &["spec.appRef", &missing, "leave appRef out"]).await;
+    fails(
+        &world,
+        "demo",
+        "AppNotFound",
+        &["spec.appRef", &missing, "leave appRef out"],
+    )
+    .await;
     world.token("demo", json!({})).await;
     world.ready("demo").await;
 }

@@ -78,7 +78,10 @@ async fn a_changed_file_is_picked_up_and_a_wrong_one_leaves_the_old_in_use() {
     world.good_token("demo", Some(&second)).await;
     world.ready("demo").await;
     let mints = world.github.mints();
-    assert_eq!(mints.iter().map(|mint| mint.installation).collect::<Vec<_>>(), [67_890, 67_890, 99]);
+    assert_eq!(
+        mints.iter().map(|mint| mint.installation).collect::<Vec<_>>(),
+        [67_890, 67_890, 99]
+    );
 }
 
 #[tokio::test]
@@ -139,7 +142,9 @@ async fn a_key_in_a_secret_is_waited_for_used_and_replaced_when_it_is_rotated() 
     world.token("demo", json!({})).await;
     let ready = world.condition("demo", "Ready", "False", "KeyUnavailable").await;
     assert!(
-        ready.message.contains("the Secret default/app-key does not exist; create it with the key private-key.pem"),
+        ready
+            .message
+            .contains("the Secret default/app-key does not exist; create it with the key private-key.pem"),
         "{}",
         ready.message
     );

@@ -79,7 +79,10 @@ async fn tunnel(mut client: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> Option<
     let to = head.strip_prefix("CONNECT ")?.split(' ').next()?.to_owned();
     seen.lock().unwrap().push(to.clone());
     let mut server = TcpStream::connect(to).await.ok()?;
-    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.ok()?;
+    client
+        .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        .await
+        .ok()?;
     copy_bidirectional(&mut client, &mut server).await.ok()?;
     Some(())
 }

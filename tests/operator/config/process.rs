@@ -19,7 +19,11 @@ async fn a_signal_ends_it_with_0_after_the_token_under_way_is_written() {
     world.github.set_latency(Duration::from_secs(3));
     world.token("demo", json!({})).await;
     eventually(SOON, "a token is issued", async || {
-        if world.github.mint_count() == 1 { Ok(()) } else { Err("not yet") }
+        if world.github.mint_count() == 1 {
+            Ok(())
+        } else {
+            Err("not yet")
+        }
     })
     .await;
     assert!(world.token_in("demo").await.is_none(), "its answer is still on the way");
@@ -43,13 +47,20 @@ async fn without_the_crds_it_runs_says_so_and_works_once_they_are_installed() {
     let world = World::with(Cluster::builder(), Settings::default(), |operator| operator).await;
     eventually(SOON, "the log tells what is missing", async || {
         let logs = world.operator.logs();
-        if logs.contains("CustomResourceDefinition") && logs.contains("gtm crds") { Ok(()) } else { Err(logs) }
+        if logs.contains("CustomResourceDefinition") && logs.contains("gtm crds") {
+            Ok(())
+        } else {
+            Err(logs)
+        }
     })
     .await;
     assert!(world.operator.process().check_running().is_ok());
     let crds = github_token_manager::cli::crds::yaml().expect("CRDs");
     world.cluster.install_crds(&crds).await.unwrap();
     world.token("demo", json!({})).await;
-    eventually(Duration::from_secs(60), "a Secret", async || world.token_in("demo").await.ok_or("none")).await;
+    eventually(Duration::from_secs(60), "a Secret", async || {
+        world.token_in("demo").await.ok_or("none")
+    })
+    .await;
     world.ready("demo").await;
 }

@@ -1,0 +1,89 @@
+//! Two replicas and one Lease.
+
+use std::time::Duration;
+
+use lab::gtm::Operator;
+use lab::wait::eventually;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::world::{SOON, World, cluster, nothing_expired};
+use lab::github::Settings;
+
+/// A leader with 20 Tokens, and a standby.
+async fn pair(lifetime: u64) -> (World, Operator) {
+    let mut settings = Settings::default();
+    settings.knobs.token_lifetime = Duration::from_secs(lifetime);
+    let world = World::with(cluster(), settings, |operator| operator.leader_elect(true)).await;
+    leads(&world.operator, SOON).await;
+    let standby = world.replica(|operator| operator.leader_elect(true)).await;
+    world.many(20, json!({"retryInterval": "2s"})).await;
+    world.all_ready(20, SOON).await;
+    assert!(!standby.logs().contains("this replica leads"), "two leaders at once");
+    (world, standby)
+}
+
+async fn leads(operator: &Operator, within: Duration) {
+    eventually(within, "this replica leads", async || {
+        let logs = operator.logs();
+        logs.contains("this replica leads").then_some(()).ok_or("it does not")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_within_15_seconds_of_a_leader_that_was_killed_and_mints_nothing() {
+    let (world, standby) = pair(3_600).await;
+    let monitor = world.monitor();
+    world.operator.kill();
+    leads(&standby, Duration::from_secs(15)).await;
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    assert_eq!(world.github.mint_count(), 21, "one for each Token");
+    nothing_expired(monitor).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_asked_to_end_hands_over_at_once_and_nothing_is_minted() {
+    let (world, standby) = pair(3_600).await;
+    let monitor = world.monitor();
+    let began = Instant::now();
+    let status = world.operator.terminate(Duration::from_secs(3)).await.unwrap();
+    assert!(status.success(), "{status}");
+    leads(&standby, Duration::from_secs(3).saturating_sub(began.elapsed())).await;
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    assert_eq!(world.github.mint_count(), 21, "one for each Token");
+    nothing_expired(monitor).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_was_stopped_does_no_harm_when_it_goes_on_and_stops_working() {
+    // The lease runs out while tokens are due: their lives are long enough for that.
+    let (world, standby) = pair(60).await;
+    let monitor = world.monitor();
+    world.operator.pause().unwrap();
+    leads(&standby, Duration::from_secs(15)).await;
+    // Both find the same Tokens changed.
+    for n in 0..20 {
+        world.refresh(&format!("t-{n}"), "2026-01-01T00:00:00Z").await;
+    }
+    world.operator.resume().unwrap();
+    eventually(SOON, "the old leader steps down", async || {
+        let (logs, ended) = (world.operator.logs(), world.operator.process().exit_status());
+        let down = logs.contains("does not lead any more") || ended.is_some();
+        down.then_some(()).ok_or("it still leads")
+    })
+    .await;
+    world.mints(40, SOON).await;
+    for n in 0..20 {
+        world.settled(&format!("t-{n}")).await;
+    }
+    // At worst the old one had begun with each of them before it knew; from now on there is one voice.
+    let counted = world.github.mint_count();
+    assert!(counted <= 60, "{counted}");
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    assert_eq!(world.github.mint_count(), counted + 1);
+    nothing_expired(monitor).await;
+}
