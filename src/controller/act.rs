@@ -158,9 +158,6 @@ impl<S: Sign + 'static> Engine<S> {
             };
             if let Some(state) = self.states.get_mut(&key) {
                 task.pending = state.pending.take().map(|pending| *pending);
-                if why != Why::Due {
-                    state.budget.spend(now);
-                }
             }
             self.spawn_issue(&key, task, app, permit, why);
             return;
