@@ -263,7 +263,10 @@ pub(super) fn rate_limit(value: &Value) -> Checked<RateLimit> {
                 match name.as_str() {
                     "mints_per_minute" => mints_per_minute = Some(number?),
                     "concurrent" => concurrent = Some(number?),
-                    _ => return Err(format!("{name:?} is no limit: {RATE_LIMIT_CURE}")),
+                    _ => {
+                        let name = shown(&Value::String(name.clone()));
+                        return Err(format!("{name} is no limit: {RATE_LIMIT_CURE}"));
+                    }
                 }
             }
             Ok(RateLimit::Fixed {
