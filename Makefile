@@ -54,7 +54,7 @@ lint: need-tools ## formatting and clippy
 
 deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { echo "make: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
-	cargo deny --locked check bans licenses sources
+	cargo deny check bans licenses sources
 
 unit: need-tools ## the tests that need no API server
 	cargo test --locked --lib

@@ -1,6 +1,5 @@
 //! The demo's end, however it comes; that its steps succeed is shown by `make demo`.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -11,10 +10,11 @@ use tokio::process::{Child, Command};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn demo(gtm: &Path) -> Child {
+fn demo(gtm: &Path, pid_file: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_demo"))
         .arg(gtm)
         .arg("docs")
+        .env("PID_FILE", pid_file)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -32,7 +32,7 @@ async fn end(demo: Child) -> Output {
 
 #[tokio::test]
 async fn a_missing_operator_ends_the_demo_with_1_and_the_way_to_build_it() {
-    let output = end(demo(Path::new("/nonexistent/gtm"))).await;
+    let output = end(demo(Path::new("/nonexistent/gtm"), Path::new("/dev/null"))).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("demo: /nonexistent/gtm: No such file"), "{said}");
@@ -41,28 +41,20 @@ async fn a_missing_operator_ends_the_demo_with_1_and_the_way_to_build_it() {
 
 #[tokio::test]
 async fn an_operator_that_fails_ends_the_demo_with_1() {
-    let output = end(demo(Path::new("/bin/false"))).await;
+    let output = end(demo(Path::new("/bin/false"), Path::new("/dev/null"))).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("/bin/false crds failed (exit status: 1)"), "{said}");
 }
 
-/// A "gtm" that says its process id, and then hangs.
-fn hanging(folder: &Folder) -> (PathBuf, PathBuf) {
-    let pid = folder.path().join("pid");
-    let script = format!(
-        "#!/bin/sh\necho $$ > {0}.new && mv {0}.new {0}\nexec sleep 600\n",
-        pid.display()
-    );
-    let gtm = folder.write("gtm", script).unwrap();
-    std::fs::set_permissions(&gtm, std::fs::Permissions::from_mode(0o700)).unwrap();
-    (gtm, pid)
-}
+/// A file of the sources: one written by a test can be "busy" when another test forks meanwhile.
+const HANG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/demo/hang.sh");
 
+/// How a demo ends that gets this signal while it waits for the operator; the operator's process must end, too.
 async fn interrupted(signal: &str) -> ExitStatus {
     let folder = Folder::new().unwrap();
-    let (gtm, pid) = hanging(&folder);
-    let demo = demo(&gtm);
+    let pid = folder.path().join("pid");
+    let demo = demo(Path::new(HANG), &pid);
     let read = async || std::fs::read_to_string(&pid).map_err(|error| error.to_string());
     let child = eventually(SOON, "the operator's process", read).await;
     let child = PathBuf::from("/proc").join(child.trim());
