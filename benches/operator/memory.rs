@@ -1,52 +1,49 @@
-//! Memory.
+//! How much memory the operator takes.
 
-use lab::github::Settings;
+use std::time::Duration;
+
 use lab::gtm::Operator;
+use lab::process::Usage;
 
-use crate::report::{Report, Target};
-use crate::world::{Setting, World, end, idle, mib};
-use crate::{Result, load};
+use crate::report::Report;
+use crate::world::{World, cluster, mib};
+use crate::{Failed, Options};
 
 const TOKENS: usize = 10_000;
-const UNRELATED: usize = 3_000;
-/// MiB that the operator may have resident.
-const ALLOWED: f64 = 32.0;
+const UNRELATED: usize = 3000;
+const UNRELATED_BYTES: usize = 20_000;
+/// After this long, buffers and connections of a burst are given back, if ever.
+const QUIET: Duration = Duration::from_secs(15);
 
-/// Memory with nothing to do, while ten thousand Tokens are issued, and after a restart with them.
-pub async fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
-    let world = World::new(setting, Settings::default(), "off", false).await?;
-    let namespace = world.cluster.namespace("memory").await?;
-    let (tokens, unrelated) = (setting.number(TOKENS), setting.number(UNRELATED));
-    load::unrelated_secrets(&world.client, &namespace, unrelated).await?;
-
-    let operator = world.operator().start().await?;
-    idle(&operator).await?;
-    let without = format!("no Token, {unrelated} unrelated Secrets of 20 kB");
-    add(report, &operator, &without, ALLOWED)?;
-    end(operator).await?;
-
-    load::tokens(&world.client, &namespace, tokens, load::ordinary).await?;
-    let operator = world.operator().start().await?;
-    world.all_ready(&namespace, tokens, tokens).await?;
-    idle(&operator).await?;
-    add(report, &operator, &format!("{tokens} Tokens, just issued"), ALLOWED)?;
-    end(operator).await?;
-
-    let operator = world.operator().start().await?;
-    idle(&operator).await?;
-    add(report, &operator, &format!("{tokens} Tokens, after a restart"), ALLOWED)?;
-    end(operator).await
+pub async fn run(options: &Options, report: &mut Report) -> Result<(), Failed> {
+    let (count, unrelated) = (options.scaled(TOKENS), options.scaled(UNRELATED));
+    let world = World::new(options, cluster()?).await?;
+    world.create_unrelated_secrets(unrelated, UNRELATED_BYTES).await?;
+    let mut operator = world.operator("rate_limit: off")?.start().await?;
+    let idle = quiet(&operator).await?;
+    report.tell(
+        format!("resident with 0 Tokens, {unrelated} unrelated Secrets"),
+        mib(idle.resident),
+        "MiB",
+    );
+    world.issued(&operator, count).await?;
+    let issued = quiet(&operator).await?;
+    report.at_most(
+        format!("resident with {count} Tokens, all just issued"),
+        mib(issued.resident),
+        "MiB",
+        32.0,
+    );
+    report.tell("  its peak", mib(issued.peak), "MiB");
+    operator.restart().await?;
+    world.looked_at(&operator, count).await?;
+    let again = quiet(&operator).await?;
+    report.at_most("resident after a restart", mib(again.resident), "MiB", 32.0);
+    report.tell("  its peak", mib(again.peak), "MiB");
+    Ok(())
 }
 
-fn add(report: &mut Report, operator: &Operator, when: &str, allowed: f64) -> Result<()> {
-    let usage = operator.usage()?;
-    report.add(
-        "memory",
-        format!("resident: {when}"),
-        mib(usage.resident),
-        "MiB",
-        Target::AtMost(allowed),
-    );
-    report.add("memory", "  at its peak", mib(usage.peak), "MiB", Target::Free);
-    Ok(())
+async fn quiet(operator: &Operator) -> Result<Usage, Failed> {
+    tokio::time::sleep(QUIET).await;
+    Ok(operator.usage()?)
 }

@@ -1,108 +1,105 @@
 //! What was measured, as a table or as JSON.
 
-use std::fmt::Write;
+use std::fmt::Display;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
-/// What a number has to be.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    /// Nothing: it explains other numbers.
-    Free,
-    /// This much, or less.
-    AtMost(f64),
-    /// This much, or more.
-    AtLeast(f64),
+/// One measurement.
+struct Row {
+    scenario: String,
+    what: String,
+    value: Value,
+    unit: &'static str,
+    target: String,
+    met: Option<bool>,
 }
 
-/// One number.
-#[derive(Debug, Serialize)]
-pub struct Row {
-    /// Which scenario it belongs to.
-    pub scenario: &'static str,
-    /// What it says.
-    pub what: String,
-    /// The number.
-    pub value: f64,
-    /// Its unit.
-    pub unit: &'static str,
-    /// What it has to be.
-    pub target: Target,
-    /// Whether it is.
-    pub met: bool,
-}
-
-/// All numbers of a run.
-#[derive(Debug, Default)]
+/// All measurements of a run.
 pub struct Report {
+    json: bool,
+    scenario: String,
     rows: Vec<Row>,
+    told: usize,
 }
 
 impl Report {
-    /// Adds a number, and shows it at once.
-    pub fn add(
-        &mut self,
-        scenario: &'static str,
-        what: impl Into<String>,
-        value: f64,
-        unit: &'static str,
-        target: Target,
-    ) {
-        let met = match target {
-            Target::Free => true,
-            Target::AtMost(limit) => value <= limit,
-            Target::AtLeast(limit) => value >= limit,
-        };
-        let what = what.into();
-        let row = Row {
-            scenario,
-            what,
+    pub fn new(json: bool) -> Self {
+        Report {
+            json,
+            scenario: String::new(),
+            rows: Vec::new(),
+            told: 0,
+        }
+    }
+
+    /// What follows belongs to this scenario.
+    pub fn begin(&mut self, scenario: &str) {
+        scenario.clone_into(&mut self.scenario);
+    }
+
+    /// The scenario is over: its rows are shown, since the next one takes its time.
+    pub fn end(&mut self) {
+        if !self.json {
+            for row in &self.rows[self.told..] {
+                println!("{}", row.line());
+            }
+            self.told = self.rows.len();
+        }
+    }
+
+    /// A measurement without a target.
+    pub fn tell(&mut self, what: impl Display, value: f64, unit: &'static str) {
+        self.add(what, value, unit, String::new(), None);
+    }
+
+    /// A measurement that should be at most this.
+    pub fn at_most(&mut self, what: impl Display, value: f64, unit: &'static str, target: f64) {
+        self.add(what, value, unit, format!("at most {target}"), Some(value <= target));
+    }
+
+    /// A measurement that should be at least this.
+    pub fn at_least(&mut self, what: impl Display, value: f64, unit: &'static str, target: f64) {
+        self.add(what, value, unit, format!("at least {target}"), Some(value >= target));
+    }
+
+    fn add(&mut self, what: impl Display, value: f64, unit: &'static str, target: String, met: Option<bool>) {
+        let value = json!((value * 100.0).round() / 100.0);
+        self.rows.push(Row {
+            scenario: self.scenario.clone(),
+            what: what.to_string(),
             value,
             unit,
             target,
             met,
-        };
-        eprintln!("  {}: {} {}", row.what, number(row.value), row.unit);
-        self.rows.push(row);
+        });
     }
 
-    /// Whether a target was missed.
-    pub fn missed(&self) -> bool {
-        self.rows.iter().any(|row| !row.met)
-    }
-
-    /// For programs: one array of rows.
-    pub fn json(&self) -> String {
-        serde_json::json!(self.rows).to_string()
-    }
-
-    /// For people.
-    pub fn table(&self) -> String {
-        let mut table = String::new();
-        for row in &self.rows {
-            let target = match row.target {
-                Target::Free => String::new(),
-                Target::AtMost(limit) => format!("<= {}", number(limit)),
-                Target::AtLeast(limit) => format!(">= {}", number(limit)),
-            };
-            let verdict = if row.met { "" } else { "MISSED" };
-            let value = number(row.value);
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                table,
-                "{:<8} {:<58} {value:>9} {:<12} {target:>9} {verdict}",
-                row.scenario, row.what, row.unit
-            );
+    /// The end of the run: JSON, or how many targets were met.
+    pub fn print(&self) {
+        if self.json {
+            let rows = self.rows.iter().map(|row| {
+                json!({"scenario": row.scenario, "what": row.what, "value": row.value, "unit": row.unit,
+                    "target": row.target, "met": row.met})
+            });
+            println!("{}", Value::from_iter(rows));
+            return;
         }
-        table
+        let targets = self.rows.iter().filter_map(|row| row.met);
+        let (met, missed): (Vec<bool>, Vec<bool>) = targets.partition(|met| *met);
+        println!("\n{} targets met, {} missed", met.len(), missed.len());
     }
 }
 
-fn number(value: f64) -> String {
-    if value.fract() == 0.0 || value >= 1000.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.2}")
+impl Row {
+    fn line(&self) -> String {
+        let verdict = match self.met {
+            None => "",
+            Some(true) => "met",
+            Some(false) => "MISSED",
+        };
+        let value = self.value.as_f64().unwrap_or_default();
+        let (scenario, what, unit, target) = (&self.scenario, &self.what, self.unit, &self.target);
+        let line = format!("{scenario:<9} {what:<62} {value:>10} {unit:<8} {target:<14} {verdict}");
+        line.trim_end().to_owned()
     }
 }

@@ -1,50 +1,83 @@
-//! Requests for one issue.
+//! What one issue and one refresh ask of the API server.
 
-use lab::github::Settings;
+use std::collections::BTreeMap;
 
-use crate::report::{Report, Target};
-use crate::world::{Setting, World, end, idle};
-use crate::{Result, load};
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use lab::cluster::AuditLog;
+use serde_json::json;
 
-const TOKENS: usize = 100;
+use crate::report::Report;
+use crate::world::{World, cluster};
+use crate::{Failed, Options};
 
-/// Counts what the operator asks of the API server for each new Token.
-pub async fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
-    let world = World::new(setting, Settings::default(), "auto", true).await?;
-    let namespace = world.cluster.namespace("writes").await?;
-    let operator = world.operator().start().await?;
+const TOKENS: usize = 300;
+
+pub async fn run(options: &Options, report: &mut Report) -> Result<(), Failed> {
+    let count = options.scaled(TOKENS);
+    let world = World::new(options, cluster()?.with_audit_log()).await?;
+    let operator = world.operator("")?.start().await?;
+    // The first one settles what only a start asks for.
+    world.create_tokens("first", 1).await?;
+    world.all_ready().await?;
     let audit = world.cluster.audit_log()?;
-    load::tokens(&world.client, &namespace, TOKENS, load::ordinary).await?;
-    world.all_ready(&namespace, TOKENS, TOKENS).await?;
-    idle(&operator).await?;
+    world.create_tokens("token", count).await?;
+    world.minted(1 + count).await?;
+    world.all_ready().await?;
+    tell(&world, &audit, "one issue", count, report).await?;
+
+    let audit = world.cluster.audit_log()?;
+    for token in world.each_token().await? {
+        let name = token.name_any();
+        let patch = json!({"metadata": {"annotations": {"github.as-code.io/refresh-requested-at": "now"}}});
+        world
+            .tokens()
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
+    }
+    let all = 1 + count;
+    world.minted(2 * all).await?;
+    lab::wait::wait_for(crate::world::LONG, "all refreshed", async || {
+        let seen = requests(&world, &audit).await.map_err(|error| error.to_string())?;
+        let statuses = seen.get("patch tokens/status").copied().unwrap_or_default();
+        (statuses >= all).then_some(()).ok_or(format!("{statuses} of {all}"))
+    })
+    .await?;
+    tell(&world, &audit, "one refresh", all, report).await?;
+    drop(operator);
+    Ok(())
+}
+
+/// The operator's requests since the log was opened, by verb and resource.
+async fn requests(world: &World, audit: &AuditLog) -> Result<BTreeMap<String, usize>, Failed> {
     audit.settle(&world.client).await?;
-    let ours = |agent: &str| agent.starts_with("github-token-manager/");
-    let events = audit.events()?;
-    let requests = events
+    let mut counts = BTreeMap::new();
+    for event in audit.events()? {
+        if event.user_agent.starts_with("github-token-manager/") {
+            let slash = if event.subresource.is_empty() { "" } else { "/" };
+            let kind = format!("{} {}{slash}{}", event.verb, event.resource, event.subresource);
+            *counts.entry(kind).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+async fn tell(world: &World, audit: &AuditLog, what: &str, count: usize, report: &mut Report) -> Result<(), Failed> {
+    let seen = requests(world, audit).await?;
+    let per = |number: usize| number as f64 / count as f64;
+    let is_write = |kind: &str| {
+        ["create", "update", "patch", "delete"]
+            .iter()
+            .any(|verb| kind.starts_with(verb))
+    };
+    let writes = seen
         .iter()
-        .filter(|event| ours(&event.user_agent) && event.verb != "watch");
-    let (writes, reads): (Vec<_>, Vec<_>) = requests.partition(|event| event.is_write());
-    let each = |count: usize| count as f64 / TOKENS as f64;
-    report.add(
-        "writes",
-        "API writes for one issue",
-        each(writes.len()),
-        "",
-        Target::AtMost(2.0),
-    );
-    report.add(
-        "writes",
-        "API reads for one first issue",
-        each(reads.len()),
-        "",
-        Target::AtMost(1.0),
-    );
-    report.add(
-        "writes",
-        "tokens issued for one Token",
-        each(world.github.mint_count()),
-        "",
-        Target::AtMost(1.0),
-    );
-    end(operator).await
+        .filter(|(kind, _)| is_write(kind))
+        .map(|(_, number)| number)
+        .sum();
+    report.at_most(format!("API writes for {what}"), per(writes), "", 2.0);
+    for (kind, number) in seen {
+        report.tell(format!("  {kind} for {what}"), per(number), "");
+    }
+    Ok(())
 }

@@ -20,10 +20,14 @@ fn parse(data: &[u8]) -> (u16, HeaderMap, Vec<u8>) {
         .position(|pair| pair == b"\n\n")
         .map_or((data, &[][..]), |at| (&data[..at], &data[at + 2..]));
     let mut lines = head.split(|byte| *byte == b'\n');
-    let status = lines.next().and_then(|line| std::str::from_utf8(line).ok()?.trim().parse().ok());
+    let status = lines
+        .next()
+        .and_then(|line| std::str::from_utf8(line).ok()?.trim().parse().ok());
     let mut headers = HeaderMap::new();
     for line in lines.take(16) {
-        let Some(at) = line.iter().position(|byte| *byte == b':') else { continue };
+        let Some(at) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
         let name = HeaderName::from_bytes(&line[..at]);
         let value = HeaderValue::from_bytes(line[at + 1..].trim_ascii());
         if let (Ok(name), Ok(value)) = (name, value) {
@@ -39,7 +43,9 @@ fn check(error: &Error) {
     assert!(text.len() <= LONGEST, "{} bytes", text.len());
     assert!(!text.chars().any(char::is_control), "{text:?}");
     for (at, _) in text.match_indices("ghs_") {
-        let run = text[at + 4..].bytes().take_while(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
+        let run = text[at + 4..]
+            .bytes()
+            .take_while(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
         assert!(run.count() < 36, "{text}");
     }
     assert!(!error.reason().as_str().is_empty());
@@ -57,7 +63,10 @@ fuzz_target!(|data: &[u8]| {
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
     let (status, headers, body) = parse(data);
     let answer = Answer::new(status, headers, body, now);
-    let mint = Call::Mint { installation_id, scope: &scope };
+    let mint = Call::Mint {
+        installation_id,
+        scope: &scope,
+    };
     for call in [mint, Call::Revoke, Call::App, Call::Installations, Call::Verify] {
         let asked = Asked {
             base_url: &base_url,
@@ -76,7 +85,10 @@ fuzz_target!(|data: &[u8]| {
                 assert_eq!(status, 201);
                 assert!(!minted.token.expose_secret().is_empty());
                 assert!(minted.expires_at > minted.issued_at);
-                assert!(!format!("{minted:?}").contains(minted.token.expose_secret()) || minted.token.expose_secret().len() < 20);
+                assert!(
+                    !format!("{minted:?}").contains(minted.token.expose_secret())
+                        || minted.token.expose_secret().len() < 20
+                );
             }
             Err(error) => check(&error),
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use github_token_manager::api::{ClusterToken, Format, Token};
 use github_token_manager::domain::intent::{Intent, TokenObject};
+use github_token_manager::domain::plan::Content;
 use github_token_manager::domain::plan::{AppFacts, Observed, Place, plan};
 use github_token_manager::domain::secret::{IssuedToken, Site, find_token, judge, render};
-use github_token_manager::domain::plan::Content;
 use github_token_manager::domain::{Problem, quote};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
@@ -57,9 +57,14 @@ fn secret(intent: &Intent, now: Timestamp) {
     assert!(!format!("{rendered:?}").contains(TOKEN));
     assert!(rendered.annotations.values().all(|value| !value.contains(TOKEN)));
     let data = rendered.data.iter();
-    let data = data.map(|(key, value)| (key.clone(), value.expose_secret().as_bytes().to_vec())).collect();
+    let data = data
+        .map(|(key, value)| (key.clone(), value.expose_secret().as_bytes().to_vec()))
+        .collect();
     assert_eq!(judge(&intent.secret, &rendered.annotations, &data), Content::Intact);
-    let hash = rendered.annotations.get("github.as-code.io/hashed-token").map(String::as_str);
+    let hash = rendered
+        .annotations
+        .get("github.as-code.io/hashed-token")
+        .map(String::as_str);
     let found = find_token(&data, hash);
     if intent.secret.format != Format::Template {
         assert!(found.is_some_and(|found| found.expose_secret() == TOKEN));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -137,6 +137,13 @@ impl Secrets {
     /// [`ClusterError`].
     pub async fn look(&self, key: &SecretKey) -> Result<Option<Metadata>, ClusterError> {
         Ok(self.api(key).get_metadata_opt(&key.name).await?)
+    }
+
+    /// Whether the Secret's namespace is being deleted, or gone. `false` if that cannot be found out.
+    pub async fn namespace_ends(&self, key: &SecretKey) -> bool {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = namespaces.get_metadata_opt(&key.namespace).await;
+        found.is_ok_and(|found| found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()))
     }
 
     /// Reads a managed Secret whole.

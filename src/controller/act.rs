@@ -56,7 +56,9 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// Puts the Token in line. If the line is long, the status says first that the Token waits, and that its token has expired.
     fn queue(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, deadline: Timestamp) {
-        let long = self.lane.len() >= LONG_LINE;
+        // Where GitHub has no limits, the line moves as fast as the API server: to be told costs as much as to be served.
+        let slow = app.is_some_and(|app| app.client.mints_may_wait());
+        let long = slow && self.lane.len() >= LONG_LINE;
         if long && settle::wanted_status(&task, false) != task.status && !self.settles_later(key, task.now) {
             self.lane.leave(key);
             self.spawn(key, task, |context, task| async move {
@@ -156,9 +158,6 @@ impl<S: Sign + 'static> Engine<S> {
             };
             if let Some(state) = self.states.get_mut(&key) {
                 task.pending = state.pending.take().map(|pending| *pending);
-                if why != Why::Due {
-                    state.budget.spend(now);
-                }
             }
             self.spawn_issue(&key, task, app, permit, why);
             return;

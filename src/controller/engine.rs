@@ -225,6 +225,7 @@ impl<S: Sign + 'static> Engine<S> {
     fn app_changed(&mut self) {
         for state in self.states.values_mut() {
             state.failure = None;
+            state.outdated = state.busy;
         }
         self.remember_the_last_minute();
         self.sweep();
@@ -328,7 +329,11 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(state) = self.states.get_mut(key) else { return };
         state.busy = false;
         state.place = done.place;
-        state.failure = done.failure.map(Box::new);
+        let outdated = std::mem::take(&mut state.outdated);
+        state.failure = done.failure.filter(|_| !outdated).map(Box::new);
+        if done.out_of_turn {
+            state.budget.spend(now);
+        }
         if let Some(pending) = done.pending {
             state.pending = Some(Box::new(pending));
         }

@@ -36,15 +36,17 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         return fail(context, task, no_installation()).await;
     };
     let started = Instant::now();
-    let pending = match task
+    let refresh = task.facts.is_some();
+    let (pending, fresh) = match task
         .pending
         .take()
         .filter(|pending| pending.scope_hash == hash && pending.expires_at() > task.now)
     {
-        Some(pending) => pending,
+        Some(pending) => (pending, false),
         None => match mint(context, &task, &intent, app, permit).await {
-            Ok(minted) => Pending::new(minted, hash.clone()),
+            Ok(minted) => (Pending::new(minted, hash.clone()), true),
             Err(problem) => {
+                context.observer.issued(&task.key, refresh, false, started.elapsed());
                 return fail(context, task, problem).await;
             }
         },
@@ -53,12 +55,12 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         probe(&task, app, &pending).await;
     }
     task.now = app.github_time((context.clock)());
-    let refresh = task.facts.is_some();
     let replaced = replaced_token(context, &task, &intent).await;
     let published_as = publish(context, &task, &intent, app, &pending).await;
     context
         .observer
         .issued(&task.key, refresh, published_as.is_ok(), started.elapsed());
+    let out_of_turn = fresh && why != Why::Due;
     match published_as {
         Ok(meta) => {
             tracing::info!(
@@ -68,6 +70,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
             let granted = pending.granted.clone();
             Done {
                 replaced,
+                out_of_turn,
                 ..published(context, task, meta, Some(granted)).await
             }
         }
@@ -75,6 +78,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
             task.pending = Some(pending);
             Done {
                 place,
+                out_of_turn,
                 ..fail(context, task, problem).await
             }
         }

@@ -79,6 +79,8 @@ pub struct Done {
     pub replaced: Option<secrecy::SecretString>,
     /// Whether the status could not be written.
     pub unsettled: bool,
+    /// Whether a token was issued although none was due.
+    pub out_of_turn: bool,
 }
 
 impl Task {

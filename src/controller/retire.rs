@@ -152,10 +152,13 @@ impl Retirement {
         app: Option<&App<S>>,
         key: &SecretKey,
     ) -> Result<Retired, ClusterError> {
-        // Someone deleted the Secret of a living Token: it is let go, and a new one is made. Its token may be in use.
-        if !self.owner_lives {
-            // The index may be behind: before a token is revoked, the API server is asked.
-            if context.tokens.exists(&self.owner.key, &self.owner.uid).await? {
+        // The index may be behind: before a token is revoked, or let go without that, the API server is asked.
+        let exists = context.tokens.exists(&self.owner.key, &self.owner.uid).await?;
+        // Someone deleted the Secret of a living Token: it is let go, and a new one is made. Its token may be in use. The end of a
+        // namespace looks the same when its Secrets go before its Tokens.
+        let lives = self.owner_lives && exists && !context.secrets.namespace_ends(key).await;
+        if !lives {
+            if exists {
                 return Ok(Retired::Later);
             }
             if !self.revoke(context, app, key).await? {

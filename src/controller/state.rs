@@ -70,6 +70,8 @@ pub struct Pending {
 pub struct State {
     /// A job is under way.
     pub busy: bool,
+    /// The job began with a former App: what it finds wrong says nothing about the present one.
+    pub outdated: bool,
     /// What stands at the wanted place.
     pub place: Option<Place>,
     /// What went wrong.
@@ -78,7 +80,7 @@ pub struct State {
     pub pending: Option<Box<Pending>>,
     /// What GitHub granted, as long as the status does not say so.
     pub granted: Option<Box<Granted>>,
-    /// How often it may be issued or rewritten out of turn.
+    /// How often it may be issued or rewritten out of turn. An attempt that brings no token costs nothing.
     pub budget: Budget,
     /// How many writes of the status have failed in a row.
     pub unsettled: u32,

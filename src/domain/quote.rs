@@ -2,8 +2,19 @@
 
 /// Longer texts are cut, in characters.
 const LONGEST: usize = 300;
-/// Prefixes of GitHub's tokens, of its fine-grained ones, and of JWTs.
-const PREFIXES: [&str; 7] = ["ghs_", "ghp_", "gho_", "ghu_", "ghr_", "github_pat_", "eyJ"];
+/// Prefixes of GitHub's tokens, of its fine-grained ones, of JWTs, and of base64 of an installation's token and of
+/// `x-access-token:`, by which it is sent as Basic credentials.
+const PREFIXES: [&str; 9] = [
+    "ghs_",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghr_",
+    "github_pat_",
+    "eyJ",
+    "Z2hzX",
+    "eC1hY2Nlc3MtdG9rZW46",
+];
 /// A token has at least this many characters behind its prefix.
 const SHORTEST_SECRET: usize = 36;
 
@@ -101,6 +112,11 @@ mod tests {
             quote(&format!("Bearer eyJhbGciOiJSUzI1NiJ9.{}", "p".repeat(40))),
             "Bearer [redacted]"
         );
+        // base64 of ghs_0123… and of x-access-token:ghs_0123…
+        let encoded = "Z2hzXzAxMjM0NTY3ODlhYmNkZWZnaGlqQUJDREVGR0hJSjQ1Njc4OQ==";
+        assert_eq!(quote(&format!("Basic {encoded}!")), "Basic [redacted]==!");
+        let basic = format!("eC1hY2Nlc3MtdG9rZW46{encoded}");
+        assert_eq!(quote(&basic), "[redacted]==");
         assert_eq!(
             quote(&format!("{}{token}", "x ".repeat(148))),
             format!("{}[red…", "x ".repeat(148))

@@ -221,6 +221,11 @@ impl<S: Sign> Client<S> {
         self.mints.acquire().await
     }
 
+    /// Whether GitHub's limits, or a hold, may make a mint wait for long.
+    pub fn mints_may_wait(&self) -> bool {
+        self.mints.may_be_long()
+    }
+
     /// Waits, without a deadline, until one more revocation may be asked for.
     pub async fn revocation_turn(&self) -> Permit {
         self.revocations.acquire().await

@@ -70,6 +70,13 @@ impl Gate {
         state.held_until = Some(state.held_until.map_or(until, |held| held.max(until)));
     }
 
+    /// Whether those who come may have to wait for long: for a place in the window, or for the end of a hold.
+    #[must_use]
+    pub fn may_be_long(&self) -> bool {
+        let state = self.state();
+        state.window.is_some() || state.held_until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Counts requests that were sent this long ago, for example before a restart.
     pub fn record_past(&self, ages: impl IntoIterator<Item = Duration>) {
         if let Some(window) = &mut self.state().window {

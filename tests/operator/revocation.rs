@@ -46,7 +46,9 @@ async fn goes_without_github(fault: Fault) {
     let abandoned = eventually(SOON, "an Event tells of it", async || {
         let events = world.events(&world.namespace).await;
         let mut about = events.into_iter().filter(|(reason, _)| reason == "RevocationAbandoned");
-        about.next().ok_or("none")
+        about
+            .next()
+            .ok_or_else(|| format!("none; the operator says: {}", world.operator.logs()))
     })
     .await;
     assert!(abandoned.1.contains("stays valid until it expires"), "{}", abandoned.1);

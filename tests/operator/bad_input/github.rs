@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use lab::github::{Fault, Installation, Level, NotAToken, Repository, Route, permissions};
+use lab::wait::eventually;
 use serde_json::json;
 
 use super::fails;
-use crate::world::World;
+use crate::world::{SOON, World};
 
 /// A Token that is ready with read access to contents, and its Secret's content.
 async fn good(world: &World, name: &str) -> (String, serde_json::Value) {
@@ -144,6 +145,30 @@ async fn answers_that_are_no_token_are_each_told_and_healed_without_a_hand() {
         world.good_token(name, Some(&old)).await;
         world.ready(name).await;
     }
+}
+
+#[tokio::test]
+async fn attempts_that_bring_no_token_do_not_slow_down_the_one_that_does() {
+    let world = World::new().await;
+    world.github.fail_while(Some(Route::Mint), Fault::Unavailable(503));
+    world.token("demo", json!({"retryInterval": "1s"})).await;
+    let attempts = || {
+        world
+            .github
+            .counts()
+            .by_answer
+            .get(&Route::Mint)
+            .map_or(0, |all| all.values().sum())
+    };
+    eventually(SOON, "more attempts than a Token may have tokens at once", async || {
+        let attempts: u64 = attempts();
+        if attempts >= 14 { Ok(()) } else { Err(attempts) }
+    })
+    .await;
+    fails(&world, "demo", "GitHubUnavailable", &["HTTP 503"]).await;
+    world.github.clear_faults();
+    world.ready("demo").await;
+    assert_eq!(world.github.mint_count(), 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
-use lab::github::{AppKey, Installation};
+use lab::github::{AppKey, Fault, Installation, Route};
 use lab::gtm::{Builder, Operator};
 use lab::wait::eventually;
 use serde_json::json;
@@ -85,6 +85,25 @@ async fn a_changed_file_is_picked_up_and_a_wrong_one_leaves_the_old_in_use() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_the_former_app_that_comes_late_does_not_hold_up_the_new_one() {
+    let mut world = World::new().await;
+    world.operator.kill();
+    let file = configure(&world.folder, &world.github);
+    let right = std::fs::read_to_string(file).unwrap();
+    world.folder.write("gtm.yaml", right.replace("67890", "99")).unwrap();
+    world.operator.restart().await.unwrap();
+    world.github.fail_while(Some(Route::Mint), Fault::Hang);
+    world.token("demo", json!({})).await;
+    world.folder.write("gtm.yaml", right).unwrap();
+    logged(&world.operator, "the configuration has changed and is used from now on").await;
+    // Only now the request for the wrong installation is answered: with a refusal that is repeated after 10 min.
+    world.github.clear_faults();
+    world.ready("demo").await;
+    let refused = |request: &lab::github::RequestRecord| request.path.contains("/99/") && request.status == Some(404);
+    assert!(world.github.requests().iter().any(refused));
+}
+
+#[tokio::test]
 async fn a_bad_new_key_leaves_the_old_one_in_use_and_a_good_one_is_used_without_a_mint() {
     let world = World::new().await;
     world.token("demo", json!({})).await;
@@ -154,7 +173,6 @@ async fn a_key_in_a_secret_is_waited_for_used_and_replaced_when_it_is_rotated() 
 
     let new = world.github.rotate_key().unwrap();
     key_secret(&world, &new).await;
-    logged(&world.operator, "the configuration has changed and is used from now on").await;
     world.request("demo", "1").await;
     world.good_token("demo", Some(&first)).await;
     world.ready("demo").await;
