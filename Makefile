@@ -1,12 +1,14 @@
 # Everything a developer or CI runs. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# Cargo, go and the tests use all cores by themselves; what is written in order is done in order.
+.NOTPARALLEL:
 
 # Two clusters at once are what two cores carry.
 TEST_THREADS ?= 2
-GTM = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/gtm
+TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint unit tools operator fuzz fuzz-brief bench need-go need-npm
+.PHONY: help build crds demo test lint deny unit tools operator bench fuzz fuzz-brief need-tools need-test-tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,11 +20,13 @@ need-tools:
 	$(call need,cargo,install Rust from https://rustup.rs)
 	$(call need,cc,apt-get install gcc libc6-dev)
 	$(call need,git,apt-get install git)
-	$(call need,go,install Go 1.24 or newer from https://go.dev/dl)
+	$(call need,go,install Go 1.26 or newer from https://go.dev/dl)
 
-need-npm:
+need-test-tools: need-tools
+	$(call need,c++,apt-get install g++ (the fuzzing engine is C++))
 	$(call need,npm,apt-get install nodejs npm (GitHub's OpenAPI description comes from npm))
-	$(call need,curl,apt-get install curl)
+	@cargo clippy --version >/dev/null 2>&1 || { echo "make: clippy is missing: rustup component add clippy" >&2; exit 1; }
+	@cargo fmt --version >/dev/null 2>&1 || { echo "make: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 
 build: need-tools ## build the operator, release
 	cargo build --release --locked --bin gtm
@@ -32,21 +36,28 @@ crds: need-tools ## write crds/ anew from the types
 
 tools: need-tools ## build the Kubernetes API server, etcd and kubectl for the lab (once, cached)
 	cargo build --locked -p gtm-lab --bin lab-tools
-	cargo run --quiet --locked -p gtm-lab --bin lab-tools >/dev/null
+	@$(TARGET)/debug/lab-tools >/dev/null
 
 demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, git clones (DEMO_KEEP=1: it stays up)
 	cargo build --locked --bin gtm
 	cargo build --locked -p gtm-lab --bin demo
-	@cargo run --quiet --locked -p gtm-lab --bin demo -- $(GTM) docs/examples
+	@$(TARGET)/debug/demo $(TARGET)/debug/gtm docs
 
-test: need-tools need-npm lint tools ## all tests
+test: need-test-tools lint tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
 	cargo test --locked --workspace -- --test-threads=$(TEST_THREADS)
-	$(MAKE) demo
+	$(MAKE) demo DEMO_KEEP=
 	$(MAKE) fuzz-brief
 
 lint: need-tools ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
+	@cargo deny --version >/dev/null 2>&1 || { echo "make: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check bans licenses sources
+
+unit: need-tools ## the tests that need no API server
+	cargo test --locked --lib
 
 operator: tools ## the tests of the operator on a real API server alone
 	cargo test --locked --test operator -- --test-threads=$(TEST_THREADS)
@@ -54,8 +65,8 @@ operator: tools ## the tests of the operator on a real API server alone
 bench: tools ## benchmarks, as ratios of one run
 	cargo bench --locked --bench operator
 
-fuzz: ## fuzz each target for five minutes
-	@if [ -d fuzz ]; then fuzz/run 300; else echo "no fuzz targets"; fi
+fuzz: need-test-tools ## fuzz each target for five minutes
+	fuzz/run 300
 
-fuzz-brief: ## fuzz each target for ten seconds
-	@if [ -d fuzz ]; then fuzz/run 10; else echo "no fuzz targets"; fi
+fuzz-brief: need-test-tools ## fuzz each target for ten seconds
+	fuzz/run 10

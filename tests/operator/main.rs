@@ -3,6 +3,7 @@
 mod bad_input;
 mod config;
 mod events_metrics;
+mod examples;
 mod failover;
 mod faults;
 mod formats;

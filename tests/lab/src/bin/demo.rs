@@ -1,9 +1,10 @@
 //! The whole way once: a Token becomes a Secret, git clones with it, it rotates, it is revoked.
 //!
-//! `demo GTM EXAMPLES`: the operator's program, and the folder of docs/examples. With `DEMO_KEEP=1` everything stays up until
-//! Ctrl-C.
+//! `demo GTM DOCS`: the operator's program, and the folder docs with the manifests. With `DEMO_KEEP=1` everything stays up until
+//! Ctrl-C. Exit code 0 when each step showed what it should, 1 when one did not, 130 or 143 after a signal.
 
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +23,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const STEP: Duration = Duration::from_secs(30);
 const NAMESPACE: &str = "demo";
 const NAME: &str = "github-token";
+/// The operator's namespace and service account, as docs/rbac.yaml names them.
+const OPERATOR: &str = "github-token-manager";
 
 /// What the demo runs on; dropping it ends all of it.
 struct Demo {
@@ -29,7 +32,7 @@ struct Demo {
     github: GitHub,
     operator: Operator,
     folder: Folder,
-    examples: PathBuf,
+    docs: PathBuf,
     step: u32,
 }
 
@@ -55,12 +58,30 @@ fn failed(error: &dyn Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What `gtm crds` prints.
+async fn crds(gtm: &Path) -> Result<String> {
+    let printed = Command::new(gtm).arg("crds").kill_on_drop(true).output();
+    let printed = tokio::time::timeout(STEP, printed)
+        .await
+        .map_err(|_| format!("{} crds did not end within {STEP:?}", gtm.display()))?
+        .map_err(|error| format!("{}: {error}; build it with `cargo build --bin gtm`", gtm.display()))?;
+    if !printed.status.success() {
+        let said = String::from_utf8_lossy(&printed.stderr);
+        return Err(format!("{} crds failed ({}): {said}", gtm.display(), printed.status).into());
+    }
+    Ok(String::from_utf8(printed.stdout)?)
+}
+
+fn read(path: &Path) -> Result<String> {
+    Ok(std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
 async fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
-    let (Some(gtm), Some(examples)) = (words.next(), words.next()) else {
-        return Err("usage: demo PATH_TO_GTM PATH_TO_EXAMPLES".into());
+    let (Some(gtm), Some(docs)) = (words.next(), words.next()) else {
+        return Err("usage: demo PATH_TO_GTM PATH_TO_DOCS".into());
     };
-    let mut demo = Demo::start(Path::new(&gtm), PathBuf::from(examples)).await?;
+    let mut demo = Demo::start(Path::new(&gtm), PathBuf::from(docs)).await?;
     let first = demo.a_token_becomes_a_secret().await?;
     demo.git_clones_with_it(&first).await?;
     let second = demo.it_rotates(&first).await?;
@@ -69,6 +90,7 @@ async fn run() -> Result<()> {
         return demo.stay().await;
     }
     demo.it_is_revoked(&second).await?;
+    drop(demo);
     println!("\nThat was it. Everything is cleaned up.");
     println!("  Keep it running and try it yourself:  DEMO_KEEP=1 make demo");
     println!("  More manifests:                       docs/examples");
@@ -77,15 +99,10 @@ async fn run() -> Result<()> {
 }
 
 impl Demo {
-    async fn start(gtm: &Path, examples: PathBuf) -> Result<Demo> {
+    async fn start(gtm: &Path, docs: PathBuf) -> Result<Demo> {
         println!("Starting a Kubernetes API server, a GitHub stand-in and the operator, all on 127.0.0.1 ...");
-        let crds = Command::new(gtm).arg("crds").output().await?;
-        if !crds.status.success() {
-            return Err(format!("gtm crds: {}", String::from_utf8_lossy(&crds.stderr)).into());
-        }
-        let crds = String::from_utf8(crds.stdout)?;
         let cluster = Cluster::builder()
-            .with_crds(crds)
+            .with_crds(crds(gtm).await?)
             .with_controller_manager()
             .start()
             .await?;
@@ -101,23 +118,31 @@ impl Demo {
         );
         let config = folder.write("gtm.yaml", config.as_bytes())?;
         cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
-        let operator = Operator::builder(gtm, cluster.kubeconfig_path())
-            .config(&config)
-            .namespace("default");
+        cluster.apply(&read(&docs.join("rbac.yaml"))?).await?;
+        let kubeconfig = cluster.service_account(OPERATOR, OPERATOR).await?;
+        let operator = Operator::builder(gtm, &kubeconfig).config(&config).namespace(OPERATOR);
         let operator = operator.start().await?;
+        println!("   $ gtm crds | kubectl apply --server-side -f -");
+        println!("   $ kubectl apply -f docs/rbac.yaml");
+        println!("   $ gtm manager --config gtm.yaml");
         Ok(Demo {
             cluster,
             github,
             operator,
             folder,
-            examples,
+            docs,
             step: 0,
         })
     }
 
     fn say(&mut self, what: &str) {
         self.step += 1;
-        println!("\n{}. {what}", self.step);
+        let (bold, plain) = if std::io::stdout().is_terminal() {
+            ("\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        println!("\n{bold}{}. {what}{plain}", self.step);
     }
 
     async fn kubectl(&self, args: &[&str]) -> Result<()> {
@@ -151,9 +176,10 @@ impl Demo {
 
     async fn a_token_becomes_a_secret(&mut self) -> Result<String> {
         self.say("A Token asks for a GitHub token that may read one repository; a Secret appears");
-        let manifest = self.examples.join("token.yaml");
         println!("   $ kubectl apply -f docs/examples/token.yaml");
-        self.cluster.apply(&std::fs::read_to_string(manifest)?).await?;
+        self.cluster
+            .apply(&read(&self.docs.join("examples/token.yaml"))?)
+            .await?;
         let token = self.token(None).await?;
         self.kubectl(&[
             "-n",
@@ -249,6 +275,10 @@ impl Demo {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("HOME", self.folder.path())
+            .env("NO_PROXY", "127.0.0.1")
+            .env("no_proxy", "127.0.0.1")
+            .env_remove("GIT_DIR")
+            .env_remove("GIT_WORK_TREE")
             .kill_on_drop(true);
         let output = tokio::time::timeout(STEP, git.output())
             .await
