@@ -114,7 +114,13 @@ impl World {
                 ..Secret::default()
             };
             let secrets = secrets.clone();
-            async move { Ok::<_, Failed>(drop(secrets.create(&PostParams::default(), &secret).await?)) }
+            async move {
+                secrets
+                    .create(&PostParams::default(), &secret)
+                    .await
+                    .map(drop)
+                    .map_err(Failed::from)
+            }
         };
         stream::iter(0..count)
             .map(create)

@@ -35,6 +35,19 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every form.
+    pub const ALL: [Format; 9] = [
+        Format::Token,
+        Format::BasicAuth,
+        Format::GitCredentials,
+        Format::GitConfig,
+        Format::Netrc,
+        Format::DockerConfigJson,
+        Format::ArgoCdRepoCreds,
+        Format::GithubProviderJson,
+        Format::Template,
+    ];
+
     /// The name as it stands in a manifest.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

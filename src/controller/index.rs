@@ -7,11 +7,12 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 
-use crate::api::Time;
 use crate::api::names::{FINALIZER, annotation};
+use crate::api::{Format, Time};
 use crate::cluster::{Metadata, OwnerRef, TokenRecord};
 use crate::domain::intent::{Key, Kind, SecretKey};
 use crate::domain::plan::{Content, SecretFacts};
+use crate::domain::secret::own_labels;
 
 /// A managed Secret's metadata.
 #[derive(Clone, Debug)]
@@ -30,9 +31,12 @@ pub struct SecretRecord {
     judged: Option<(Box<str>, Content)>,
     issued_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
-    hashes: [Option<Box<[u8; 32]>>; HASHES.len()],
-    labels: Pairs,
-    annotations: Pairs,
+    hashes: [Option<[u8; 32]>; HASHES.len()],
+    format: Option<Format>,
+    /// Whether it has the labels that every Secret of its owner has.
+    labelled: bool,
+    /// All other labels and annotations, as JSON; most Secrets have none.
+    rest: Option<Box<[u8]>>,
 }
 
 /// Annotations that are kept as 32 bytes.
@@ -41,37 +45,49 @@ const HASHES: [&str; 3] = [
     annotation::HASHED_TOKEN,
     annotation::METADATA_HASH,
 ];
-/// Names and values in one allocation each.
-type Pairs = Box<[(Box<str>, Box<str>)]>;
+/// Names and values.
+type Pairs = BTreeMap<String, String>;
 
 impl SecretRecord {
     /// Takes what is needed of a Secret's metadata. `None` if it has no UID, which the API server never lets happen.
     #[must_use]
     pub fn new(meta: &Metadata) -> Option<Self> {
         let meta = &meta.metadata;
-        let note = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name));
-        let hash = |name: &str| STANDARD.decode(note(name)?).ok()?.try_into().ok().map(Box::new);
-        let compact = |pairs: Option<&BTreeMap<String, String>>, skip: &dyn Fn(&str) -> bool| -> Pairs {
-            let kept = pairs.into_iter().flatten().filter(|(name, _)| !skip(name));
-            kept.map(|(name, value)| (name.as_str().into(), value.as_str().into()))
-                .collect()
+        let owner = OwnerRef::of(meta).map(Box::new);
+        let mut labels = meta.labels.clone().unwrap_or_default();
+        let mut notes = meta.annotations.clone().unwrap_or_default();
+        let own = owner.as_ref().map(|owner| own_labels(&owner.key)).unwrap_or_default();
+        let labelled = !own.is_empty() && own.iter().all(|(name, value)| labels.get(name) == Some(value));
+        if labelled {
+            labels.retain(|name, _| !own.contains_key(name));
+        }
+        let mut time = |name: &str| notes.remove(name).and_then(|text| text.parse().ok());
+        let (issued_at, expires_at) = (time(annotation::ISSUED_AT), time(annotation::EXPIRES_AT));
+        let hashes = HASHES.map(|name| STANDARD.decode(notes.remove(name)?).ok()?.try_into().ok());
+        notes.remove(annotation::CONTENT_HASH);
+        let named = |format: &Format| {
+            notes
+                .get(annotation::FORMAT)
+                .is_some_and(|text| text == format.as_str())
         };
-        let elsewhere = |name: &str| {
-            HASHES.contains(&name)
-                || [annotation::ISSUED_AT, annotation::EXPIRES_AT, annotation::CONTENT_HASH].contains(&name)
-        };
+        let format = Format::ALL.into_iter().find(named);
+        if format.is_some() {
+            notes.remove(annotation::FORMAT);
+        }
+        let rest = (!labels.is_empty() || !notes.is_empty()).then(|| serde_json::to_vec(&(labels, notes)));
         Some(SecretRecord {
             uid: meta.uid.as_deref()?.into(),
             version: meta.resource_version.as_deref().unwrap_or_default().into(),
-            owner: OwnerRef::of(meta).map(Box::new),
+            owner,
             deleting: meta.deletion_timestamp.is_some(),
             held: meta.finalizers.iter().flatten().any(|name| name == FINALIZER),
             judged: None,
-            issued_at: note(annotation::ISSUED_AT).and_then(|text| text.parse().ok()),
-            expires_at: note(annotation::EXPIRES_AT).and_then(|text| text.parse().ok()),
-            hashes: HASHES.map(hash),
-            labels: compact(meta.labels.as_ref(), &|_| false),
-            annotations: compact(meta.annotations.as_ref(), &elsewhere),
+            issued_at,
+            expires_at,
+            hashes,
+            format,
+            labelled,
+            rest: rest.and_then(Result::ok).map(Into::into),
         })
     }
 
@@ -84,20 +100,25 @@ impl SecretRecord {
     /// What the plan has to know. `written` is the version that the owner's status says we wrote: nobody touched it since.
     #[must_use]
     pub fn facts(&self, written: Option<&str>) -> SecretFacts {
-        let spread = |pairs: &Pairs| pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        let mut annotations: BTreeMap<String, String> = spread(&self.annotations);
+        let rest = self.rest.as_ref().and_then(|rest| serde_json::from_slice(rest).ok());
+        let (mut labels, mut annotations): (Pairs, Pairs) = rest.unwrap_or_default();
+        if let Some(owner) = self.owner.as_ref().filter(|_| self.labelled) {
+            labels.extend(own_labels(&owner.key));
+        }
         let times = [
             (annotation::ISSUED_AT, self.issued_at),
             (annotation::EXPIRES_AT, self.expires_at),
         ];
-        annotations.extend(
-            times
-                .iter()
-                .filter_map(|(name, at)| Some(((*name).to_owned(), Time::from((*at)?).to_string()))),
-        );
-        let hashes = HASHES.iter().zip(&self.hashes);
-        annotations
-            .extend(hashes.filter_map(|(name, hash)| Some(((*name).to_owned(), STANDARD.encode(hash.as_deref()?)))));
+        let times = times
+            .into_iter()
+            .filter_map(|(name, at)| Some((name, Time::from(at?).to_string())));
+        let hashes = HASHES.into_iter().zip(&self.hashes);
+        let hashes = hashes.filter_map(|(name, hash)| Some((name, STANDARD.encode((*hash)?))));
+        let format = self
+            .format
+            .map(|format| (annotation::FORMAT, format.as_str().to_owned()));
+        let kept = times.chain(hashes).chain(format);
+        annotations.extend(kept.map(|(name, value)| (name.to_owned(), value)));
         let content = match &self.judged {
             Some((version, content)) if *version == self.version => *content,
             _ if written == Some(&*self.version) => Content::Intact,
@@ -108,7 +129,7 @@ impl SecretRecord {
             resource_version: self.version.to_string(),
             owner: self.owner.as_ref().map(|owner| owner.uid.clone()),
             deleting: self.deleting,
-            labels: spread(&self.labels),
+            labels,
             annotations,
             content,
         }
@@ -118,12 +139,12 @@ impl SecretRecord {
 /// Tokens and managed Secrets of the cluster.
 #[derive(Debug, Default)]
 pub struct Index {
-    tokens: HashMap<Arc<Key>, TokenRecord>,
+    tokens: HashMap<Arc<Key>, Box<TokenRecord>>,
     owners: HashMap<Box<str>, Arc<Key>>,
     wanted: HashMap<SecretKey, Vec<Arc<Key>>>,
     wants: HashMap<Arc<Key>, SecretKey>,
     strays: HashMap<Arc<Key>, Vec<SecretKey>>,
-    secrets: HashMap<SecretKey, SecretRecord>,
+    secrets: HashMap<SecretKey, Box<SecretRecord>>,
     relisted_tokens: HashMap<Kind, HashSet<Arc<Key>>>,
     relisted_secrets: Option<HashSet<SecretKey>>,
 }
@@ -147,11 +168,11 @@ impl Index {
                     self.owners.remove(&known.get().uid);
                 }
                 self.owners.insert(record.uid.clone(), key.clone());
-                known.insert(record);
+                known.insert(Box::new(record));
             }
             Entry::Vacant(free) => {
                 self.owners.insert(record.uid.clone(), key.clone());
-                free.insert(record);
+                free.insert(Box::new(record));
             }
         }
         Some(key)
@@ -172,7 +193,7 @@ impl Index {
     /// The Token of this key.
     #[must_use]
     pub fn token(&self, key: &Key) -> Option<&TokenRecord> {
-        self.tokens.get(key)
+        self.tokens.get(key).map(Box::as_ref)
     }
 
     /// The key of the Token with this UID.
@@ -188,7 +209,7 @@ impl Index {
 
     /// Every managed Secret.
     pub fn secrets(&self) -> impl Iterator<Item = (&SecretKey, &SecretRecord)> {
-        self.secrets.iter()
+        self.secrets.iter().map(|(key, secret)| (key, &**secret))
     }
 
     /// Notes which Secret a Token wants.
@@ -242,7 +263,7 @@ impl Index {
     /// The managed Secret of this key.
     #[must_use]
     pub fn secret(&self, key: &SecretKey) -> Option<&SecretRecord> {
-        self.secrets.get(key)
+        self.secrets.get(key).map(Box::as_ref)
     }
 
     /// The Secrets that a Token owns, but does not want any more: former names.
@@ -290,7 +311,7 @@ impl Index {
         if let Some(content) = content {
             record.judged = Some((record.version.clone(), content));
         }
-        self.secrets.insert(key.clone(), record);
+        self.secrets.insert(key.clone(), Box::new(record));
         true
     }
 
@@ -311,11 +332,11 @@ impl Index {
         let Some(seen) = self.relisted_tokens.remove(&kind) else {
             return Vec::new();
         };
-        let lost = |(key, _): &(&Arc<Key>, &TokenRecord)| key.kind == kind && !seen.contains(*key);
+        let lost = |(key, _): &(&Arc<Key>, &Box<TokenRecord>)| key.kind == kind && !seen.contains(*key);
         self.tokens
             .iter()
             .filter(lost)
-            .map(|(_, record)| record.clone())
+            .map(|(_, record)| (**record).clone())
             .collect()
     }
 

@@ -11,7 +11,7 @@ use crate::api::names::{MANAGER, annotation, label, secret_type};
 use crate::api::{Format, Time};
 
 use super::digest::base64_sha256;
-use super::intent::{Intent, SecretIntent};
+use super::intent::{Intent, Key, SecretIntent};
 use super::plan::Content;
 use super::problem::Problem;
 
@@ -109,16 +109,23 @@ pub fn labels(intent: &Intent) -> BTreeMap<String, String> {
     if intent.secret.format == Format::ArgoCdRepoCreds {
         labels.insert(ARGO_CD_LABEL.0.into(), ARGO_CD_LABEL.1.into());
     }
-    // A label's value has at most 63 characters, an object's name up to 253.
-    let instance: String = intent.key.name.chars().take(63).collect();
-    let instance = instance
-        .trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
-        .to_owned();
-    labels.insert(label::NAME.into(), intent.key.kind.as_str().into());
-    labels.insert(label::INSTANCE.into(), instance);
-    labels.insert(label::PART_OF.into(), MANAGER.into());
-    labels.insert(label::CREATED_BY.into(), MANAGER.into());
+    labels.extend(own_labels(&intent.key));
     labels
+}
+
+/// The labels by which a Secret of this Token is known, as isometry/github-token-manager sets them.
+#[must_use]
+pub fn own_labels(key: &Key) -> BTreeMap<String, String> {
+    // A label's value has at most 63 characters, an object's name up to 253.
+    let instance: String = key.name.chars().take(63).collect();
+    let instance = instance.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    let labels = [
+        (label::NAME, key.kind.as_str()),
+        (label::INSTANCE, instance),
+        (label::PART_OF, MANAGER),
+        (label::CREATED_BY, MANAGER),
+    ];
+    labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// Identifies a Secret's keys and values.
