@@ -332,10 +332,9 @@ impl Index {
         let Some(seen) = self.relisted_tokens.remove(&kind) else {
             return Vec::new();
         };
-        let lost = |(key, _): &(&Arc<Key>, &Box<TokenRecord>)| key.kind == kind && !seen.contains(*key);
         self.tokens
             .iter()
-            .filter(lost)
+            .filter(|(key, _)| key.kind == kind && !seen.contains(*key))
             .map(|(_, record)| (**record).clone())
             .collect()
     }
