@@ -65,10 +65,8 @@ async fn assert_secret(world: &World, keys: &[AppKey], tokens_at_least: usize) {
     let count = |kind: &str| secrets.iter().filter(|(what, _)| what == kind).count();
     assert!(count("a token") >= tokens_at_least, "{}", count("a token"));
     assert!(count("a JWT's signature") >= 2 && count("a line of a key") >= 40);
-    assert!(
-        world.operator.logs().contains("\"level\":\"TRACE\""),
-        "everything is logged"
-    );
+    // Few things write below INFO: libraries that would show a token are capped above.
+    assert!(world.operator.logs().contains("\"level\":\"DEBUG\""));
     for (place, text) in seen(world).await {
         assert!(!text.is_empty(), "{place}");
         for (what, secret) in &secrets {
@@ -106,7 +104,10 @@ async fn no_token_jwt_or_key_is_seen_anywhere_whatever_goes_wrong() {
     world.token("demo", json!({})).await;
     let first = world.good_token("demo", None).await;
     world.request("demo", "first").await;
-    let value = world.good_token("demo", Some(&first)).await;
+    let second = world.good_token("demo", Some(&first)).await;
+    let gone = world.secrets().delete("demo", &Default::default()).await;
+    gone.expect("the Secret is deleted");
+    let value = world.good_token("demo", Some(&second)).await;
     let faults = [
         Fault::Garbage,
         Fault::NotAToken(NotAToken::Array),
