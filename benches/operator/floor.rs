@@ -47,7 +47,10 @@ impl Sample {
         let name = |token: &Token| token.name_any();
         let delete = |name: String| {
             let tokens = tokens.clone();
-            async move { Ok::<_, Failed>(drop(tokens.delete(&name, &DeleteParams::default()).await?)) }
+            async move {
+                tokens.delete(&name, &DeleteParams::default()).await?;
+                Ok::<_, Failed>(())
+            }
         };
         let gone = stream::iter(created.iter().map(name))
             .map(delete)

@@ -54,11 +54,10 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<(), Failed> {
         let (secrets, label) = (secrets.clone(), &label);
         async move {
             let name = format!("token-{number}");
-            Ok::<_, Failed>(drop(
-                secrets
-                    .patch(&name, &PatchParams::default(), &Patch::Merge(label))
-                    .await?,
-            ))
+            secrets
+                .patch(&name, &PatchParams::default(), &Patch::Merge(label))
+                .await?;
+            Ok::<_, Failed>(())
         }
     };
     stream::iter(0..count)

@@ -114,7 +114,10 @@ impl World {
                 ..Secret::default()
             };
             let secrets = secrets.clone();
-            async move { Ok::<_, Failed>(drop(secrets.create(&PostParams::default(), &secret).await?)) }
+            async move {
+                secrets.create(&PostParams::default(), &secret).await?;
+                Ok::<_, Failed>(())
+            }
         };
         stream::iter(0..count)
             .map(create)
