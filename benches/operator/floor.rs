@@ -48,11 +48,8 @@ impl Sample {
         let delete = |name: String| {
             let tokens = tokens.clone();
             async move {
-                tokens
-                    .delete(&name, &DeleteParams::default())
-                    .await
-                    .map(drop)
-                    .map_err(Failed::from)
+                tokens.delete(&name, &DeleteParams::default()).await?;
+                Ok::<_, Failed>(())
             }
         };
         let gone = stream::iter(created.iter().map(name))

@@ -54,10 +54,10 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<(), Failed> {
         let (secrets, label) = (secrets.clone(), &label);
         async move {
             let name = format!("token-{number}");
-            let patched = secrets
+            secrets
                 .patch(&name, &PatchParams::default(), &Patch::Merge(label))
-                .await;
-            patched.map(drop).map_err(Failed::from)
+                .await?;
+            Ok::<_, Failed>(())
         }
     };
     stream::iter(0..count)

@@ -115,11 +115,8 @@ impl World {
             };
             let secrets = secrets.clone();
             async move {
-                secrets
-                    .create(&PostParams::default(), &secret)
-                    .await
-                    .map(drop)
-                    .map_err(Failed::from)
+                secrets.create(&PostParams::default(), &secret).await?;
+                Ok::<_, Failed>(())
             }
         };
         stream::iter(0..count)
