@@ -115,9 +115,7 @@ pub(super) fn key(value: &Value, provider: Provider) -> Checked<KeySource> {
                 )
             }
         }
-        Provider::File if value.trim().is_empty() || value.contains(['\n', '\0']) => {
-            Err(format!("it is neither a path nor a PEM: {}", key_cure(provider)))
-        }
+        Provider::File if !is_path(value) => Err(format!("it is neither a path nor a PEM: {}", key_cure(provider))),
         Provider::File => Ok(KeySource::File(PathBuf::from(value))),
         Provider::Secret => {
             let (name, key) = value.split_once('/').unwrap_or((value, DEFAULT_SECRET_KEY));
@@ -144,6 +142,16 @@ pub(super) fn key_cure(provider: Provider) -> &'static str {
         }
     }
 }
+
+/// Whether a text may be a path. A key that was pasted without its first line, or whose lines were joined, is none: paths are
+/// shown in messages, and read from files that do not exist.
+fn is_path(text: &str) -> bool {
+    let dashed = text.contains("----") || text.contains("PRIVATE KEY");
+    !text.trim().is_empty() && !text.contains(['\n', '\0']) && !dashed && text.len() <= LONGEST_PATH
+}
+
+/// In bytes: longer than paths are, and shorter than the base64 of a key of 2048 bits, which has some 1,600.
+const LONGEST_PATH: usize = 1000;
 
 /// A DNS subdomain, as Kubernetes wants the name of a Secret.
 fn is_object_name(name: &str) -> bool {
@@ -195,7 +203,7 @@ pub(super) fn ca_bundle(value: &Value) -> Checked<CaBundle> {
     if text.contains("-----BEGIN CERTIFICATE-----") {
         return Ok(CaBundle::Pem(text.replace("\\n", "\n")));
     }
-    if text.trim().is_empty() || text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
+    if !is_path(text) {
         return Err(format!(
             "{} is neither a path nor a certificate in PEM: {CURE}",
             shown(value)

@@ -188,7 +188,14 @@ async fn a_start_that_fails_shows_no_part_of_the_key() {
     let one_line = key.pkcs1_pem().replace('\n', "\\n");
     let half = one_line[..one_line.len() / 2].to_owned();
     let (whole, half) = (one_line.as_str(), half.as_str());
-    let cases: [(&str, &[(&str, &str)]); 4] = [
+    // Pasted without the lines that say what it is, and with its lines joined, as YAML does.
+    let pem = key.pkcs1_pem();
+    let body: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let (bare, cut) = (body.concat(), pem.replace('\n', " ").replacen("--BEGIN", "-BEGIN", 1));
+    let cases: [(&str, &[(&str, &str)]); 7] = [
+        ("app_id: 1\n", &[("GTM_KEY", &bare)]),
+        ("app_id: 1\n", &[("GTM_KEY", &cut)]),
+        ("app_id: 1\nkey: /k\n", &[("GTM_CA_BUNDLE", &bare)]),
         ("app_id: x\n", &[("GTM_KEY", whole)]),
         ("app_id: 1\n", &[("GTM_KEY", half)]),
         ("app_id: 1\nca_bundle: 'x'\n", &[("GTM_CA_BUNDLE", whole)]),

@@ -243,6 +243,21 @@ fn every_wrong_value_is_told_with_its_key_its_value_and_the_cure() {
 }
 
 #[test]
+fn a_key_without_its_first_line_is_no_path_and_is_not_shown() {
+    let body = "MIIEpAIBAAKCAQEA".repeat(100);
+    for key in [body.clone(), format!("----BEGIN RSA PRIVATE KEY----- {body}")] {
+        for field in ["key", "ca_bundle"] {
+            let error = of_file(&format!("app_id: 1\n{field}: '{key}'"))
+                .expect_err(field)
+                .to_string();
+            let line = error.lines().find(|line| line.starts_with(field)).expect(field);
+            assert!(line.contains(" path"), "{line}");
+            assert!(!error.contains("MIIE"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_part_of_an_app_is_told_what_is_missing() {
     for (text, missing) in [
         ("app_id: 1", "key: it is missing"),
