@@ -80,18 +80,7 @@ fn every_configuration_key_is_in_the_readme() {
 #[test]
 fn every_form_of_secret_is_in_the_readme() {
     let readme = read("README.md");
-    let formats = [
-        Format::Token,
-        Format::BasicAuth,
-        Format::GitCredentials,
-        Format::GitConfig,
-        Format::Netrc,
-        Format::DockerConfigJson,
-        Format::ArgoCdRepoCreds,
-        Format::GithubProviderJson,
-        Format::Template,
-    ];
-    for format in formats {
+    for format in Format::ALL {
         assert!(
             readme.contains(&format!("| `{}` |", format.as_str())),
             "README.md lacks {}",

@@ -8,18 +8,6 @@ use super::*;
 use crate::domain::BaseUrl;
 use crate::domain::fixtures::{self, FAKE_TOKEN};
 
-const FORMATS: [Format; 9] = [
-    Format::Token,
-    Format::BasicAuth,
-    Format::GitCredentials,
-    Format::GitConfig,
-    Format::Netrc,
-    Format::DockerConfigJson,
-    Format::ArgoCdRepoCreds,
-    Format::GithubProviderJson,
-    Format::Template,
-];
-
 /// github.com, data residency, Enterprise Server, and a server on loopback with a port.
 const SITES: [&str; 4] = [
     "https://api.github.com",

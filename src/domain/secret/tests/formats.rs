@@ -119,7 +119,7 @@ fn a_provider_is_told_the_base_url_that_it_completes_itself() {
 
 #[test]
 fn the_keys_that_are_announced_are_those_that_are_written() {
-    for format in FORMATS {
+    for format in Format::ALL {
         let rendered = rendered(format, SITES[0]);
         let announced = intent(format);
         let announced: BTreeSet<&str> = keys(&announced.secret).into_iter().collect();
@@ -130,7 +130,7 @@ fn the_keys_that_are_announced_are_those_that_are_written() {
 
 #[test]
 fn debug_shows_no_value_of_a_secret() {
-    for format in FORMATS {
+    for format in Format::ALL {
         let shown = format!("{:?} {:?}", rendered(format, SITES[0]), issued(FAKE_TOKEN));
         assert!(
             !shown.contains(FAKE_TOKEN) && !shown.contains("eC1hY2Nlc3MtdG9rZW4"),
@@ -180,7 +180,7 @@ fn any_token() -> impl Strategy<Value = String> {
 }
 
 fn any_format() -> impl Strategy<Value = Format> {
-    prop::sample::select(&FORMATS[..])
+    prop::sample::select(&Format::ALL[..])
 }
 
 proptest! {

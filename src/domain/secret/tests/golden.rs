@@ -5,7 +5,7 @@ use crate::golden::assert_golden;
 
 #[test]
 fn every_format_is_rendered_as_its_readers_expect() {
-    for format in FORMATS {
+    for format in Format::ALL {
         let at_site = |api: &str| {
             let rendered = rendered(format, api);
             let data: BTreeMap<&String, &str> = rendered.data.iter().map(|(k, v)| (k, v.expose_secret())).collect();
