@@ -44,7 +44,7 @@ demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, g
 	@$(TARGET)/debug/demo $(TARGET)/debug/gtm docs
 
 test: need-test-tools lint tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
-	cargo test --locked --workspace -- --test-threads=$(TEST_THREADS)
+	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
 	$(MAKE) demo DEMO_KEEP=
 	$(MAKE) fuzz-brief
 
