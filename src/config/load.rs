@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use crate::signer::Variables;
+
 use super::{Config, ConfigError, Environment, Flags, Warning, parse};
 
 /// Where the configuration is looked for when no `--config` is given: the Secret `gtm-config` is mounted there.
@@ -77,6 +79,17 @@ pub fn environment() -> Environment {
             .filter(|(name, _)| ours(name))
             .collect(),
     )
+}
+
+/// All variables of this process, for the key services: each has names of its own for credentials and addresses.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment for the key services"
+)]
+pub fn variables() -> Variables {
+    let texts = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Variables::new(texts.collect())
 }
 
 /// The operator's own namespace: the flag, `POD_NAMESPACE`, the service account's, `github-token-manager`.

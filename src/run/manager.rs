@@ -9,6 +9,7 @@ use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Events, Secrets, Tokens, watch as watch_cluster};
@@ -81,7 +82,7 @@ pub async fn manager(
 
     let observe: Arc<dyn Observe> = Arc::new(Recorder(metrics.clone()));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
-    let startup = first_app(&config, &gathered, observe.clone(), &metrics)?;
+    let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
     let (publish, startup) = watch::channel(startup);
     let keeper = Keeper {
         publish,
@@ -90,6 +91,7 @@ pub async fn manager(
         cluster: (client.clone(), options.namespace.clone()),
         observe,
         metrics: metrics.clone(),
+        connected: Instant::now(),
     };
     let apps = tokio::spawn(keeper.run());
 
@@ -129,14 +131,14 @@ async fn connect() -> Result<Client, String> {
 
 /// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
 /// wrong, and go on when it is mended.
-fn first_app(
+async fn first_app(
     config: &Config,
     gathered: &Result<Option<Ingredients>, Problem>,
     observe: Arc<dyn Observe>,
     metrics: &Metrics,
 ) -> Result<StartupApp<Signer>, ManagerError> {
     let built = match gathered {
-        Ok(Some(ingredients)) => ingredients.build(observe).map(Some),
+        Ok(Some(ingredients)) => ingredients.build(observe).await.map(Some),
         Ok(None) => Ok(None),
         Err(problem) => Err(problem.clone()),
     };
