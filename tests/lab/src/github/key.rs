@@ -59,6 +59,17 @@ impl AppKey {
         Ok(KEY.get_or_init(|| key).clone())
     }
 
+    /// The private key as PKCS#8, DER: what is imported into a key service.
+    pub(crate) fn pkcs8(&self) -> &[u8] {
+        &self.0.pkcs8
+    }
+
+    /// The public key's SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.0.spki
+    }
+
     /// The private key as GitHub's download has it: `-----BEGIN RSA PRIVATE KEY-----`.
     #[must_use]
     pub fn pkcs1_pem(&self) -> String {
