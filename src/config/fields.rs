@@ -96,7 +96,12 @@ pub(super) fn provider(value: &Value) -> Checked<Provider> {
         name => name
             .and_then(signer::Provider::named)
             .map(Provider::Service)
-            .ok_or_else(|| format!("{} is no provider: give file, secret, aws, azure, gcp or vault", shown(value))),
+            .ok_or_else(|| {
+                format!(
+                    "{} is no provider: give file, secret, aws, azure, gcp or vault",
+                    shown(value)
+                )
+            }),
     }
 }
 

@@ -1,9 +1,8 @@
 //! The thin edge: reads the file and the environment, and nothing else.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-
-use crate::signer::Variables;
 
 use super::{Config, ConfigError, Environment, Flags, Warning, parse};
 
@@ -87,9 +86,10 @@ pub fn environment() -> Environment {
     clippy::disallowed_methods,
     reason = "the one place that reads the environment for the key services"
 )]
-pub fn variables() -> Variables {
-    let texts = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Variables::new(texts.collect())
+pub fn variables() -> BTreeMap<String, String> {
+    let texts =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.collect()
 }
 
 /// The operator's own namespace: the flag, `POD_NAMESPACE`, the service account's, `github-token-manager`.

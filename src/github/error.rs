@@ -178,9 +178,7 @@ impl Error {
     pub const fn retry(&self) -> Retry {
         match self {
             Error::Sign(error) => error.retry(),
-            Error::TokenNotActive { .. }
-            | Error::Unavailable { .. }
-            | Error::InvalidAnswer { .. } => Retry::Backoff,
+            Error::TokenNotActive { .. } | Error::Unavailable { .. } | Error::InvalidAnswer { .. } => Retry::Backoff,
             // The client has corrected the skew and tried once more by itself.
             Error::Clock { .. } => Retry::After(MINUTE),
             Error::InvalidRequest(_)

@@ -17,7 +17,7 @@ use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
 use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, http_client};
-use crate::signer::{KeySpec, Signer};
+use crate::signer::{Ambient, KeySpec, Signer};
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
 const API_VERSION: &str = "2022-11-28";
@@ -78,7 +78,7 @@ impl Ingredients {
         let wrong =
             |message: String| Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message);
         let base_url = &self.base_url;
-        let signer = Signer::connect(&self.key, &variables()).await;
+        let signer = Signer::connect(&self.key, &Ambient::new(variables(), now)).await;
         let signer = signer.map_err(|error| key_problem(&error))?;
         let options = HttpOptions {
             ca_bundle: self.ca_bundle.clone(),

@@ -71,7 +71,9 @@ impl Aws {
         let algorithms = answer.signing_algorithms();
         if !algorithms.contains(&SigningAlgorithmSpec::RsassaPkcs1V15Sha256) {
             let spec = answer.key_spec().map_or("of another kind", |spec| spec.as_str());
-            return Err(wrong(&format!("is {spec}, which does not sign RSASSA_PKCS1_V1_5_SHA_256")));
+            return Err(wrong(&format!(
+                "is {spec}, which does not sign RSASSA_PKCS1_V1_5_SHA_256"
+            )));
         }
         let spki = answer.public_key().map(Blob::as_ref).unwrap_or_default();
         Ok(Version {

@@ -17,6 +17,13 @@ pub(super) struct Bearer {
     pub lifetime: Option<Duration>,
 }
 
+impl Bearer {
+    /// A token whose end is not known.
+    pub fn lasting(token: SecretString) -> Self {
+        Bearer { token, lifetime: None }
+    }
+}
+
 /// The access token in use.
 #[derive(Default)]
 pub(super) struct BearerCache(Mutex<Option<Kept>>);
@@ -27,19 +34,20 @@ struct Kept {
 }
 
 impl BearerCache {
-    /// The token in use while less than three quarters of its life are over, else a new one. However many ask at once, one
-    /// login is made.
-    pub async fn get(
-        &self,
-        login: impl Future<Output = Result<Bearer, SignError>>,
-    ) -> Result<SecretString, SignError> {
+    /// The token in use while less than three quarters of its life are over, else a new one, of a login that is given the old
+    /// one. However many ask at once, one login is made.
+    pub async fn get<F>(&self, login: impl FnOnce(Option<SecretString>) -> F) -> Result<SecretString, SignError>
+    where
+        F: Future<Output = Result<Bearer, SignError>>,
+    {
         let mut kept = self.0.lock().await;
         if let Some(kept) = &*kept
             && kept.good_until.is_none_or(|until| Instant::now() < until)
         {
             return Ok(kept.token.clone());
         }
-        let Bearer { token, lifetime } = login.await?;
+        let old = kept.as_ref().map(|kept| kept.token.clone());
+        let Bearer { token, lifetime } = login(old).await?;
         *kept = Some(Kept {
             token: token.clone(),
             good_until: lifetime.map(|lifetime| Instant::now() + lifetime.mul_f64(0.75)),

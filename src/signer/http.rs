@@ -25,6 +25,9 @@ const COME_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
+    /// The header `WWW-Authenticate`.
+    #[cfg(feature = "azure")]
+    pub challenge: Option<String>,
     body: Vec<u8>,
 }
 
@@ -34,10 +37,19 @@ impl Answer {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// The body as it is: it may be a secret.
+    #[cfg(feature = "gcp")]
+    pub fn body(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     /// The text at a JSON pointer of the body, made safe; empty where there is none.
     pub fn text(&self, pointer: &str) -> String {
         let body: Option<Value> = self.json();
-        let text = body.as_ref().and_then(|body| body.pointer(pointer)).and_then(Value::as_str);
+        let text = body
+            .as_ref()
+            .and_then(|body| body.pointer(pointer))
+            .and_then(Value::as_str);
         quote(text.unwrap_or_default())
     }
 }
@@ -58,10 +70,14 @@ pub(super) fn client(key: &ServiceKey, ca: Option<&[u8]>) -> Result<Client, Sign
         .map_err(|error| unusable(format!("the HTTPS client cannot be set up: {}", cause(&error))))
 }
 
+#[cfg(any(feature = "azure", feature = "gcp"))]
 /// A client for a metadata server, which is on this machine's own link: no proxy leads there.
 pub(super) fn local_client(key: &ServiceKey) -> Result<Client, SignError> {
     base().no_proxy().build().map_err(|error| {
-        SignError::Unavailable(format!("key {key}: the HTTP client cannot be set up: {}", cause(&error)))
+        SignError::Unavailable(format!(
+            "key {key}: the HTTP client cannot be set up: {}",
+            cause(&error)
+        ))
     })
 }
 
@@ -72,6 +88,17 @@ fn base() -> reqwest::ClientBuilder {
         .user_agent(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(TOTAL_TIMEOUT / 2)
         .timeout(TOTAL_TIMEOUT)
+}
+
+/// A form as the body, as OAuth wants it.
+#[cfg(any(feature = "azure", feature = "gcp"))]
+pub(super) fn form(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBuilder {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish();
+    request
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(body)
 }
 
 /// Sends a request, again if the service is busy or the connection breaks: asking for a signature twice does no harm.
@@ -107,10 +134,16 @@ fn busy(answer: &Answer) -> Option<Duration> {
 }
 
 fn checked(who: &str, answer: Answer) -> Result<Answer, SignError> {
-    let said = ["/error/message", "/error_description", "/errors/0", "/message", "/error"]
-        .iter()
-        .map(|pointer| answer.text(pointer))
-        .find(|text| !text.is_empty());
+    let said = [
+        "/error/message",
+        "/error_description",
+        "/errors/0",
+        "/message",
+        "/error",
+    ]
+    .iter()
+    .map(|pointer| answer.text(pointer))
+    .find(|text| !text.is_empty());
     let said = said.map_or_else(String::new, |said| format!(": {said}"));
     match answer.status {
         429 => Err(SignError::Throttled {
@@ -127,6 +160,11 @@ fn checked(who: &str, answer: Answer) -> Result<Answer, SignError> {
 async fn once(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
     let mut response = request.send().await?;
     let (status, retry_after) = (response.status(), retry_after(&response));
+    #[cfg(feature = "azure")]
+    let challenge = response
+        .headers()
+        .get(header::WWW_AUTHENTICATE)
+        .and_then(|value| Some(value.to_str().ok()?.to_owned()));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -139,6 +177,8 @@ async fn once(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
     Ok(Answer {
         status: status.as_u16(),
         retry_after,
+        #[cfg(feature = "azure")]
+        challenge,
         body,
     })
 }
@@ -149,7 +189,14 @@ fn retry_after(response: &Response) -> Option<Duration> {
         response.status(),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
     );
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds = response
+        .headers()
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     of_interest.then(|| Duration::from_secs(seconds))
 }
 

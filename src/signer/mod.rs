@@ -30,6 +30,7 @@ mod vault_login;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use pem::PemKey;
@@ -68,25 +69,26 @@ impl fmt::Debug for KeySpec {
     }
 }
 
-/// The process's environment variables, in which the credentials for key services and their addresses are looked for. It
-/// holds secrets: there is no `Debug`.
-#[derive(Clone, Default)]
-pub struct Variables(BTreeMap<String, String>);
+/// What a process is surrounded by: the environment variables in which credentials for key services and their addresses are
+/// looked for, and the clock. It holds secrets: there is no `Debug`.
+#[derive(Clone)]
+pub struct Ambient {
+    variables: BTreeMap<String, String>,
+    clock: fn() -> Timestamp,
+}
 
-impl Variables {
-    /// Takes variables by name.
+impl Ambient {
+    /// Takes variables by name, and the local wall clock.
     #[must_use]
-    pub fn new(variables: BTreeMap<String, String>) -> Self {
-        Variables(variables)
+    pub fn new(variables: BTreeMap<String, String>, clock: fn() -> Timestamp) -> Self {
+        Ambient { variables, clock }
     }
 
     /// The variable, unless it is absent or empty.
-    #[cfg_attr(
-        not(any(feature = "azure", feature = "gcp", feature = "vault")),
-        expect(dead_code, reason = "AWS's SDK reads them by itself")
-    )]
+    #[cfg(any(feature = "azure", feature = "gcp", feature = "vault"))]
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        let value = self.variables.get(name).map(|value| value.trim());
+        value.filter(|value| !value.is_empty())
     }
 }
 
@@ -100,13 +102,13 @@ pub enum Signer {
     Aws(Box<Remote<aws::Aws>>),
     /// Azure Key Vault.
     #[cfg(feature = "azure")]
-    Azure(Remote<azure::Azure>),
+    Azure(Box<Remote<azure::Azure>>),
     /// Google Cloud KMS.
     #[cfg(feature = "gcp")]
-    Gcp(Remote<gcp::Gcp>),
+    Gcp(Box<Remote<gcp::Gcp>>),
     /// Vault or OpenBao.
     #[cfg(feature = "vault")]
-    Vault(Remote<vault::Vault>),
+    Vault(Box<Remote<vault::Vault>>),
 }
 
 /// Does the same with each holder of a key.
@@ -132,26 +134,36 @@ impl Signer {
     ///
     /// # Errors
     /// [`SignError`]; [`SignError::NotBuilt`] for a provider that this program lacks.
-    pub async fn connect(spec: &KeySpec, variables: &Variables) -> Result<Self, SignError> {
+    #[cfg_attr(
+        not(any(feature = "azure", feature = "gcp", feature = "vault")),
+        expect(unused_variables, reason = "AWS's SDK looks around by itself")
+    )]
+    pub async fn connect(spec: &KeySpec, ambient: &Ambient) -> Result<Self, SignError> {
         let key = match spec {
             KeySpec::Pem(pem) => return Self::from_pem(pem.expose_secret().as_bytes()),
             KeySpec::Service(key) => key,
         };
         match key {
             #[cfg(feature = "aws")]
-            ServiceKey::Aws { id, region } => Remote::connect(key, aws::Aws::new(id, region.as_deref()))
-                .await
-                .map(|remote| Signer::Aws(Box::new(remote))),
+            ServiceKey::Aws { id, region } => {
+                let remote = Remote::connect(key, aws::Aws::new(id, region.as_deref())).await?;
+                Ok(Signer::Aws(Box::new(remote)))
+            }
             #[cfg(feature = "azure")]
-            ServiceKey::Azure { .. } => Remote::connect(key, azure::Azure::new(key, variables))
-                .await
-                .map(Signer::Azure),
+            ServiceKey::Azure { .. } => {
+                let remote = Remote::connect(key, azure::Azure::new(key, ambient)).await?;
+                Ok(Signer::Azure(Box::new(remote)))
+            }
             #[cfg(feature = "gcp")]
-            ServiceKey::Gcp { .. } => Remote::connect(key, gcp::Gcp::new(key, variables)).await.map(Signer::Gcp),
+            ServiceKey::Gcp { .. } => {
+                let remote = Remote::connect(key, gcp::Gcp::new(key, ambient)).await?;
+                Ok(Signer::Gcp(Box::new(remote)))
+            }
             #[cfg(feature = "vault")]
-            ServiceKey::Vault { .. } => Remote::connect(key, vault::Vault::new(key, variables))
-                .await
-                .map(Signer::Vault),
+            ServiceKey::Vault { .. } => {
+                let remote = Remote::connect(key, vault::Vault::new(key, ambient)).await?;
+                Ok(Signer::Vault(Box::new(remote)))
+            }
             #[cfg(not(all(feature = "aws", feature = "azure", feature = "gcp", feature = "vault")))]
             key => Err(not_built(key.provider())),
         }
@@ -205,7 +217,9 @@ impl Signer {
         if self.public_key()?.verifies(PROBE, &signature) {
             Ok(())
         } else {
-            Err(SignError::BadSignature("the key's signature does not verify".to_owned()))
+            Err(SignError::BadSignature(
+                "the key's signature does not verify".to_owned(),
+            ))
         }
     }
 }
@@ -231,6 +245,10 @@ fn not_built(provider: Provider) -> SignError {
 mod tests {
     use super::*;
 
+    fn ambient() -> Ambient {
+        Ambient::new(BTreeMap::new(), || Timestamp::UNIX_EPOCH)
+    }
+
     #[test]
     fn what_this_program_lacks_is_named_with_its_feature() {
         let error = not_built(Provider::Gcp);
@@ -241,10 +259,10 @@ mod tests {
     #[tokio::test]
     async fn a_key_in_memory_is_connected_and_checked_without_a_service() {
         let spec = KeySpec::Pem(include_str!("testdata/app.pem").into());
-        let signer = Signer::connect(&spec, &Variables::default()).await.unwrap();
+        let signer = Signer::connect(&spec, &ambient()).await.unwrap();
         signer.check().await.unwrap();
         assert_eq!(signer.version(), None);
-        assert!(signer.same_key(&Signer::connect(&spec, &Variables::default()).await.unwrap()));
+        assert!(signer.same_key(&Signer::connect(&spec, &ambient()).await.unwrap()));
         assert_eq!(format!("{spec:?}"), "Pem(..)");
     }
 }

@@ -176,7 +176,11 @@ mod tests {
             format!("{certificate}{APP}"),
         ] {
             assert_eq!(
-                PemKey::parse(pem.as_bytes()).unwrap().public_key().unwrap().fingerprint(),
+                PemKey::parse(pem.as_bytes())
+                    .unwrap()
+                    .public_key()
+                    .unwrap()
+                    .fingerprint(),
                 FINGERPRINT,
                 "{pem}"
             );

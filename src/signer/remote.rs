@@ -213,15 +213,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_right_signature_is_given_and_a_wrong_one_is_not() {
         let remote = connect(Fake::new()).await;
-        assert!(remote.version().key.verifies(MESSAGE, &remote.sign(MESSAGE).await.unwrap()));
-        let lies = connect(Fake { lies: true, ..Fake::new() }).await;
+        assert!(
+            remote
+                .version()
+                .key
+                .verifies(MESSAGE, &remote.sign(MESSAGE).await.unwrap())
+        );
+        let lies = connect(Fake {
+            lies: true,
+            ..Fake::new()
+        })
+        .await;
         let error = lies.sign(MESSAGE).await.unwrap_err();
         assert!(matches!(error, SignError::BadSignature(_)), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_service_that_hangs_is_given_up_in_time() {
-        let remote = connect(Fake { hangs: true, ..Fake::new() }).await;
+        let remote = connect(Fake {
+            hangs: true,
+            ..Fake::new()
+        })
+        .await;
         let start = Instant::now();
         let error = remote.sign(MESSAGE).await.unwrap_err();
         assert!(matches!(error, SignError::Slow(_)), "{error}");

@@ -261,7 +261,10 @@ fn vault(text: &str) -> Option<ServiceKey> {
 }
 
 fn word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 /// A word with dots, and not one of dots alone, which would be another path.
@@ -283,7 +286,11 @@ mod tests {
             (Provider::Aws, "1234abcd-12ab-34cd-56ef-1234567890ab", None),
             (Provider::Aws, "mrk-1234abcd12ab34cd56ef1234567890ab", None),
             (Provider::Aws, arn, None),
-            (Provider::Aws, "arn:aws-us-gov:kms:us-gov-west-1:1:alias/team/github", None),
+            (
+                Provider::Aws,
+                "arn:aws-us-gov:kms:us-gov-west-1:1:alias/team/github",
+                None,
+            ),
             (Provider::Aws, "alias/github-app", None),
             (Provider::Azure, "https://v.vault.azure.net/keys/k", None),
             (
@@ -295,7 +302,11 @@ mod tests {
             (Provider::Gcp, &format!("{GCP}/cryptoKeyVersions/12"), None),
             (Provider::Vault, "github", Some("transit/github")),
             (Provider::Vault, "transit/sign/github", Some("transit/github")),
-            (Provider::Vault, "/teams/a/transit/github@3", Some("teams/a/transit/github@3")),
+            (
+                Provider::Vault,
+                "/teams/a/transit/github@3",
+                Some("teams/a/transit/github@3"),
+            ),
             (Provider::Vault, "sign/github", Some("sign/github")),
         ];
         for (provider, text, canonical) in cases {
@@ -325,7 +336,10 @@ mod tests {
             (Provider::Azure, "https://v.vault.azure.net/keys/a%2Fb"),
             (Provider::Gcp, "projects/p/locations/l/keyRings/r"),
             (Provider::Gcp, "projects/../locations/l/keyRings/r/cryptoKeys/k"),
-            (Provider::Gcp, "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/x"),
+            (
+                Provider::Gcp,
+                "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/x",
+            ),
             (Provider::Vault, "transit/"),
             (Provider::Vault, "github@0"),
             (Provider::Vault, "github@new"),
@@ -333,7 +347,11 @@ mod tests {
             (Provider::Vault, "transit//github"),
         ];
         for (provider, text) in cases {
-            assert_eq!(ServiceKey::parse(provider, text), Err(provider.key_cure()), "{provider} {text}");
+            assert_eq!(
+                ServiceKey::parse(provider, text),
+                Err(provider.key_cure()),
+                "{provider} {text}"
+            );
         }
     }
 
@@ -342,7 +360,8 @@ mod tests {
         fn no_text_breaks_the_reading_and_what_is_read_is_read_again_as_the_same(text in "[ -~]{0,60}|[a-z/@.:0-9]{0,40}") {
             for provider in Provider::ALL {
                 if let Ok(key) = ServiceKey::parse(provider, &text) {
-                    prop_assert_eq!(ServiceKey::parse(provider, &key.to_string()).as_ref(), Ok(&key));
+                    let again = ServiceKey::parse(provider, &key.to_string());
+                    prop_assert_eq!(again, Ok(key));
                 }
             }
         }

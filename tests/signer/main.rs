@@ -2,5 +2,8 @@
 //! go wrong with a key has its own reason.
 
 mod aws;
+mod azure;
 mod bench;
+mod gcp;
 mod session;
+mod vault;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use github_token_manager::config;
 use github_token_manager::domain::{Sign, SignError};
-use github_token_manager::signer::{KeySpec, Provider, ServiceKey, Signer};
+use github_token_manager::signer::{Ambient, KeySpec, Provider, ServiceKey, Signer};
+use github_token_manager::{config, run};
 use lab::github::AppKey;
 use lab::keys::Env;
 
@@ -137,11 +137,13 @@ fn lines(output: ChildStdout) -> Receiver<String> {
 #[test]
 #[ignore = "a process that the other tests start"]
 fn signs_what_it_is_told_to() {
+    #[expect(clippy::disallowed_methods, reason = "its own two variables")]
     let variable = |name| std::env::var(name).expect("started by a Session");
     let provider = Provider::named(&variable(PROVIDER)).expect("a provider");
     let key = ServiceKey::parse(provider, &variable(KEY)).expect("a key");
     let spec = KeySpec::Service(key);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let ambient = Ambient::new(config::variables(), run::now);
     let mut signer = None;
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let Some(message) = line.strip_prefix("sign ") else {
@@ -150,7 +152,7 @@ fn signs_what_it_is_told_to() {
         };
         let outcome = runtime.block_on(async {
             if signer.is_none() {
-                signer = Some(Signer::connect(&spec, &config::variables()).await?);
+                signer = Some(Signer::connect(&spec, &ambient).await?);
             }
             let signer = signer.as_ref().expect("just made");
             let signature = signer.sign(message.as_bytes()).await?;

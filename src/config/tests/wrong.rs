@@ -32,7 +32,12 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     ),
     ("owner: my/org", "owner", "\"my/org\" is no account", "such as my-org"),
     ("owner: -x", "owner", "\"-x\" is no account", "login"),
-    ("provider: kms", "provider", "\"kms\" is no provider", "file, secret, aws"),
+    (
+        "provider: kms",
+        "provider",
+        "\"kms\" is no provider",
+        "file, secret, aws",
+    ),
     ("provider: aws\nkey: 'key/1'", "key", "names no key", "alias/NAME"),
     (
         "provider: azure\nkey: http://v.vault.azure.net/keys/k",
@@ -40,7 +45,12 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "names no key",
         "https://VAULT.vault.azure.net/keys/KEY",
     ),
-    ("provider: gcp\nkey: my-key", "key", "names no key", "projects/P/locations/L"),
+    (
+        "provider: gcp\nkey: my-key",
+        "key",
+        "names no key",
+        "projects/P/locations/L",
+    ),
     ("provider: vault\nkey: transit/", "key", "names no key", "MOUNT/KEY"),
     ("provider: 1", "provider", "1 is no provider", "file, secret, aws"),
     ("key: 5", "key", "must be a text", "/config/private-key.pem"),
