@@ -87,7 +87,8 @@ fn base() -> reqwest::ClientBuilder {
         .referer(false)
         .user_agent(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(TOTAL_TIMEOUT / 2)
-        .timeout(TOTAL_TIMEOUT)
+        // Within the total, so that it is known which of several services is the slow one.
+        .timeout(TOTAL_TIMEOUT * 4 / 5)
 }
 
 /// A form as the body, as OAuth wants it.

@@ -137,7 +137,7 @@ async fn within<T>(key: &ServiceKey, call: impl Future<Output = Result<T, SignEr
     tokio::time::timeout(TOTAL_TIMEOUT, call).await.unwrap_or_else(|_| {
         let (provider, seconds) = (key.provider(), TOTAL_TIMEOUT.as_secs());
         Err(SignError::Slow(format!(
-            "key {key}: provider {provider} did not answer within {seconds} seconds; check that its address can be reached from \
+            "key {key}: provider {provider} did not answer in time ({seconds} seconds); check that its address can be reached from \
              here, past proxies and firewalls"
         )))
     })

@@ -2,6 +2,7 @@
 //! Google's can be had. It answers for every host of Google's over HTTPS, through a proxy.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
@@ -38,6 +39,7 @@ pub struct Gcp {
     world: Arc<Mutex<World>>,
     proxy: Proxy,
     folder: Folder,
+    files: AtomicUsize,
     /// The HTTPS server: KMS and the login.
     pub front: Front,
     /// The metadata server, over HTTP.
@@ -74,6 +76,7 @@ impl Gcp {
             world,
             proxy,
             folder,
+            files: AtomicUsize::new(0),
             front,
             metadata,
         })
@@ -104,7 +107,8 @@ impl Gcp {
     /// # Errors
     /// When the file cannot be written.
     pub fn env_with_file(&self, file: &Value) -> Result<Env, Error> {
-        let path = self.folder.write("credentials.json", file.to_string())?;
+        let name = format!("credentials-{}.json", self.files.fetch_add(1, Ordering::Relaxed));
+        let path = self.folder.write(&name, file.to_string())?;
         let mut variables = self.env();
         variables.retain(|(name, _)| name != "GCE_METADATA_HOST");
         variables.extend(env(&[("GOOGLE_APPLICATION_CREDENTIALS", &path.display().to_string())]));
