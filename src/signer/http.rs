@@ -26,7 +26,6 @@ pub(super) struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
     /// The header `WWW-Authenticate`.
-    #[cfg(feature = "azure")]
     pub challenge: Option<String>,
     body: Vec<u8>,
 }
@@ -38,7 +37,6 @@ impl Answer {
     }
 
     /// The body as it is: it may be a secret.
-    #[cfg(feature = "gcp")]
     pub fn body(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -70,7 +68,6 @@ pub(super) fn client(key: &ServiceKey, ca: Option<&[u8]>) -> Result<Client, Sign
         .map_err(|error| unusable(format!("the HTTPS client cannot be set up: {}", cause(&error))))
 }
 
-#[cfg(any(feature = "azure", feature = "gcp"))]
 /// A client for a metadata server, which is on this machine's own link: no proxy leads there.
 pub(super) fn local_client(key: &ServiceKey) -> Result<Client, SignError> {
     base().no_proxy().build().map_err(|error| {
@@ -92,7 +89,6 @@ fn base() -> reqwest::ClientBuilder {
 }
 
 /// A form as the body, as OAuth wants it.
-#[cfg(any(feature = "azure", feature = "gcp"))]
 pub(super) fn form(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBuilder {
     let body = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
@@ -161,7 +157,6 @@ fn checked(who: &str, answer: Answer) -> Result<Answer, SignError> {
 async fn once(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
     let mut response = request.send().await?;
     let (status, retry_after) = (response.status(), retry_after(&response));
-    #[cfg(feature = "azure")]
     let challenge = response
         .headers()
         .get(header::WWW_AUTHENTICATE)
@@ -178,7 +173,6 @@ async fn once(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
     Ok(Answer {
         status: status.as_u16(),
         retry_after,
-        #[cfg(feature = "azure")]
         challenge,
         body,
     })

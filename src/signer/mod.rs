@@ -4,6 +4,16 @@
 //! connecting again ([`Signer::same_key`] tells whether there is one), so that whoever uses the signer can try the new version before the old
 //! one is given up. Only where its version can no longer be used does a signer go to the newest by itself.
 
+#![cfg_attr(
+    not(all(feature = "aws", feature = "azure", feature = "gcp", feature = "vault")),
+    allow(
+        dead_code,
+        unused_imports,
+        unused_variables,
+        reason = "what the providers share is used in part by each"
+    )
+)]
+
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "azure")]
@@ -85,7 +95,6 @@ impl Ambient {
     }
 
     /// The variable, unless it is absent or empty.
-    #[cfg(any(feature = "azure", feature = "gcp", feature = "vault"))]
     fn get(&self, name: &str) -> Option<&str> {
         let value = self.variables.get(name).map(|value| value.trim());
         value.filter(|value| !value.is_empty())
@@ -134,10 +143,6 @@ impl Signer {
     ///
     /// # Errors
     /// [`SignError`]; [`SignError::NotBuilt`] for a provider that this program lacks.
-    #[cfg_attr(
-        not(any(feature = "azure", feature = "gcp", feature = "vault")),
-        expect(unused_variables, reason = "AWS's SDK looks around by itself")
-    )]
     pub async fn connect(spec: &KeySpec, ambient: &Ambient) -> Result<Self, SignError> {
         let key = match spec {
             KeySpec::Pem(pem) => return Self::from_pem(pem.expose_secret().as_bytes()),
@@ -230,10 +235,10 @@ impl Sign for Signer {
     }
 }
 
-#[cfg(any(
-    test,
-    not(all(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))
-))]
+#[cfg_attr(
+    all(not(test), feature = "aws", feature = "azure", feature = "gcp", feature = "vault"),
+    expect(dead_code, reason = "this program lacks none")
+)]
 fn not_built(provider: Provider) -> SignError {
     SignError::NotBuilt(format!(
         "provider {provider} is not in this program: it was built without the cargo feature {provider}; use a build with it, \

@@ -243,7 +243,7 @@ fn vault(text: &str) -> Option<ServiceKey> {
         None => (text, None),
         Some((path, version)) => (path, Some(version.parse().ok().filter(|version| *version > 0)?)),
     };
-    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let (name, mount) = segments.split_last()?;
     let mount = match mount.split_last() {
         None => "transit".to_owned(),

@@ -238,7 +238,7 @@ impl World {
                 let digest = STANDARD
                     .decode(body["digest"]["sha256"].as_str().unwrap_or_default())
                     .unwrap_or_default();
-                if body["digestCrc32c"] != crc32c(&digest).to_string() {
+                if body["digestCrc32c"].as_str() != Some(&*crc32c(&digest).to_string()) {
                     return error(
                         400,
                         "INVALID_ARGUMENT",
