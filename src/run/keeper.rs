@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_secs(5);
 /// How often a key that GitHub has refused is tried again: it may be uploaded there later.
 const SECOND_CHANCE: Duration = Duration::from_secs(60);
 /// How often a key service is asked for a new version of the key.
-const NEW_VERSION: Duration = Duration::from_secs(2 * 60);
+const NEW_VERSION: Duration = Duration::from_secs(60);
 /// How often a key service that could not be used at the start, or after a change, is tried again.
 const NEW_START: Duration = Duration::from_secs(10);
 
