@@ -180,6 +180,14 @@ pub fn startup_app(built: Result<Option<App<Signer>>, Problem>) -> StartupApp<Si
     }
 }
 
+/// Whether the key signs, and the signature is right.
+///
+/// # Errors
+/// A [`Problem`] of the key.
+pub async fn signs(app: &App<Signer>) -> Result<(), Problem> {
+    app.client.signer().check().await.map_err(|error| key_problem(&error))
+}
+
 /// Whether GitHub takes the App's JWT. An outage says nothing about the key.
 pub async fn accepted(app: &App<Signer>) -> Result<(), Problem> {
     match tokio::time::timeout(PATIENCE, app.client.app()).await {

@@ -137,17 +137,24 @@ async fn first_app(
     observe: Arc<dyn Observe>,
     metrics: &Metrics,
 ) -> Result<StartupApp<Signer>, ManagerError> {
-    let built = match gathered {
+    let validate = config.app.as_ref().is_some_and(|app| app.validate_key);
+    let mut built = match gathered {
         Ok(Some(ingredients)) => ingredients.build(observe).await.map(Some),
         Ok(None) => Ok(None),
         Err(problem) => Err(problem.clone()),
     };
+    if let Ok(Some(app)) = &built
+        && validate
+        && let Err(problem) = apps::signs(app).await
+    {
+        built = Err(problem);
+    }
     match &built {
         Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
         Ok(None) => tracing::info!("no startup App is configured"),
         Err(problem) => {
             metrics.config_failed(Controller::App, ConfigSource::Startup);
-            if config.app.as_ref().is_some_and(|app| app.validate_key) {
+            if validate {
                 return Err(ManagerError::Config(problem.message.clone()));
             }
             tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);

@@ -68,6 +68,41 @@ struct Attributes {
     enabled: Option<bool>,
     nbf: Option<i64>,
     exp: Option<i64>,
+    created: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Versions {
+    #[serde(default)]
+    value: Vec<VersionItem>,
+}
+
+#[derive(Deserialize)]
+struct VersionItem {
+    kid: String,
+    #[serde(default)]
+    attributes: Attributes,
+}
+
+impl Attributes {
+    /// Why a version may not sign at `now`, and what helps.
+    fn problem(&self, now: i64) -> Option<(&'static str, &'static str)> {
+        if self.enabled == Some(false) {
+            Some((
+                "is disabled",
+                "enable it (az keyvault key set-attributes --enabled true)",
+            ))
+        } else if self.exp.is_some_and(|exp| exp <= now) {
+            Some(("has expired", "move its expiry date, or make a new version"))
+        } else if self.nbf.is_some_and(|nbf| nbf > now) {
+            Some((
+                "is not active yet",
+                "move its activation date, and check the clock of this machine",
+            ))
+        } else {
+            None
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -162,33 +197,38 @@ impl Azure {
         self.checked(&answer)
     }
 
+    /// The version that a key's identifier ends with.
+    fn version_of<'a>(&self, kid: &'a str) -> Option<&'a str> {
+        let (_, version) = kid.split_once(&format!("/keys/{}/", self.name))?;
+        let plain = !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric());
+        plain.then_some(version)
+    }
+
+    /// The newest version that is on, where the newest of all is not.
+    async fn newest_enabled(&self) -> Result<Option<String>, SignError> {
+        let answer = self
+            .ask(Method::GET, &format!("keys/{}/versions", self.name), None)
+            .await?;
+        let listed: Option<Versions> = (answer.status == 200).then(|| answer.json()).flatten();
+        let now = (self.clock)().as_second();
+        let listed = listed.map(|listed| listed.value).unwrap_or_default();
+        let usable = listed
+            .iter()
+            .filter(|version| version.attributes.problem(now).is_none());
+        let newest = usable.max_by_key(|version| version.attributes.created);
+        Ok(newest
+            .and_then(|version| self.version_of(&version.kid))
+            .map(str::to_owned))
+    }
+
     fn checked(&self, answer: &KeyAnswer) -> Result<Version, SignError> {
         let (key, now) = (&self.key, (self.clock)().as_second());
         let jwk = &answer.key;
-        let version = jwk.kid.rsplit('/').next().unwrap_or_default();
-        if version.is_empty() || !jwk.kid.contains(&format!("/keys/{}/", self.name)) {
-            return Err(self.garbage());
-        }
-        let Attributes { enabled, nbf, exp } = answer.attributes;
-        let off = |what: &str, cure: &str| {
-            Err(SignError::Disabled(format!(
+        let version = self.version_of(&jwk.kid).ok_or_else(|| self.garbage())?;
+        if let Some((what, cure)) = answer.attributes.problem(now) {
+            return Err(SignError::Disabled(format!(
                 "key {key}: version {version} {what}; {cure}"
-            )))
-        };
-        if enabled == Some(false) {
-            return off(
-                "is disabled",
-                "enable it (az keyvault key set-attributes --enabled true)",
-            );
-        }
-        if exp.is_some_and(|exp| exp <= now) {
-            return off("has expired", "move its expiry date, or make a new version");
-        }
-        if nbf.is_some_and(|nbf| nbf > now) {
-            return off(
-                "is not active yet",
-                "move its activation date, and check the clock of this machine",
-            );
+            )));
         }
         let wrong = |what: &str| {
             SignError::InvalidKey(format!(
@@ -224,7 +264,13 @@ impl Azure {
 
 impl Service for Azure {
     async fn newest(&self) -> Result<Version, SignError> {
-        self.version(self.pinned.as_deref()).await
+        match self.version(self.pinned.as_deref()).await {
+            Err(off @ SignError::Disabled(_)) if self.pinned.is_none() => match self.newest_enabled().await? {
+                Some(version) => self.version(Some(&version)).await,
+                None => Err(off),
+            },
+            found => found,
+        }
     }
 
     async fn sign(&self, version: &Version, digest: &[u8]) -> Result<Vec<u8>, SignError> {

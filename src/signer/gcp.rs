@@ -190,20 +190,33 @@ impl Gcp {
                 break;
             }
         }
-        let number = |version: &VersionAnswer| version.name.rsplit('/').next().and_then(|n| n.parse::<u64>().ok());
-        let ours = versions.iter().filter(|version| version.name.starts_with(&self.name));
-        let enabled = ours
-            .clone()
-            .filter(|version| version.state == "ENABLED")
-            .max_by_key(|version| number(version));
-        match (enabled, ours.max_by_key(|version| number(version))) {
-            (Some(version), _) => Ok(version.name.clone()),
-            (None, Some(version)) => Err(state_error(&version.name, &version.state, "no version is enabled")),
+        let newest = |enabled: bool| {
+            let fits = versions.iter().filter(|version| !enabled || version.state == "ENABLED");
+            fits.filter_map(|version| Some((self.number(version)?, version)))
+                .max_by_key(|(number, _)| *number)
+        };
+        match (newest(true), newest(false)) {
+            (Some((number, _)), _) => Ok(self.named(number)),
+            (None, Some((number, version))) => Err(state_error(
+                &self.named(number),
+                &version.state,
+                "no version is enabled",
+            )),
             (None, None) => Err(SignError::PendingImport(format!(
                 "key {} has no version: import the App's private key (gcloud kms keys versions import)",
                 self.name
             ))),
         }
+    }
+
+    /// The number of a version of this key.
+    fn number(&self, version: &VersionAnswer) -> Option<u64> {
+        let rest = version.name.strip_prefix(&self.name)?;
+        rest.strip_prefix("/cryptoKeyVersions/")?.parse().ok()
+    }
+
+    fn named(&self, number: u64) -> String {
+        format!("{}/cryptoKeyVersions/{number}", self.name)
     }
 
     fn garbage(&self) -> SignError {

@@ -1,6 +1,8 @@
 //! AWS KMS, against MiniStack, an emulator that signs for real.
 
-use lab::keys::{Env, Fault, KeyShape, Ministack};
+use std::time::Duration;
+
+use lab::keys::{AwsIdentity, Env, Fault, KeyShape, Ministack};
 use serde_json::json;
 
 use crate::bench::Bench;
@@ -138,6 +140,51 @@ async fn what_the_service_refuses_has_its_own_reason_and_ends_when_it_does() {
         aws.front.heal();
         session.forget();
         session.sign("m").await.is_by(&bench.key, "m");
+    }
+}
+
+/// The variables for this emulator, without credentials.
+fn bare(aws: &Ministack, identity: Env) -> Env {
+    let bare = without(without(aws.env(), "AWS_ACCESS_KEY_ID"), "AWS_SECRET_ACCESS_KEY");
+    [without(bare, "AWS_EC2_METADATA_DISABLED"), identity].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_identity_that_a_pod_can_have_mints() {
+    let (bench, aws) = (Bench::new().await, start().await);
+    let arn = aws.import(&bench.key).await.expect("imported");
+    let hour = jiff::SignedDuration::from_hours(1);
+    let identity = AwsIdentity::start(hour).await.expect("it starts");
+    let identities = [
+        identity.pod_identity(),
+        identity.instance_profile(),
+        identity.irsa(&aws.front.url()),
+        identity.profile().expect("written"),
+    ];
+    for variables in identities {
+        bench.mints("aws", &arn, &bare(&aws, variables)).await;
+    }
+    assert_eq!(identity.given(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_end_in_the_middle_are_replaced() {
+    let (bench, aws) = (Bench::new().await, start().await);
+    let arn = aws.import(&bench.key).await.expect("imported");
+    // The SDK has new ones ten seconds before the end.
+    let identity = AwsIdentity::start(jiff::SignedDuration::from_secs(12))
+        .await
+        .expect("it starts");
+    let mut session = Session::start("aws", &arn, &bare(&aws, identity.pod_identity()));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while identity.given() < 3 {
+        session.sign("m").await.is_by(&bench.key, "m");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{} credentials",
+            identity.given()
+        );
     }
 }
 

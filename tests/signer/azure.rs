@@ -57,6 +57,8 @@ async fn a_new_version_is_found_by_connecting_again_and_when_the_old_one_is_off(
     assert_eq!(session.sign("m").await.is_by(&old, "m"), version("0001"));
     azure.set_with("0001", &old, "RSA", &["sign"], &json!({"enabled": false}));
     assert_eq!(session.sign("m").await.is_by(&new, "m"), version("0002"));
+    // A newer one that is off is not the newest that can sign.
+    azure.set_with("0003", &old, "RSA", &["sign"], &json!({"enabled": false}));
     session.forget();
     assert_eq!(session.sign("m").await.is_by(&new, "m"), version("0002"));
 }

@@ -18,6 +18,17 @@ const PROVIDER: &str = "TEST_PROVIDER";
 const KEY: &str = "TEST_KEY";
 /// Marks the lines that are meant for [`Session`]: the test harness prints others.
 const MARK: &str = "signer> ";
+/// What no error may show: parts of the credentials of all services of the lab.
+const SECRETS: [&str; 8] = [
+    "secret-of-the-lab",
+    "lab-root-token",
+    "no-such-token",
+    "hvs.",
+    "good-",
+    "ya29.",
+    "token-1",
+    "BEGIN",
+];
 /// Longer than the signer's own total.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -38,6 +49,9 @@ impl Outcome {
             panic!("it should fail with {reason}: {self:?}")
         };
         assert_eq!(found, reason, "{text}");
+        for secret in SECRETS {
+            assert!(!text.contains(secret), "a secret in {text}");
+        }
         for part in parts {
             assert!(text.contains(part), "no {part:?} in {text}");
         }

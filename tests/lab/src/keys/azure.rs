@@ -252,6 +252,15 @@ impl World {
         )
     }
 
+    fn list(&self, host: &str) -> Response<Bytes> {
+        let shown = self.versions.iter().zip(1..).map(|((id, version), created)| {
+            let mut attributes = version.attributes.clone();
+            attributes["created"] = json!(created);
+            json!({"kid": format!("https://{host}/keys/github/{id}"), "attributes": attributes})
+        });
+        answer(200, &json!({"value": shown.collect::<Vec<_>>(), "nextLink": null}))
+    }
+
     fn vault(&self, request: &Request<Bytes>, host: &str, path: &str) -> Response<Bytes> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let missing = || {
@@ -260,6 +269,7 @@ impl World {
         };
         let (id, signs) = match segments[..] {
             ["deletedkeys", "github"] if self.deleted => return answer(200, &json!({"recoveryId": "x"})),
+            ["keys", "github", "versions"] if !self.deleted => return self.list(host),
             ["keys", "github"] => (None, false),
             ["keys", "github", id] => (Some(id), false),
             ["keys", "github", id, "sign"] => (Some(id), true),

@@ -1,6 +1,7 @@
 //! Key services: the real Vault, an emulator of AWS KMS, and stand-ins of ours for Google Cloud KMS and Azure Key Vault, for
 //! which no server can be had. Each is reached through a [`Front`], which can be told to fail.
 
+mod aws_identity;
 mod azure;
 mod front;
 mod gcp;
@@ -9,6 +10,7 @@ mod proxy;
 mod vault;
 mod wrap;
 
+pub use aws_identity::AwsIdentity;
 pub use azure::Azure;
 pub use front::{Fault, Front};
 pub use gcp::Gcp;
