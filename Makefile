@@ -70,7 +70,7 @@ operator: tools ## the tests of the operator on a real API server alone
 signer: key-tools ## the tests of keys in key services alone
 	cargo test --locked --test signer -- --test-threads=$(TEST_THREADS)
 
-bench: tools ## benchmarks, as ratios of one run
+bench: key-tools ## benchmarks, as ratios of one run
 	cargo bench --locked --bench operator
 
 fuzz: need-test-tools ## fuzz each target for five minutes

@@ -160,7 +160,9 @@ fn answered(id: &str, region: &str, action: &str, code: &str, said: &str) -> Sig
             "AWS KMS in {region} knows no key {id}: {said}; check the name and the account, and give the key's whole ARN or set \
              AWS_REGION if it is in another region"
         )),
-        "InvalidArnException" => SignError::InvalidKey(format!("key {id} is no name of a key: {said}; give its ARN")),
+        "InvalidArnException" | "ValidationException" => {
+            SignError::InvalidKey(format!("key {id} is no name of a key: {said}; give its ARN"))
+        }
         "InvalidKeyUsageException" | "UnsupportedOperationException" => SignError::WrongUsage(format!(
             "key {id} cannot sign RSASSA_PKCS1_V1_5_SHA_256: {said}; make an AWS KMS key with usage SIGN_VERIFY and spec RSA_2048"
         )),
