@@ -50,12 +50,14 @@ demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, g
 
 test: need-test-tools lint key-tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+	cargo test --locked --no-default-features --lib signer
 	$(MAKE) demo DEMO_KEEP=
 	$(MAKE) fuzz-brief
 
 lint: need-tools ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
 
 deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { echo "make: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }

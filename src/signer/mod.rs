@@ -254,11 +254,30 @@ mod tests {
         Ambient::new(BTreeMap::new(), || Timestamp::UNIX_EPOCH)
     }
 
-    #[test]
-    fn what_this_program_lacks_is_named_with_its_feature() {
-        let error = not_built(Provider::Gcp);
-        assert_eq!(error.reason().as_str(), "ProviderNotBuilt");
-        assert!(error.to_string().contains("provider gcp") && error.to_string().contains("feature gcp"));
+    #[tokio::test]
+    async fn what_this_program_lacks_is_named_with_its_feature() {
+        let gcp = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
+        for (provider, key, built) in [
+            (Provider::Aws, "alias/k", cfg!(feature = "aws")),
+            (
+                Provider::Azure,
+                "https://v.vault.azure.net/keys/k",
+                cfg!(feature = "azure"),
+            ),
+            (Provider::Gcp, gcp, cfg!(feature = "gcp")),
+            (Provider::Vault, "k", cfg!(feature = "vault")),
+        ] {
+            let error = if built {
+                not_built(provider)
+            } else {
+                let spec = KeySpec::Service(ServiceKey::parse(provider, key).unwrap());
+                Signer::connect(&spec, &ambient()).await.unwrap_err()
+            };
+            assert_eq!(error.reason().as_str(), "ProviderNotBuilt");
+            for part in [format!("provider {provider}"), format!("feature {provider}")] {
+                assert!(error.to_string().contains(&part), "{error}");
+            }
+        }
     }
 
     #[tokio::test]

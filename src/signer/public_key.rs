@@ -49,6 +49,11 @@ impl PublicKey {
     /// # Errors
     /// What the key is instead, to be put behind "the key ".
     pub fn from_components(n: &[u8], e: &[u8]) -> Result<Self, &'static str> {
+        // The crypto library does not say why it refuses components.
+        let significant = n.iter().skip_while(|byte| **byte == 0).count();
+        if significant < SMALLEST {
+            return Err(SMALL);
+        }
         let key: PublicEncryptingKey = PublicKeyComponents { n, e }.try_into().map_err(|_| UNREADABLE)?;
         let spki: PublicKeyX509Der<'_> = key.as_der().map_err(|_| UNREADABLE)?;
         Self::from_spki(spki.as_ref())
@@ -87,12 +92,15 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// The modulus of a key of 2048 bits, in bytes.
+const SMALLEST: usize = 256;
+const SMALL: &str = "is an RSA key of fewer than 2048 bits";
 const UNREADABLE: &str = "has a public key that cannot be read";
 
 /// What the crypto library's refusal means; it has no type for that, only a text.
 pub(super) fn why(rejected: KeyRejected) -> &'static str {
     match rejected.description_() {
-        "TooSmall" => "is an RSA key of fewer than 2048 bits",
+        "TooSmall" => SMALL,
         "TooLarge" => "is an RSA key of more than 8192 bits",
         "WrongAlgorithm" => "is not an RSA key: GitHub Apps sign with RSA",
         _ => "is damaged: it does not hold a consistent RSA key",
@@ -139,6 +147,9 @@ mod tests {
 
     #[test]
     fn what_is_no_usable_key_is_said() {
+        let small = include_str!("testdata/small-public.pem");
+        assert_eq!(PublicKey::from_pem(small), Err(SMALL));
+        assert_eq!(PublicKey::from_components(&[0xff; 128], &[1, 0, 1]), Err(SMALL));
         assert!(PublicKey::from_spki(b"").is_err());
         assert!(PublicKey::from_pem("hello").unwrap_err().contains("cannot be read"));
         assert!(PublicKey::from_components(&[1; 64], &[1, 0, 1]).is_err());

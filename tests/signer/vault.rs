@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::cluster::Cluster;
 use lab::github::AppKey;
-use lab::keys::{Fault, Vault};
+use lab::keys::{Fault, Front, Vault};
 use lab::process::Folder;
 use serde_json::json;
 
@@ -137,6 +137,49 @@ async fn an_app_role_logs_in_also_at_another_mount() {
             bench.mints("vault", "github", &vault.env_with(&credentials)).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_given_is_renewed_before_it_ends() {
+    let key = AppKey::of_this_process().expect("a key");
+    let vault = start(&key).await;
+    let token = vault.token(&["gtm", "default"], 4).await.expect("a token");
+    let mut session = Session::start("vault", "github", &vault.env_with(&[("VAULT_TOKEN", &token)]));
+    let start = tokio::time::Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        session.sign("m").await.is_by(&key, "m");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(vault.front.count("renew-self") >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_own_authority_is_trusted_by_name_only_and_its_namespace_is_named() {
+    let key = AppKey::of_this_process().expect("a key");
+    let (vault, folder) = (start(&key).await, Folder::new().expect("a folder"));
+    let front = Front::before_as(&vault.front.url(), &["vault.example"])
+        .await
+        .expect("it starts");
+    let ca = folder
+        .write("ca.pem", front.ca_pem().expect("a CA"))
+        .expect("written")
+        .display()
+        .to_string();
+    let mut env = vault.env();
+    env.retain(|(name, _)| name != "VAULT_ADDR");
+    env.push(("VAULT_ADDR".into(), front.url()));
+    Session::start("vault", "github", &env)
+        .sign("m")
+        .await
+        .fails("KeyUnavailable", &["certificate", "CA file"]);
+    env.push(("VAULT_CACERT".into(), ca));
+    Session::start("vault", "github", &env).sign("m").await.is_by(&key, "m");
+    // OpenBao's names win. A Vault without namespaces does not look at the header.
+    env.push(("BAO_ADDR".into(), front.url()));
+    env.push(("VAULT_ADDR".into(), "http://127.0.0.1:1".into()));
+    env.push(("VAULT_NAMESPACE".into(), "teams/a".into()));
+    Session::start("vault", "github", &env).sign("m").await;
+    assert!(front.count("teams/a") > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,10 +90,18 @@ impl Front {
     /// # Errors
     /// When it cannot listen.
     pub async fn before(upstream: &str) -> Result<Self, Error> {
+        Self::before_as(upstream, &[]).await
+    }
+
+    /// The same, over HTTPS for these hosts.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn before_as(upstream: &str, hosts: &[&str]) -> Result<Self, Error> {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
         let upstream = upstream.to_owned();
         let handler: Handler = Arc::new(move |request| Box::pin(forward(client.clone(), upstream.clone(), request)));
-        Self::start(handler, &[]).await
+        Self::start(handler, hosts).await
     }
 
     /// Where it listens.
@@ -112,7 +120,7 @@ impl Front {
         self.ca_pem.as_deref()
     }
 
-    /// From now on, every request whose method, path or `X-Amz-Target` contains `part` fails; an empty part means all.
+    /// From now on, every request whose method, path, `X-Amz-Target` or `X-Vault-Namespace` contains `part` fails; an empty part means all.
     pub fn fail(&self, part: &str, fault: Fault) {
         lock(&self.state).fault = Some((part.to_owned(), fault));
     }
@@ -122,7 +130,7 @@ impl Front {
         lock(&self.state).fault = None;
     }
 
-    /// How many requests have come whose method, path or `X-Amz-Target` contains `part`.
+    /// How many requests have come whose method, path, `X-Amz-Target` or `X-Vault-Namespace` contains `part`.
     pub fn count(&self, part: &str) -> usize {
         lock(&self.state).seen.iter().filter(|line| line.contains(part)).count()
     }
@@ -174,8 +182,14 @@ where
 async fn answer(state: Arc<Mutex<State>>, handler: Handler, request: Request<Incoming>) -> Response<Bytes> {
     let (head, body) = request.into_parts();
     let body = to_bytes(Body::new(body), LARGEST).await.unwrap_or_default();
-    let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-    let line = format!("{} {} {}", head.method, head.uri, target.unwrap_or_default());
+    let text = |name: &str| {
+        head.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let told = ["x-amz-target", "x-vault-namespace"].map(text).concat();
+    let line = format!("{} {} {told}", head.method, head.uri);
     let fault = {
         let mut state = lock(&state);
         let fault = state.fault.clone().filter(|(part, _)| line.contains(part.as_str()));
