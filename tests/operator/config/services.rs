@@ -47,10 +47,17 @@ async fn logged(operator: &Operator, words: &str) {
 #[tokio::test]
 async fn one_signature_serves_all_tokens() {
     let (world, vault, operator) = world().await;
-    let _operator = operator.start().await.expect("it starts");
+    let operator = operator.log_level("trace").start().await.expect("it starts");
     world.many(50, json!({})).await;
     world.all_ready(50, SOON).await;
     assert_eq!(vault.front.count("sign/github"), 1);
+    let token = vault
+        .env()
+        .into_iter()
+        .find(|(name, _)| name == "VAULT_TOKEN")
+        .expect("a token")
+        .1;
+    assert!(!operator.logs().contains(&token), "the token of Vault is in the log");
 }
 
 #[tokio::test]
@@ -66,6 +73,20 @@ async fn a_service_that_is_away_at_the_start_is_told_and_waited_for() {
     vault.front.heal();
     world.ready("demo").await;
     operator.process().check_running().expect("it runs");
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_sign_ends_the_start_where_that_is_asked_for() {
+    let (_world, vault, operator) = world().await;
+    vault.front.fail("sign/github", Fault::BadSignature);
+    let operator = operator.env("GTM_VALIDATE_KEY", "true").spawn().expect("it starts");
+    let status = operator.process().wait(SOON).await.expect("it ends");
+    assert_eq!(status.code(), Some(2), "{}", operator.logs());
+    assert!(
+        operator.logs().contains("is not used; is there a proxy"),
+        "{}",
+        operator.logs()
+    );
 }
 
 #[tokio::test]
