@@ -9,6 +9,7 @@ use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Events, Secrets, Tokens, watch as watch_cluster};
@@ -81,7 +82,7 @@ pub async fn manager(
 
     let observe: Arc<dyn Observe> = Arc::new(Recorder(metrics.clone()));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
-    let startup = first_app(&config, &gathered, observe.clone(), &metrics)?;
+    let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
     let (publish, startup) = watch::channel(startup);
     let keeper = Keeper {
         publish,
@@ -90,6 +91,7 @@ pub async fn manager(
         cluster: (client.clone(), options.namespace.clone()),
         observe,
         metrics: metrics.clone(),
+        connected: Instant::now(),
     };
     let apps = tokio::spawn(keeper.run());
 
@@ -129,23 +131,30 @@ async fn connect() -> Result<Client, String> {
 
 /// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
 /// wrong, and go on when it is mended.
-fn first_app(
+async fn first_app(
     config: &Config,
     gathered: &Result<Option<Ingredients>, Problem>,
     observe: Arc<dyn Observe>,
     metrics: &Metrics,
 ) -> Result<StartupApp<Signer>, ManagerError> {
-    let built = match gathered {
-        Ok(Some(ingredients)) => ingredients.build(observe).map(Some),
+    let validate = config.app.as_ref().is_some_and(|app| app.validate_key);
+    let mut built = match gathered {
+        Ok(Some(ingredients)) => ingredients.build(observe).await.map(Some),
         Ok(None) => Ok(None),
         Err(problem) => Err(problem.clone()),
     };
+    if let Ok(Some(app)) = &built
+        && validate
+        && let Err(problem) = apps::signs(app).await
+    {
+        built = Err(problem);
+    }
     match &built {
         Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
         Ok(None) => tracing::info!("no startup App is configured"),
         Err(problem) => {
             metrics.config_failed(Controller::App, ConfigSource::Startup);
-            if config.app.as_ref().is_some_and(|app| app.validate_key) {
+            if validate {
                 return Err(ManagerError::Config(problem.message.clone()));
             }
             tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);

@@ -7,5 +7,6 @@ mod manager;
 mod mint;
 mod recorder;
 
+pub use apps::now;
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};
