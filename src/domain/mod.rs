@@ -8,6 +8,7 @@ pub mod intent;
 pub mod jwt;
 pub mod permissions;
 pub mod plan;
+pub mod pod;
 mod problem;
 mod quote;
 pub mod schedule;
