@@ -63,6 +63,24 @@ pub mod annotation {
     pub const FORMAT: &str = "github.as-code.io/format";
 }
 
+/// Names of the webhook.
+pub mod webhook {
+    /// The Secret of the operator's namespace that holds the webhook's own certificate authority.
+    pub const AUTHORITY: &str = "github-token-manager-webhook-ca";
+    /// The Service by which the API server reaches the webhook, where no configuration names another.
+    pub const SERVICE: &str = "github-token-manager-webhook";
+    /// The label of webhook configurations that are ours.
+    pub const LABEL: &str = "github.as-code.io/webhook-configuration";
+    /// The value of [`LABEL`].
+    pub const OURS: &str = "true";
+    /// Our field manager for `caBundle`, and for nothing else.
+    pub const FIELD_MANAGER: &str = "github-token-manager-webhook";
+    /// On the authority's Secret: when the newest authority was read back from every configuration, RFC 3339.
+    pub const PUBLISHED_AT: &str = "github.as-code.io/authority-published-at";
+    /// On the authority's Secret: when the present signer became it, RFC 3339.
+    pub const SWITCHED_AT: &str = "github.as-code.io/authority-switched-at";
+}
+
 /// What may follow [`annotation::PREFIX`] on a pod. Behind each, `.ID` may stand, for several tokens in one pod.
 pub mod pod {
     /// A Token of the pod's namespace.

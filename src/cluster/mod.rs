@@ -1,13 +1,15 @@
 //! The Kubernetes API: observe, publish, patch the status, tell events. Decides nothing.
 
+mod configurations;
 mod error;
 mod events;
 mod secrets;
 mod tokens;
 mod watch;
 
+pub use configurations::{Authorities, Configuration, Configurations, Hook};
 pub use error::ClusterError;
 pub use events::{Events, Note};
 pub use secrets::{Held, Metadata, OwnerRef, SecretDraft, Secrets, metadata_of};
 pub use tokens::{TokenRecord, Tokens};
-pub use watch::{Change, watch};
+pub use watch::{Change, watch, watch_both};

@@ -152,6 +152,15 @@ impl Tokens {
         Ok(TokenRecord::new(key.kind, object))
     }
 
+    /// The object as it is now: asked of the API server, not of a cache.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn get(&self, key: &Key) -> Result<Option<TokenRecord>, ClusterError> {
+        let found = self.one(key).get_opt(&key.name).await?;
+        Ok(found.and_then(|object| TokenRecord::new(key.kind, object)))
+    }
+
     /// Whether the object with this UID exists: asked of the API server, not of a cache.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The whole pod: its Tokens, its volumes, its containers.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub fn inject(
     pod: &Pod,
     namespace: &str,
     asks: &[Ask],
-    facts: &BTreeMap<Key, TokenFacts>,
+    facts: &BTreeMap<Key, impl Borrow<TokenFacts>>,
     warnings: &mut Warnings,
 ) -> Result<Injection, Refusal> {
     if asks.is_empty() {
@@ -52,7 +53,7 @@ pub fn inject(
     }
     let mut granted = Vec::new();
     for ask in asks {
-        match secret_of(ask, namespace, facts.get(&ask.token)) {
+        match secret_of(ask, namespace, facts.get(&ask.token).map(Borrow::borrow)) {
             Ok(found) => {
                 found.doubt.into_iter().for_each(|doubt| warnings.add(doubt));
                 let key = token_key(ask, &found.secret)?;

@@ -127,6 +127,12 @@ impl Volume {
 }
 
 impl Pod {
+    /// Its annotations.
+    #[must_use]
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.metadata.annotations
+    }
+
     /// Who manages the pod, and so hears of a refusal.
     #[must_use]
     pub fn controller(&self) -> Option<&Owner> {
