@@ -6,6 +6,7 @@ mod leader;
 mod manager;
 mod mint;
 mod recorder;
+mod webhook;
 
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};

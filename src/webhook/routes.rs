@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -41,6 +41,8 @@ pub fn routes(desk: Arc<Desk>, stop: CancellationToken) -> Router {
 
 /// Any routes, behind the guard of every request.
 pub fn guarded(routes: Router, stop: CancellationToken) -> Router {
+    // The guard's limit is the one that counts.
+    let routes = routes.layer(DefaultBodyLimit::disable());
     routes.layer(from_fn_with_state(Guard::new(stop), guard))
 }
 

@@ -47,7 +47,21 @@ impl Granted<'_> {
 #[derive(Default)]
 pub(super) struct Missing {
     pub mounts: Vec<Value>,
+    /// To be appended.
     pub env: Vec<Value>,
+    /// To be put in at this place, behind one of the same name: of two, the later one counts. Right behind it, since `kubectl apply`
+    /// brings those of one name together, and a pod's list must not change.
+    pub overrides: Vec<(usize, Value)>,
+}
+
+impl Missing {
+    fn set(&mut self, container: &Container, name: &str, item: Value) {
+        let there = container.env.as_deref().unwrap_or_default();
+        match there.iter().rposition(|variable| variable.name == name) {
+            Some(last) => self.overrides.push((last + 1, item)),
+            None => self.env.push(item),
+        }
+    }
 }
 
 /// What a container lacks of what it was granted.
@@ -82,13 +96,16 @@ pub(super) fn additions(
                 ));
                 continue;
             }
-            // Of two variables of the same name, the later one counts.
             Conflict::Deny | Conflict::Keep | Conflict::Override => {}
         }
-        missing.env.push(wanted);
+        missing.set(container, &name, wanted);
     }
     warn_of_stale_variables(pod, granted, warnings);
-    missing.env.extend(git_variables(container, granted, warnings));
+    for (name, item) in git_variables(container, granted, warnings) {
+        missing.set(container, &name, item);
+    }
+    // From the end, so that no place moves another.
+    missing.overrides.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     Ok(missing)
 }
 
@@ -198,7 +215,7 @@ fn warn_of_stale_variables(pod: &Pod, granted: &[&Granted<'_>], warnings: &mut W
     }
 }
 
-fn git_variables(container: &Container, granted: &[&Granted<'_>], warnings: &mut Warnings) -> Vec<Value> {
+fn git_variables(container: &Container, granted: &[&Granted<'_>], warnings: &mut Warnings) -> Vec<(String, Value)> {
     let mut settings = Vec::new();
     for ask in granted.iter().map(|grant| grant.ask).filter(|ask| ask.git) {
         for host in &ask.hosts {
@@ -218,13 +235,14 @@ fn git_variables(container: &Container, granted: &[&Granted<'_>], warnings: &mut
     if has(container, count, &settings) {
         return Vec::new();
     }
+    let literal = |name: String, value: &str| (name.clone(), json!({"name": name, "value": value}));
     let mut found = Vec::new();
     for (at, (name, value)) in settings.iter().enumerate() {
-        found.push(json!({"name": format!("GIT_CONFIG_KEY_{}", count + at), "value": name}));
-        found.push(json!({"name": format!("GIT_CONFIG_VALUE_{}", count + at), "value": value}));
+        found.push(literal(format!("GIT_CONFIG_KEY_{}", count + at), name));
+        found.push(literal(format!("GIT_CONFIG_VALUE_{}", count + at), value));
     }
-    // Of two counts, the later one counts: what the container had is left as it is, and is counted in.
-    found.push(json!({"name": COUNT, "value": (count + settings.len()).to_string()}));
+    // What the container has is left as it is, and is counted in.
+    found.push(literal(COUNT.to_owned(), &(count + settings.len()).to_string()));
     found
 }
 

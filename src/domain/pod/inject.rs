@@ -209,6 +209,9 @@ fn containers(
             let chosen: Vec<&Granted<'_>> = granted.iter().filter(|grant| selects(grant.ask, container)).collect();
             let added = additions(pod, container, &chosen, warnings)?;
             let at = at.to_string();
+            for (place, item) in added.overrides {
+                patch.set(&["spec", list, &at, "env", &place.to_string()], item);
+            }
             patch.append(&["spec", list, &at, "env"], container.env.is_some(), added.env);
             let mounts = container.volume_mounts.is_some();
             patch.append(&["spec", list, &at, "volumeMounts"], mounts, added.mounts);

@@ -1,0 +1,9 @@
+//! The webhook as clusters use it: the real program, the real configurations, a real API server.
+
+mod certificates;
+mod drain;
+mod git;
+mod hostile;
+mod inject;
+mod outage;
+mod world;
