@@ -81,7 +81,10 @@ async fn only_the_bundle_of_our_own_configurations_is_ever_written() {
     let world = World::new().await;
     let foreign = configurations(world.port.number())
         .replace("name: github-token-manager\n  labels:", "name: foreign\n  labels:")
-        .replace("github.as-code.io/webhook-configuration: \"true\"", "example.com/x: other")
+        .replace(
+            "github.as-code.io/webhook-configuration: \"true\"",
+            "example.com/x: other",
+        )
         .replace("failurePolicy: Fail", "failurePolicy: Ignore");
     world.cluster.apply(&foreign).await.unwrap();
     let bundle = world.bundle().await;

@@ -241,7 +241,10 @@ pub fn environment(pod: &Pod) -> Vec<(String, String)> {
         .iter()
         .flat_map(|spec| spec.containers.first()?.env.clone())
         .flatten();
-    env.filter_map(|variable| Some((variable.name, variable.value?)))
+    // One without a value is an empty one, as on a node.
+    let literals = env.filter(|variable| variable.value_from.is_none());
+    literals
+        .map(|variable| (variable.name, variable.value.unwrap_or_default()))
         .collect()
 }
 

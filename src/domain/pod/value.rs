@@ -69,7 +69,9 @@ pub(super) fn mount_path(text: &str) -> Result<String, Wrong> {
     }
     let path = normal(text);
     let place = real(&path);
-    if let Some(taken) = RESERVED.iter().find(|taken| overlap(&place, taken)) {
+    // Memory that every container has; below it is room.
+    let in_memory = place.starts_with("/dev/shm/");
+    if let Some(taken) = RESERVED.iter().find(|taken| !in_memory && overlap(&place, taken)) {
         return Err(format!("would hide, or lie in, {taken}: choose a folder of its own"));
     }
     if place == "/" || SHARED.contains(&place.as_str()) {
