@@ -90,6 +90,12 @@ reasons! {
     Revoked,
     /// The token of a deleted Token could not be revoked in time; it expires by itself.
     RevocationAbandoned,
+    /// No TokenPolicy allows what is asked for.
+    PolicyForbids,
+    /// A TokenPolicy that only warns does not allow what is asked for.
+    PolicyWarns,
+    /// Nothing speaks against a Token that is to be stored.
+    Accepted,
     /// A pod gets its token.
     Injected,
     /// A pod asks for no token.

@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 
 use super::{ConfigFile, Failure};
 use crate::config::{self, Environment, Flags};
+use crate::domain::policy::DefaultPolicy;
 use crate::run::{ManagerError, ManagerOptions};
 use crate::telemetry::http::BindAddress;
 use crate::telemetry::logs;
@@ -50,6 +51,10 @@ pub struct ManagerArgs {
     #[arg(long, value_name = "FOLDER", env = "GTM_WEBHOOK_CERT_PATH")]
     webhook_cert_path: Option<PathBuf>,
 
+    /// What holds where no TokenPolicy is about a namespace: allow or deny
+    #[arg(long, value_name = "POLICY", env = "GTM_DEFAULT_POLICY", default_value = "allow")]
+    default_policy: DefaultPolicy,
+
     /// Let one replica work at a time, chosen through a Lease in the operator's namespace
     ///
     /// `--leader-elect=false` turns it off: then only one replica may run.
@@ -91,6 +96,7 @@ impl ManagerArgs {
             health_address: self.health_probe_bind_address,
             webhook_address: self.webhook_bind_address,
             webhook_cert_path: self.webhook_cert_path.clone(),
+            default_policy: self.default_policy,
             leader_elect: self.leader_elect,
             namespace: config::namespace(self.namespace.as_deref(), environment),
         }

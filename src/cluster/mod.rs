@@ -3,6 +3,8 @@
 mod configurations;
 mod error;
 mod events;
+mod policies;
+mod record;
 mod secrets;
 mod tokens;
 mod watch;
@@ -10,6 +12,8 @@ mod watch;
 pub use configurations::{Authorities, Configuration, Configurations, Hook};
 pub use error::ClusterError;
 pub use events::{Events, Note};
+pub use policies::follow_policies;
+pub use record::Record;
 pub use secrets::{Held, Metadata, OwnerRef, SecretDraft, Secrets, metadata_of};
 pub use tokens::{TokenRecord, Tokens};
 pub use watch::{Change, watch, watch_both};

@@ -8,6 +8,7 @@ mod index;
 mod issue;
 mod job;
 mod lane;
+mod law;
 mod observer;
 mod retire;
 mod settle;

@@ -10,6 +10,7 @@ pub mod jwt;
 pub mod permissions;
 pub mod plan;
 pub mod pod;
+pub mod policy;
 mod problem;
 mod quote;
 pub mod schedule;

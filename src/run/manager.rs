@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Events, Secrets, Tokens, watch as watch_cluster};
+use crate::cluster::{Events, Record, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Context, Engine, Startup, StartupApp};
+use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
 use crate::signer::Signer;
@@ -25,7 +26,7 @@ use super::apps::{self, Ingredients};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::recorder::Recorder;
-use super::webhook::Webhook;
+use super::webhook::{Admission, Webhook};
 
 /// What the operator is told on its command line, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct ManagerOptions {
     pub webhook_address: BindAddress,
     /// The folder of the webhook's certificate; `None`: our own certificate authority.
     pub webhook_cert_path: Option<PathBuf>,
+    /// What holds where no policy selects a namespace.
+    pub default_policy: DefaultPolicy,
     /// Whether a Lease chooses one replica.
     pub leader_elect: bool,
     /// The operator's own namespace.
@@ -64,6 +67,8 @@ struct Manager {
     metrics: Metrics,
     stop: CancellationToken,
     startup: Startup<Signer>,
+    policies: watch::Receiver<Option<Arc<Policies>>>,
+    record: Record,
 }
 
 /// Runs the operator until a signal ends it, or one of its tasks dies. `load` reads the configuration again.
@@ -98,9 +103,17 @@ pub async fn manager(
         metrics: metrics.clone(),
     };
     let apps = tokio::spawn(keeper.run());
-    let webhook = webhook(&options, &client, &metrics, &readiness, &stop)
-        .await
-        .map_err(failed)?;
+    let (publish, policies) = watch::channel(None);
+    let record = Record::default();
+    let following = follow_policies(client.clone(), options.default_policy, publish);
+    let recording = record.clone().keep(client.clone());
+    let law = tokio::spawn(async move { tokio::join!(following, recording) });
+    let admission = Admission {
+        policies: policies.clone(),
+        record: record.clone(),
+    };
+    let webhook = webhook(&options, &client, &metrics, &readiness, admission, &stop);
+    let webhook = webhook.await.map_err(failed)?;
 
     let manager = Manager {
         client,
@@ -108,9 +121,18 @@ pub async fn manager(
         metrics,
         stop: stop.clone(),
         startup,
+        policies,
+        record,
     };
     let working = tokio::spawn(manager.work());
-    until_the_end(&stop, &readiness, working, serving, apps, webhook).await
+    let tasks = Tasks {
+        working,
+        serving,
+        apps,
+        law,
+        webhook,
+    };
+    until_the_end(&stop, &readiness, tasks).await
 }
 
 /// Starts the webhook; where it is off, the replica is ready as it is.
@@ -119,6 +141,7 @@ async fn webhook(
     client: &Client,
     metrics: &Metrics,
     readiness: &Readiness,
+    admission: Admission,
     stop: &CancellationToken,
 ) -> Result<JoinHandle<Result<(), String>>, String> {
     let listener = http::listen("--webhook-bind-address", options.webhook_address).await;
@@ -134,6 +157,7 @@ async fn webhook(
         namespace: options.namespace.clone(),
         identity: identity(),
         cert_path: options.webhook_cert_path.clone(),
+        admission,
         metrics: metrics.clone(),
         readiness: readiness.clone(),
     };
@@ -228,6 +252,8 @@ impl Manager {
             secrets: Secrets::new(self.client.clone()),
             events: Events::new(self.client.clone(), Some(identity())),
             observer: Arc::new(Recorder(self.metrics.clone())),
+            policies: self.policies.clone(),
+            record: self.record.clone(),
             clock: apps::now,
             dice,
         });
@@ -256,15 +282,24 @@ fn identity() -> String {
     IDENTITY.get_or_init(make).clone()
 }
 
+/// What runs until the end.
+struct Tasks {
+    working: JoinHandle<Result<(), String>>,
+    serving: JoinHandle<()>,
+    apps: JoinHandle<()>,
+    law: JoinHandle<((), ())>,
+    webhook: JoinHandle<Result<(), String>>,
+}
+
 /// Waits for a signal, or for the end of a task that should not end; then lets the rest come to its end.
-async fn until_the_end(
-    stop: &CancellationToken,
-    readiness: &Readiness,
-    mut working: JoinHandle<Result<(), String>>,
-    mut serving: JoinHandle<()>,
-    mut apps: JoinHandle<()>,
-    mut webhook: JoinHandle<Result<(), String>>,
-) -> Result<(), ManagerError> {
+async fn until_the_end(stop: &CancellationToken, readiness: &Readiness, tasks: Tasks) -> Result<(), ManagerError> {
+    let Tasks {
+        mut working,
+        mut serving,
+        mut apps,
+        mut law,
+        mut webhook,
+    } = tasks;
     let listen =
         |kind| signal(kind).map_err(|error| ManagerError::Failed(format!("signals cannot be awaited: {error}")));
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
@@ -281,6 +316,7 @@ async fn until_the_end(
         result = &mut webhook => Some(why(result, "the webhook")),
         _ = &mut serving => Some(died("the server for metrics and probes")),
         _ = &mut apps => Some(died("the reader of the configuration")),
+        _ = &mut law => Some(died("the watch of policies")),
     };
     if early.is_none() {
         tracing::info!("ending: no new work is begun");
@@ -288,6 +324,7 @@ async fn until_the_end(
     stop.cancel();
     readiness.set(false);
     apps.abort();
+    law.abort();
     tokio::join!(drain(working, "the controllers"), drain(webhook, "the webhook"));
     early.map_or(Ok(()), Err)
 }

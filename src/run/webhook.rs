@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Authorities, Configurations, Events, Tokens, watch_both};
+use crate::cluster::{Authorities, Configurations, Events, Record, Secrets, Tokens, watch_both};
 use crate::domain::authority::Terms;
+use crate::domain::policy::Policies;
 use crate::telemetry::http::Readiness;
 use crate::telemetry::metrics::Metrics;
 use crate::webhook::authority::Authority;
@@ -19,6 +20,14 @@ use crate::webhook::{Desk, Known, Owners, routes, server};
 
 use super::apps::now;
 use super::recorder::Recorder;
+
+/// What requests are judged by.
+pub struct Admission {
+    /// What Tokens may ask for.
+    pub policies: watch::Receiver<Option<Arc<Policies>>>,
+    /// Where refusals are written down.
+    pub record: Record,
+}
 
 /// What the webhook is made of.
 pub struct Webhook {
@@ -32,6 +41,8 @@ pub struct Webhook {
     pub identity: String,
     /// A mounted folder with the certificate; `None`: our own certificate authority.
     pub cert_path: Option<PathBuf>,
+    /// What requests are judged by.
+    pub admission: Admission,
     /// Where reviews are counted.
     pub metrics: Metrics,
     /// Becomes true with a good certificate and the Tokens in memory.
@@ -52,9 +63,19 @@ impl Webhook {
             known: known.clone(),
             observer: Arc::new(Recorder(self.metrics)),
             owners,
+            secrets: Secrets::new(self.client.clone()),
+            policies: self.admission.policies.clone(),
+            record: self.admission.record,
+            namespace: self.namespace.clone(),
+            clock: now,
         };
         let mut parts: JoinSet<&'static str> = JoinSet::new();
-        parts.spawn(say_ready(self.readiness, certificate, known.warm()));
+        parts.spawn(say_ready(
+            self.readiness,
+            certificate,
+            known.warm(),
+            self.admission.policies,
+        ));
         parts.spawn(ended(
             known.follow(watch_both(&self.client)),
             "the watch of Tokens for the webhook",
@@ -101,17 +122,20 @@ async fn ended(work: impl Future<Output = ()>, what: &'static str) -> &'static s
     what
 }
 
+/// With a good certificate, and everything in memory that answers are made of.
 async fn say_ready(
     readiness: Readiness,
     mut certificate: server::Certificate,
     mut warm: watch::Receiver<bool>,
+    mut policies: watch::Receiver<Option<Arc<Policies>>>,
 ) -> &'static str {
     loop {
-        let ready = certificate.borrow_and_update().is_some() && *warm.borrow_and_update();
-        readiness.set(ready);
+        let known = *warm.borrow_and_update() && policies.borrow_and_update().is_some();
+        readiness.set(certificate.borrow_and_update().is_some() && known);
         let changed = tokio::select! {
             changed = certificate.changed() => changed,
             changed = warm.changed() => changed,
+            changed = policies.changed() => changed,
         };
         if changed.is_err() {
             return "what the webhook's readiness depends on";

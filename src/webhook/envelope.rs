@@ -47,6 +47,8 @@ pub struct Request<T> {
     pub dry_run: Option<bool>,
     /// The object; none for `DELETE`.
     pub object: Option<T>,
+    /// The object as it was before an `UPDATE`.
+    pub old_object: Option<T>,
 }
 
 /// Group, version and kind.

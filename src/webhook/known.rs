@@ -40,6 +40,12 @@ impl Known {
         }
     }
 
+    /// The API server, for what is not in memory.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// Becomes true when both kinds have been listed once.
     #[must_use]
     pub fn warm(&self) -> watch::Receiver<bool> {

@@ -10,6 +10,7 @@ mod observer;
 mod owner;
 mod routes;
 pub mod server;
+mod validate;
 mod vault;
 
 pub use guard::{BODY_LIMIT, BODY_TIMEOUT};

@@ -10,18 +10,26 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
+use crate::api::names::GROUP;
+use crate::cluster::{Record, Secrets};
+use crate::domain::intent::Kind;
 use crate::domain::pod::{Pod, Refusal, Warnings, asks, inject};
+use crate::domain::policy::Policies;
 
 use super::envelope::{self, Answer, Request};
 use super::guard::{Guard, guard};
 use super::known::Known;
 use super::observer::{Observer, Operation, Outcome};
 use super::owner::Owners;
+use super::validate;
 
 /// What the routes need.
 pub struct Desk {
@@ -31,11 +39,24 @@ pub struct Desk {
     pub observer: Arc<dyn Observer>,
     /// Hear of refusals.
     pub owners: Owners,
+    /// Secrets that stand in the way.
+    pub secrets: Secrets,
+    /// What Tokens may ask for.
+    pub policies: watch::Receiver<Option<Arc<Policies>>>,
+    /// Where refusals of policies are written down.
+    pub record: Record,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
 }
 
 /// The routes, behind their guard; `stop` begins the end.
 pub fn routes(desk: Arc<Desk>, stop: CancellationToken) -> Router {
-    let routes = Router::new().route("/inject", post(inject_pod)).with_state(desk);
+    let routes = Router::new()
+        .route("/inject", post(inject_pod))
+        .route("/validate", post(validate_token))
+        .with_state(desk);
     guarded(routes, stop)
 }
 
@@ -47,10 +68,10 @@ pub fn guarded(routes: Router, stop: CancellationToken) -> Router {
 }
 
 /// A decision, with what the log and the metrics say about it.
-struct Decision {
-    outcome: Outcome,
-    reason: Reason,
-    answer: Answer,
+pub(super) struct Decision {
+    pub outcome: Outcome,
+    pub reason: Reason,
+    pub answer: Answer,
 }
 
 async fn inject_pod(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -76,6 +97,35 @@ async fn inject_pod(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Byt
         started.elapsed(),
     );
     written(&decision.answer, &request.uid)
+}
+
+async fn validate_token(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
+    let started = Instant::now();
+    let request = understood::<Value>(&headers, &body, |kind| token_kind(kind).is_some());
+    let (kind, request) = match request.map(|request| (token_kind(&request.kind), request)) {
+        Ok((Some(kind), request)) => (kind, request),
+        Ok((None, _)) => return StatusCode::BAD_REQUEST.into_response(),
+        Err(wrong) => {
+            desk.observer
+                .reviewed(Operation::Validate, Outcome::Rejected, None, started.elapsed());
+            return wrong.into_response();
+        }
+    };
+    let decision = validate::decide(&desk, kind, &request).await;
+    validate::log(&request, kind, &decision);
+    desk.observer.reviewed(
+        Operation::Validate,
+        decision.outcome,
+        Some(decision.reason),
+        started.elapsed(),
+    );
+    written(&decision.answer, &request.uid)
+}
+
+fn token_kind(kind: &envelope::Kind) -> Option<Kind> {
+    let kinds = [Kind::Token, Kind::ClusterToken];
+    let found = kinds.into_iter().find(|known| known.as_str() == kind.kind);
+    found.filter(|_| kind.group == GROUP)
 }
 
 /// Reads a review of a kind that `serves` knows.

@@ -6,4 +6,6 @@ mod git;
 mod hostile;
 mod inject;
 mod outage;
+mod policy;
+mod validate;
 mod world;
