@@ -7,5 +7,6 @@ mod hostile;
 mod inject;
 mod outage;
 mod policy;
+mod rotation;
 mod validate;
 mod world;

@@ -1,21 +1,13 @@
 //! `tests/golden/pods`: for each pod what is done to it, as it was last looked at.
 
-use std::path::Path;
-
 use super::*;
-use crate::golden::assert_golden;
+use crate::golden::{assert_golden, cases};
 
 #[test]
 fn every_pod_gets_what_was_looked_at() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pods");
-    let mut cases: Vec<String> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    cases.sort();
+    let cases = cases("tests/golden/pods", "pod.json");
     assert!(cases.len() > 70, "{cases:?}");
-    for case in cases {
-        let text = std::fs::read_to_string(folder.join(&case).join("pod.json")).unwrap();
+    for (case, text) in cases {
         let (decided, warnings) = decide(&serde_json::from_str(&text).unwrap());
         let answer = match decided {
             Ok(injection) => {
