@@ -64,6 +64,7 @@ operator: tools ## the tests of the operator on a real API server alone
 
 bench: tools ## benchmarks, as ratios of one run
 	cargo bench --locked --bench operator
+	cargo bench --locked --bench webhook
 
 fuzz: need-test-tools ## fuzz each target for five minutes
 	fuzz/run 300

@@ -72,7 +72,8 @@ impl SecretFacts {
     }
 
     /// The Secret of a Token that does not exist yet, if it will say nothing about it.
-    pub(super) fn presumed(token: &Key, namespace: &str) -> Self {
+    #[must_use]
+    pub fn presumed(token: &Key, namespace: &str) -> Self {
         SecretFacts {
             key: SecretKey {
                 namespace: namespace.into(),
