@@ -13,6 +13,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
 use crate::api::TokenPolicy;
+use crate::api::names::{GROUP, VERSION};
 use crate::domain::policy::{DefaultPolicy, Labels, Policies, Policy};
 
 use super::ClusterError;
@@ -28,7 +29,8 @@ enum Seen<T> {
 enum Change {
     Policy(Box<Seen<Policy>>),
     Namespace(Seen<Labels>),
-    Failed(ClusterError),
+    PoliciesFailed(ClusterError),
+    NamespacesFailed(ClusterError),
 }
 
 /// Keeps the policies up to date for as long as it is polled: nothing is known until both kinds have been listed. A cluster
@@ -44,17 +46,20 @@ pub async fn follow_policies(client: Client, default: DefaultPolicy, publish: wa
         match change {
             Change::Policy(seen) => policies.take(*seen, &mut now.all),
             Change::Namespace(seen) => namespaces.take(seen, &mut now.namespaces),
-            Change::Failed(ClusterError::Missing) => {
+            Change::PoliciesFailed(ClusterError::Missing | ClusterError::Forbidden(_)) if !is_served(&client).await => {
                 tracing::warn!(
                     "the API server does not know the kind TokenPolicy, so there are none: install the CustomResourceDefinitions, which `gtm crds` prints"
                 );
                 policies.listed = true;
             }
-            Change::Failed(error) => {
-                tracing::warn!(%error, "a watch of policies was interrupted; it is taken up again")
+            Change::PoliciesFailed(error) => {
+                tracing::warn!(%error, "TokenPolicies cannot be watched; it is tried again, and nothing is issued before they are known");
+            }
+            Change::NamespacesFailed(error) => {
+                tracing::warn!(%error, "namespaces cannot be watched, by whose labels TokenPolicies select; it is tried again");
             }
         }
-        if policies.listed && namespaces.listed {
+        if policies.listed && (namespaces.listed || !now.needs_namespaces()) {
             publish.send_if_modified(|published| {
                 let same = published.as_deref() == Some(&now);
                 if !same {
@@ -64,6 +69,13 @@ pub async fn follow_policies(client: Client, default: DefaultPolicy, publish: wa
             });
         }
     }
+}
+
+/// Whether the API server knows the kind. Where it does not, a refusal by RBAC says nothing: everyone may ask what is served.
+async fn is_served(client: &Client) -> bool {
+    let group = format!("{GROUP}/{VERSION}");
+    let served = client.list_api_group_resources(&group).await;
+    served.is_ok_and(|found| found.resources.iter().any(|resource| resource.kind == "TokenPolicy"))
 }
 
 /// A list that is read anew holds what there is: what it lacks is gone.
@@ -100,12 +112,13 @@ fn changes(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
     let policies: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<TokenPolicy>(&()));
     let policies = watcher(policies, watcher::Config::default()).backoff(DefaultBackoff::default());
     let policies = policies.map(|event| {
-        seen(event, |object| read(&object)).map_or_else(Change::Failed, |seen| Change::Policy(Box::new(seen)))
+        seen(event, |object| read(&object)).map_or_else(Change::PoliciesFailed, |seen| Change::Policy(Box::new(seen)))
     });
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let namespaces = watcher(namespaces, watcher::Config::default()).backoff(DefaultBackoff::default());
     let labels = |meta: PartialObjectMeta<Namespace>| meta.metadata.labels.unwrap_or_default();
-    let namespaces = namespaces.map(move |event| seen(event, labels).map_or_else(Change::Failed, Change::Namespace));
+    let namespaces =
+        namespaces.map(move |event| seen(event, labels).map_or_else(Change::NamespacesFailed, Change::Namespace));
     stream::select(policies, namespaces)
 }
 

@@ -177,6 +177,12 @@ impl Policies {
         }
     }
 
+    /// Whether any policy selects by labels.
+    #[must_use]
+    pub fn needs_namespaces(&self) -> bool {
+        self.all.values().any(|policy| policy.selector != Selector::All)
+    }
+
     /// What holds for a Token.
     #[must_use]
     pub fn judge(&self, intent: &Intent) -> Verdict {

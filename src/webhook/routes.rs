@@ -101,18 +101,21 @@ async fn inject_pod(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Byt
 
 async fn validate_token(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
     let started = Instant::now();
-    let request = understood::<Value>(&headers, &body, |kind| token_kind(kind).is_some());
-    let (kind, request) = match request.map(|request| (token_kind(&request.kind), request)) {
-        Ok((Some(kind), request)) => (kind, request),
-        Ok((None, _)) => return StatusCode::BAD_REQUEST.into_response(),
+    let request = match understood::<Value>(&headers, &body, |kind| {
+        kind.group == GROUP && Validated::of(kind).is_some()
+    }) {
+        Ok(request) => request,
         Err(wrong) => {
             desk.observer
                 .reviewed(Operation::Validate, Outcome::Rejected, None, started.elapsed());
             return wrong.into_response();
         }
     };
-    let decision = validate::decide(&desk, kind, &request).await;
-    validate::log(&request, kind, &decision);
+    let decision = match Validated::of(&request.kind) {
+        Some(Validated::Token(kind)) => validate::decide(&desk, kind, &request).await,
+        Some(Validated::Policy) | None => validate::decide_policy(&request),
+    };
+    validate::log(&request, &decision);
     desk.observer.reviewed(
         Operation::Validate,
         decision.outcome,
@@ -122,10 +125,21 @@ async fn validate_token(State(desk): State<Arc<Desk>>, headers: HeaderMap, body:
     written(&decision.answer, &request.uid)
 }
 
-fn token_kind(kind: &envelope::Kind) -> Option<Kind> {
-    let kinds = [Kind::Token, Kind::ClusterToken];
-    let found = kinds.into_iter().find(|known| known.as_str() == kind.kind);
-    found.filter(|_| kind.group == GROUP)
+/// The kinds that `/validate` knows.
+enum Validated {
+    Token(Kind),
+    Policy,
+}
+
+impl Validated {
+    fn of(kind: &envelope::Kind) -> Option<Self> {
+        match kind.kind.as_str() {
+            "Token" => Some(Validated::Token(Kind::Token)),
+            "ClusterToken" => Some(Validated::Token(Kind::ClusterToken)),
+            "TokenPolicy" => Some(Validated::Policy),
+            _ => None,
+        }
+    }
 }
 
 /// Reads a review of a kind that `serves` knows.

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::api::{ClusterToken, Reason, Token};
+use crate::api::{ClusterToken, Reason, Token, TokenPolicy};
 use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, unreadable};
 use crate::domain::plan::conflict;
 use crate::domain::policy::Verdict;
-use crate::domain::{Problem, quote};
+use crate::domain::{Problem, permissions, quote};
 
 use super::envelope::{Answer, Request};
 use super::observer::Outcome;
@@ -49,6 +50,26 @@ pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<Value>) ->
     warnings.extend(missing_app(desk, &intent).await);
     warnings.extend(taken_secret(desk, &intent).await);
     allowed(warnings, warned.unwrap_or(Reason::Accepted))
+}
+
+/// Decides about a TokenPolicy: its schema has said what is wrong; what may be misspelt is said here.
+pub(super) fn decide_policy(request: &Request<Value>) -> Decision {
+    let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
+        return allowed(Vec::new(), Reason::NotRequested);
+    };
+    match TokenPolicy::deserialize(object) {
+        Ok(policy) => {
+            let named = policy
+                .spec
+                .permissions
+                .iter()
+                .flatten()
+                .filter(|(name, _)| *name != "*");
+            let doubts = named.filter_map(|(name, level)| permissions::doubt(name, level));
+            allowed(doubts.collect(), Reason::Accepted)
+        }
+        Err(error) => refused(unreadable(&error), Vec::new()),
+    }
 }
 
 /// Whether there is something to look at: a new object, or another spec. Never in the way of a clean-up.
@@ -134,13 +155,13 @@ fn refused(problem: Problem, warnings: Vec<String>) -> Decision {
 }
 
 /// Says what was decided, in a line.
-pub(super) fn log(request: &Request<Value>, kind: Kind, decision: &Decision) {
+pub(super) fn log(request: &Request<Value>, decision: &Decision) {
     let name = request
         .object
         .as_ref()
         .and_then(|object| object.pointer("/metadata/name")?.as_str());
     let (namespace, name) = (quote(&request.namespace), quote(name.unwrap_or_default()));
-    let (kind, reason) = (kind.as_str(), decision.reason.as_str());
+    let (kind, reason) = (quote(&request.kind.kind), decision.reason.as_str());
     match &decision.answer.refusal {
         Some(message) => tracing::info!(kind, namespace, name, reason, "refused: {message}"),
         None => tracing::debug!(

@@ -8,5 +8,6 @@ mod inject;
 mod outage;
 mod policy;
 mod rotation;
+mod server;
 mod validate;
 mod world;

@@ -11,6 +11,10 @@ use crate::world::{SOON, World};
 /// What `kubectl apply` says about a Token, on both of its outputs.
 async fn apply(world: &World, name: &str, spec: &Value) -> Result<String, String> {
     let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "Token", "metadata": {"name": name, "namespace": world.namespace}, "spec": spec});
+    apply_object(world, &object).await
+}
+
+async fn apply_object(world: &World, object: &Value) -> Result<String, String> {
     let program = world.cluster.kubectl_program();
     let mut command = tokio::process::Command::new(program);
     command
@@ -65,6 +69,11 @@ async fn what_the_controller_would_refuse_is_not_stored_and_what_looks_wrong_is_
         .await
         .unwrap();
     assert!(said.contains("there is no App") && said.contains("nobody"), "{said}");
+
+    let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "p"},
+        "spec": {"permissions": {"contnets": "read", "*": "write"}, "namespaceSelector": {"matchLabels": {"no": "such"}}}});
+    let said = apply_object(&world, &policy).await.unwrap();
+    assert!(said.contains("did you mean 'contents'?"), "{said}");
 
     let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     let foreign = serde_json::from_value(json!({"metadata": {"name": "foreign"}})).unwrap();
