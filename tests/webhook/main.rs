@@ -5,6 +5,7 @@ mod drain;
 mod git;
 mod hostile;
 mod inject;
+mod manifests;
 mod outage;
 mod policy;
 mod rotation;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use github_token_manager::api::Token;
 
-use crate::world::{World, pod};
+use crate::world::{OWN, World, pod, read};
 
 #[tokio::test]
 async fn while_the_webhook_is_down_plain_pods_pass_and_those_that_asked_wait_with_the_cure() {
@@ -57,4 +57,39 @@ async fn a_pod_of_a_namespace_that_is_left_out_is_never_held_up() {
     own.create(&Default::default(), &pod("asks", &[("token", "ci")], json!({})))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn with_the_rights_and_kinds_of_a_version_without_webhook_and_policies_tokens_are_kept_as_before() {
+    let world = World::new().await;
+    world.operator.kill();
+    let rights = read("docs/rbac.yaml")
+        .replace(", tokenpolicies]", "]")
+        .replace(", tokenpolicies/status]", "]")
+        .replace("admissionregistration.k8s.io", "none.example.com")
+        .replace(
+            "resources: [namespaces]\n    verbs: [get, list, watch]",
+            "resources: [namespaces]\n    verbs: [get]",
+        );
+    world.cluster.apply(&rights).await.unwrap();
+    let kinds = "mutatingwebhookconfiguration,validatingwebhookconfiguration";
+    world.cluster.kubectl(&["delete", kinds, OWN]).await.unwrap();
+    world
+        .cluster
+        .kubectl(&["delete", "crd", "tokenpolicies.github.as-code.io"])
+        .await
+        .unwrap();
+    world
+        .cluster
+        .kubectl(&["-n", OWN, "delete", "secret", "github-token-manager-webhook-ca"])
+        .await
+        .unwrap();
+    let operator = world.replica(world.port.number()).start().await.unwrap();
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    assert!(
+        operator.logs().contains("no caBundle is written"),
+        "{}",
+        operator.logs()
+    );
 }
