@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::api::TokenPolicy;
 use crate::api::names::{GROUP, VERSION};
-use crate::domain::policy::{DefaultPolicy, Labels, Policies, Policy};
+use crate::domain::policy::{Labels, Policies, Policy};
 
 use super::ClusterError;
 
@@ -33,13 +33,9 @@ enum Change {
     NamespacesFailed(ClusterError),
 }
 
-/// Keeps the policies up to date for as long as it is polled: nothing is known until both kinds have been listed. A cluster
+/// Keeps the policies up to date, beginning with none but what `now` says, for as long as it is polled: nothing is known until both kinds have been listed. A cluster
 /// without the kind TokenPolicy has no policies.
-pub async fn follow_policies(client: Client, default: DefaultPolicy, publish: watch::Sender<Option<Arc<Policies>>>) {
-    let mut now = Policies {
-        default,
-        ..Policies::default()
-    };
+pub async fn follow_policies(client: Client, mut now: Policies, publish: watch::Sender<Option<Arc<Policies>>>) {
     let (mut policies, mut namespaces) = (Listing::default(), Listing::default());
     let mut changes = std::pin::pin!(changes(&client));
     while let Some(change) = changes.next().await {

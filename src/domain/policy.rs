@@ -113,13 +113,13 @@ impl Policy {
         }
     }
 
-    /// Why the policy does not allow a Token; names the field, the value and the limit.
+    /// Why the policy does not allow a Token; names the field, the value and the limit. `own_namespace`: the operator's.
     #[must_use]
-    pub fn objection(&self, intent: &Intent) -> Option<String> {
+    pub fn objection(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
         let Some(limits) = &self.limits else {
             return Some("the policy cannot be read, so it allows nothing: correct it, or remove it".to_owned());
         };
-        limits.objection(intent)
+        limits.objection(intent, own_namespace)
     }
 }
 
@@ -135,6 +135,8 @@ pub struct Policies {
     pub namespaces: BTreeMap<String, Labels>,
     /// What holds where no policy selects.
     pub default: DefaultPolicy,
+    /// The operator's own namespace: of Apps that a ClusterToken names without one.
+    pub own_namespace: String,
 }
 
 /// Why a Token is forbidden.
@@ -190,8 +192,12 @@ impl Policies {
         for policy in self.all.values() {
             match (self.selects(policy, intent), policy.enforcement) {
                 (Some(false), _) => {}
-                (Some(true), Enforcement::Enforce) => enforced.push((policy, policy.objection(intent))),
-                (Some(true), Enforcement::Audit) => audited.push((policy, policy.objection(intent))),
+                (Some(true), Enforcement::Enforce) => {
+                    enforced.push((policy, policy.objection(intent, &self.own_namespace)))
+                }
+                (Some(true), Enforcement::Audit) => {
+                    audited.push((policy, policy.objection(intent, &self.own_namespace)))
+                }
                 (None, Enforcement::Audit) => {}
                 (None, Enforcement::Enforce) => return unknown_namespace(intent),
             }

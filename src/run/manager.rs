@@ -105,7 +105,7 @@ pub async fn manager(
     let apps = tokio::spawn(keeper.run());
     let (publish, policies) = watch::channel(None);
     let record = Record::default();
-    let following = follow_policies(client.clone(), options.default_policy, publish);
+    let following = follow_policies(client.clone(), policies_of(&options), publish);
     let recording = record.clone().keep(client.clone());
     let law = tokio::spawn(async move { tokio::join!(following, recording) });
     let admission = Admission {
@@ -133,6 +133,15 @@ pub async fn manager(
         webhook,
     };
     until_the_end(&stop, &readiness, tasks).await
+}
+
+/// The policies before any is read.
+fn policies_of(options: &ManagerOptions) -> Policies {
+    Policies {
+        default: options.default_policy,
+        own_namespace: options.namespace.clone(),
+        ..Policies::default()
+    }
 }
 
 /// Starts the webhook; where it is off, the replica is ready as it is.

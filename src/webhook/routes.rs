@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures::future::join_all;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -160,7 +161,8 @@ fn understood<T: DeserializeOwned>(
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text.to_owned()));
     }
     let wrong = |text: String| {
-        tracing::warn!("a request of the webhook was not understood: {text}");
+        // Anyone may send anything: it is counted, and told to who sent it.
+        tracing::debug!("a request of the webhook was not understood: {text}");
         (StatusCode::BAD_REQUEST, text + "\n")
     };
     let request: Request<T> = envelope::read(body).map_err(wrong)?;
@@ -182,12 +184,12 @@ async fn decide(desk: &Desk, request: &Request<Pod>) -> Decision {
     let mut warnings = Warnings::default();
     let decided = match asks(pod.annotations(), &request.namespace, &mut warnings) {
         Ok(asks) => {
-            let mut facts = BTreeMap::new();
-            for ask in &asks {
-                if let Some(found) = desk.known.get(&ask.token).await {
-                    facts.insert(ask.token.clone(), found);
-                }
-            }
+            // At once: those that are not in memory take up to a second each.
+            let look = asks
+                .iter()
+                .map(async |ask| Some((ask.token.clone(), desk.known.get(&ask.token).await?)));
+            let found = join_all(look).await;
+            let facts: BTreeMap<_, _> = found.into_iter().flatten().collect();
             inject(pod, &request.namespace, &asks, &facts, &mut warnings)
         }
         Err(refusal) => Err(refusal),

@@ -33,6 +33,9 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECTIONS: usize = 512;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
+/// Bytes of a connection that are held before anyone reads them, by HTTP/2 and by HTTP/1.1.
+const WINDOW: u32 = 256 * 1024;
+const BUFFER: usize = 64 * 1024;
 /// After this, an HTTP/2 connection that says nothing is asked whether it lives; it has as long to answer.
 const PING: Duration = Duration::from_secs(20);
 /// How long new connections are still taken after the end was asked for: until no Service leads here any more.
@@ -211,6 +214,8 @@ async fn converse(stream: TlsStream<TcpStream>, routes: Router, leave: Cancellat
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .serve_connection(stream, service);
@@ -226,6 +231,7 @@ async fn converse(stream: TlsStream<TcpStream>, routes: Router, leave: Cancellat
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(BUFFER)
             .serve_connection(stream, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {

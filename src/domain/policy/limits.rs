@@ -23,16 +23,16 @@ pub(super) struct Limits {
 
 impl Limits {
     /// What speaks against a Token; names the field, the value and the limit.
-    pub fn objection(&self, intent: &Intent) -> Option<String> {
+    pub fn objection(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
         let objections = [
             Limits::scope,
-            Limits::app,
             Limits::installation,
             Limits::repositories,
             Limits::permissions,
             Limits::interval,
         ];
-        objections.into_iter().find_map(|objection| objection(self, intent))
+        let app = self.app(intent, own_namespace);
+        app.or_else(|| objections.into_iter().find_map(|objection| objection(self, intent)))
     }
 
     fn scope(&self, intent: &Intent) -> Option<String> {
@@ -47,11 +47,11 @@ impl Limits {
         all.then(|| "spec.repositories is not set, but has to name what is needed".to_owned())
     }
 
-    fn app(&self, intent: &Intent) -> Option<String> {
+    fn app(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
         let allowed = self.apps.as_ref()?;
         let asked = match &intent.app {
             AppKey::Startup => "operator".to_owned(),
-            AppKey::Object { namespace, name } => format!("{}/{name}", namespace.as_deref().unwrap_or("operator")),
+            AppKey::Object { namespace, name } => format!("{}/{name}", namespace.as_deref().unwrap_or(own_namespace)),
         };
         let fits = allowed.iter().any(|glob| matches(glob, &asked));
         (!fits).then(|| {

@@ -21,6 +21,7 @@ fn policies(all: &[(&str, Value)], default: DefaultPolicy) -> Policies {
         ("team-b".to_owned(), labels(&[("team", "b")])),
     ];
     Policies {
+        own_namespace: "own".to_owned(),
         all: all.collect(),
         namespaces: namespaces.into(),
         default,
@@ -347,4 +348,17 @@ fn a_secret_goes_when_the_grace_is_over_and_not_a_second_before() {
         grace: Duration::ZERO,
     };
     assert!(consequence(unknown, Some(&facts), Some(now), at(600)).is_err());
+}
+
+#[test]
+fn an_app_of_a_cluster_token_without_a_namespace_is_the_operators_neighbour() {
+    let object = fixtures::cluster_token(json!({"secret": {"namespace": "team-a"}, "appRef": {"name": "x"}}));
+    let intent = Intent::new(&object).unwrap();
+    let forbids = |glob: &str| {
+        policies(&[("p", json!({"apps": [glob]}))], DefaultPolicy::Allow)
+            .judge(&intent)
+            .forbidden
+    };
+    assert_eq!(forbids("own/*"), None);
+    assert!(forbids("operator").is_some() && forbids("team-a/*").is_some());
 }
