@@ -41,10 +41,13 @@ async fn two_replicas_that_start_at_once_share_one_authority() {
         .unwrap();
     world.cluster.apply(&reset).await.unwrap();
     let ports = [world.port.number(), Port::take().unwrap().number()];
-    let (one, other) = tokio::join!(world.replica(ports[0]).start(), world.replica(ports[1]).start());
+    let (one, other) = tokio::join!(
+        world.replica(ports[0]).leader_elect(true).start(),
+        world.replica(ports[1]).leader_elect(true).start()
+    );
     let replicas = [one.unwrap(), other.unwrap()];
     world.answers().await;
-    // What either serves is what the configuration trusts.
+    // Only one of them leads, but what either serves is what the configuration trusts.
     let client = world.https().await;
     for port in ports {
         let got = client

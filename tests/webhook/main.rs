@@ -3,6 +3,7 @@
 mod certificates;
 mod drain;
 mod git;
+mod golden;
 mod hostile;
 mod inject;
 mod manifests;

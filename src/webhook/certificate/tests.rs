@@ -89,3 +89,19 @@ fn a_mounted_chain_is_read_with_any_form_of_key() {
     assert!(chain(b"", pkcs8.serialize_pem().as_bytes()).is_err());
     assert!(chain(certificate.as_bytes(), b"").is_err());
 }
+
+#[test]
+fn pkcs1_pkcs8_and_sec1_keys_are_read_and_a_chain_is_served_whole() {
+    let (ec, rsa) = (include_str!("testdata/ec.crt"), include_str!("testdata/rsa.crt"));
+    for (certificate, key) in [
+        (ec, include_str!("testdata/sec1.key")),
+        (ec, include_str!("testdata/ec-pkcs8.key")),
+        (rsa, include_str!("testdata/pkcs1.key")),
+        (rsa, include_str!("testdata/rsa-pkcs8.key")),
+    ] {
+        let whole = format!("{certificate}{}", signer().certificate);
+        let (served, _) = chain(whole.as_bytes(), key.as_bytes()).unwrap();
+        assert_eq!(served.cert.len(), 2);
+    }
+    assert!(chain(ec.as_bytes(), include_bytes!("testdata/pkcs1.key")).is_err());
+}
