@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Events, Secrets, Tokens, watch as watch_cluster};
+use crate::cluster::{self, Events, Secrets, Tokens, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Context, Engine, Startup, StartupApp};
 use crate::domain::{Problem, digest};
@@ -126,7 +126,7 @@ async fn connect() -> Result<Client, String> {
     }
     let name = HeaderValue::from_static(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, name));
-    Client::try_from(config).map_err(|error| format!("the API server's address or credentials cannot be used: {error}"))
+    cluster::connect(config)
 }
 
 /// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
