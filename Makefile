@@ -74,6 +74,7 @@ signer: key-tools ## the tests of keys in key services alone
 
 bench: key-tools ## benchmarks, as ratios of one run
 	cargo bench --locked --bench operator
+	cargo bench --locked --bench webhook
 
 fuzz: need-test-tools ## fuzz each target for five minutes
 	fuzz/run 300

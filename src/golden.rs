@@ -19,6 +19,19 @@ pub(crate) fn assert_golden(path: &str, actual: &str) {
     );
 }
 
+/// The folders below this one, each with the content of its file `name`: what golden tests start from.
+pub(crate) fn cases(folder: &str, name: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap());
+    let case = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path().join(name)).unwrap();
+        (entry.file_name().into_string().unwrap(), text)
+    };
+    let mut cases: Vec<(String, String)> = entries.map(case).collect();
+    cases.sort();
+    cases
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "a person asks for new files through the environment"

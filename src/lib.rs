@@ -12,3 +12,4 @@ mod golden;
 pub mod run;
 pub mod signer;
 pub mod telemetry;
+pub mod webhook;

@@ -132,3 +132,19 @@ fn every_manifest_in_readme_and_examples_means_something() {
         assert_eq!(intent.expect(&place).warnings, [], "{place}");
     }
 }
+
+#[test]
+fn every_annotation_of_a_pod_and_every_field_of_a_policy_is_in_the_guide() {
+    let guide = read("docs/pods.md");
+    for key in github_token_manager::api::names::pod::ALL {
+        assert!(guide.contains(&format!("| `{key}` |")), "docs/pods.md lacks {key}");
+    }
+    let policy = read("crds/github.as-code.io_tokenpolicies.yaml");
+    let value: serde_json::Value = serde_saphyr::from_str(&policy).expect("YAML");
+    let spec = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    let fields = spec.as_object().expect("fields");
+    assert!(fields.len() >= 10, "{fields:?}");
+    for field in fields.keys() {
+        assert!(guide.contains(&format!("| `{field}` |")), "docs/pods.md lacks {field}");
+    }
+}

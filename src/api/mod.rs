@@ -2,12 +2,17 @@
 
 pub mod crd;
 pub mod names;
+mod policy;
 mod reason;
 mod secret;
 mod status;
 mod time;
 mod token;
 
+pub use policy::{
+    Access, DEFAULT_GRACE_PERIOD, Enforcement, LabelRequirement, NamespaceSelector, Refusal, TokenPolicy,
+    TokenPolicySpec, TokenPolicyStatus,
+};
 pub use reason::Reason;
 pub use secret::{ClusterSecretSpec, Format, SecretSpec};
 pub use status::{Condition, InstallationAccessToken, ManagedSecret, TokenStatus, condition};

@@ -62,3 +62,63 @@ pub mod annotation {
     /// On a Secret: the format, and for templates a hash of the text.
     pub const FORMAT: &str = "github.as-code.io/format";
 }
+
+/// Names of the webhook.
+pub mod webhook {
+    /// The Secret of the operator's namespace that holds the webhook's own certificate authority.
+    pub const AUTHORITY: &str = "github-token-manager-webhook-ca";
+    /// The Service by which the API server reaches the webhook, where no configuration names another.
+    pub const SERVICE: &str = "github-token-manager-webhook";
+    /// The label of webhook configurations that are ours.
+    pub const LABEL: &str = "github.as-code.io/webhook-configuration";
+    /// The value of [`LABEL`].
+    pub const OURS: &str = "true";
+    /// Our field manager for `caBundle`, and for nothing else.
+    pub const FIELD_MANAGER: &str = "github-token-manager-webhook";
+    /// On the authority's Secret: when the newest authority was read back from every configuration, RFC 3339.
+    pub const PUBLISHED_AT: &str = "github.as-code.io/authority-published-at";
+    /// On the authority's Secret: when the present signer became it, RFC 3339.
+    pub const SWITCHED_AT: &str = "github.as-code.io/authority-switched-at";
+}
+
+/// What may follow [`annotation::PREFIX`] on a pod. Behind each, `.ID` may stand, for several tokens in one pod.
+pub mod pod {
+    /// A Token of the pod's namespace.
+    pub const TOKEN: &str = "token";
+    /// A ClusterToken that keeps its Secret in the pod's namespace.
+    pub const CLUSTER_TOKEN: &str = "cluster-token";
+    /// How the token is given: any of `file`, `git`, `env`.
+    pub const INJECT: &str = "inject";
+    /// Names of containers, or `*`.
+    pub const CONTAINERS: &str = "containers";
+    /// Where the file with the token is: a folder.
+    pub const MOUNT_PATH: &str = "mount-path";
+    /// The file's mode, octal.
+    pub const FILE_MODE: &str = "file-mode";
+    /// Names of the variables that hold the token.
+    pub const ENV: &str = "env";
+    /// What happens where a variable is there already: `keep`, `override`, `deny`.
+    pub const ENV_CONFLICT: &str = "env-conflict";
+    /// The hosts that git sends the token to.
+    pub const GIT_HOSTS: &str = "git-hosts";
+    /// Whether git goes over HTTPS where a remote says SSH.
+    pub const GIT_SSH_REWRITE: &str = "git-ssh-rewrite";
+    /// What happens while there is no such Token: `deny`, `wait`, `ignore`.
+    pub const ON_MISSING: &str = "on-missing";
+    /// Written by the webhook, never read.
+    pub const STATUS: &str = "status";
+    /// Every key that is read.
+    pub const ALL: [&str; 11] = [
+        TOKEN,
+        CLUSTER_TOKEN,
+        INJECT,
+        CONTAINERS,
+        MOUNT_PATH,
+        FILE_MODE,
+        ENV,
+        ENV_CONFLICT,
+        GIT_HOSTS,
+        GIT_SSH_REWRITE,
+        ON_MISSING,
+    ];
+}

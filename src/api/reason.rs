@@ -114,6 +114,26 @@ reasons! {
     Revoked,
     /// The token of a deleted Token could not be revoked in time; it expires by itself.
     RevocationAbandoned,
+    /// No TokenPolicy allows what is asked for.
+    PolicyForbids,
+    /// A TokenPolicy that only warns does not allow what is asked for.
+    PolicyWarns,
+    /// Nothing speaks against a Token that is to be stored.
+    Accepted,
+    /// A pod gets its token.
+    Injected,
+    /// A pod asks for no token.
+    NotRequested,
+    /// An annotation of a pod is wrong, or contradicts another.
+    InvalidAnnotation,
+    /// A pod names a Token that does not exist, or is being deleted.
+    TokenMissing,
+    /// A pod asks for a token of another namespace.
+    OtherNamespace,
+    /// A path, volume or variable of a pod is taken, or two tokens are for the same.
+    PodConflict,
+    /// A pod, or the format of a Token's Secret, that no token can be injected with.
+    NotInjectable,
 }
 
 impl Reason {

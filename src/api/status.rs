@@ -18,6 +18,8 @@ pub mod condition {
     pub const STALLED: &str = "Stalled";
     /// The token in the Secret has expired.
     pub const EXPIRED: &str = "Expired";
+    /// No policy allows the Token: it is not refreshed any more. Since when, counts for the grace of its Secret.
+    pub const FORBIDDEN: &str = "Forbidden";
     /// Something in the spec looks wrong but does not stand in the way.
     pub const WARNING: &str = "Warning";
 }

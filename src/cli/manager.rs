@@ -1,10 +1,13 @@
 //! `gtm manager`: arguments -> options and configuration -> the operator.
 
+use std::path::PathBuf;
+
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
 use super::{ConfigFile, Failure};
 use crate::config::{self, Environment, Flags};
+use crate::domain::policy::DefaultPolicy;
 use crate::run::{ManagerError, ManagerOptions};
 use crate::telemetry::http::BindAddress;
 use crate::telemetry::logs;
@@ -32,6 +35,25 @@ pub struct ManagerArgs {
         default_value = ":8081"
     )]
     health_probe_bind_address: BindAddress,
+
+    /// Where the admission webhook is served, over HTTPS: IP:PORT, :PORT for every address, or 0 for nowhere
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "GTM_WEBHOOK_BIND_ADDRESS",
+        default_value = "0.0.0.0:9443"
+    )]
+    webhook_bind_address: BindAddress,
+
+    /// A folder with the webhook's tls.crt and tls.key, such as a mounted Secret of cert-manager's
+    ///
+    /// [default: none; the operator keeps a certificate authority of its own, in a Secret of its namespace]
+    #[arg(long, value_name = "FOLDER", env = "GTM_WEBHOOK_CERT_PATH")]
+    webhook_cert_path: Option<PathBuf>,
+
+    /// What holds where no TokenPolicy is about a namespace: allow or deny
+    #[arg(long, value_name = "POLICY", env = "GTM_DEFAULT_POLICY", default_value = "allow")]
+    default_policy: DefaultPolicy,
 
     /// Let one replica work at a time, chosen through a Lease in the operator's namespace
     ///
@@ -72,6 +94,9 @@ impl ManagerArgs {
             config_path: self.config.path.clone(),
             metrics_address: self.metrics_bind_address,
             health_address: self.health_probe_bind_address,
+            webhook_address: self.webhook_bind_address,
+            webhook_cert_path: self.webhook_cert_path.clone(),
+            default_policy: self.default_policy,
             leader_elect: self.leader_elect,
             namespace: config::namespace(self.namespace.as_deref(), environment),
         }

@@ -59,6 +59,11 @@ impl Events {
         self.write(&reference, note).await;
     }
 
+    /// About any object.
+    pub async fn about(&self, reference: &ObjectReference, note: &Note) {
+        self.write(reference, note).await;
+    }
+
     /// About a Secret whose Token is gone; if its namespace takes no more Events, about that namespace.
     pub async fn about_secret(&self, key: &SecretKey, uid: &str, note: &Note) {
         let reference = ObjectReference {

@@ -1,16 +1,22 @@
 //! The Kubernetes API: observe, publish, patch the status, tell events. Decides nothing.
 
 mod client;
+mod configurations;
 mod error;
 mod events;
 mod packed;
+mod policies;
+mod record;
 mod secrets;
 mod tokens;
 mod watch;
 
 pub use client::connect;
+pub use configurations::{Authorities, Configuration, Configurations, Hook};
 pub use error::ClusterError;
 pub use events::{Events, Note};
+pub use policies::follow_policies;
+pub use record::Record;
 pub use secrets::{Held, Metadata, OwnerRef, SecretDraft, Secrets, metadata_of};
 pub use tokens::{TokenRecord, Tokens};
-pub use watch::{Change, watch};
+pub use watch::{Change, watch, watch_both};

@@ -9,10 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::names::{MANAGER, annotation};
-use crate::api::{ClusterToken, Reason, Token, TokenStatus};
-use crate::domain::intent::{Intent, Key, Kind, TokenObject};
-use crate::domain::schedule::Retry;
-use crate::domain::{Problem, quote};
+use crate::api::{ClusterToken, Token, TokenStatus};
+use crate::domain::Problem;
+use crate::domain::intent::{Intent, Key, Kind, TokenObject, unreadable};
 
 use super::packed::Packed;
 use super::{ClusterError, OwnerRef};
@@ -78,14 +77,7 @@ impl TokenRecord {
                 meta.generation = Some(self.generation);
                 (Intent::new(&object), object.into_status().unwrap_or_default())
             }
-            Err(error) => {
-                let message = format!("the object cannot be read: {}", quote(&error.to_string()));
-                let period = std::time::Duration::from_secs(3600);
-                (
-                    Err(Problem::new(Reason::InvalidSpec, Retry::Every(period), message)),
-                    status(&text),
-                )
-            }
+            Err(error) => (Err(unreadable(&error)), status(&text)),
         }
     }
 
@@ -169,6 +161,31 @@ impl Tokens {
             .patch_status(&key.name, &params, &Patch::Merge(&patch))
             .await?;
         Ok(TokenRecord::new(key.kind, object))
+    }
+
+    /// The object as it is now: asked of the API server, not of a cache.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn get(&self, key: &Key) -> Result<Option<TokenRecord>, ClusterError> {
+        let found = self.one(key).get_opt(&key.name).await?;
+        Ok(found.and_then(|object| TokenRecord::new(key.kind, object)))
+    }
+
+    /// Whether an App exists: `None` if that cannot be found out.
+    pub async fn app_exists(&self, namespace: &str, name: &str) -> Option<bool> {
+        let kind = ApiResource {
+            plural: "apps".to_owned(),
+            kind: "App".to_owned(),
+            ..resource(Kind::Token)
+        };
+        let apps: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        match apps.get_metadata_opt(name).await.map_err(ClusterError::from) {
+            Ok(found) => Some(found.is_some()),
+            // A cluster that does not know the kind has no App.
+            Err(ClusterError::Missing) => Some(false),
+            Err(_) => None,
+        }
     }
 
     /// Whether the object with this UID exists: asked of the API server, not of a cache.

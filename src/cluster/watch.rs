@@ -63,6 +63,13 @@ pub fn watch(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
     ])
 }
 
+/// Watches the Tokens and ClusterTokens alone.
+pub fn watch_both(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
+    let tokens = Tokens::new(client.clone());
+    let both = [Kind::Token, Kind::ClusterToken].map(|kind| watch_tokens(&tokens, kind));
+    stream::select_all(both)
+}
+
 fn watch_tokens(tokens: &Tokens, kind: Kind) -> BoxStream<'static, Change> {
     let config = watcher::Config::default().page_size(PAGE);
     let events = watcher(tokens.all(kind), config).backoff(Pause::default());

@@ -127,6 +127,9 @@ impl<S: Sign + 'static> Engine<S> {
             Plan::Inspect => self.spawn(key, task, move |context, task| async move {
                 job::inspect(&context, task, &intent, &uid).await
             }),
+            Plan::Withdraw => self.spawn(key, task, move |context, task| async move {
+                job::withdraw(&context, task, intent.secret.key, &uid).await
+            }),
             Plan::Rewrite => {
                 if let Some(state) = self.states.get_mut(key) {
                     state.budget.spend(task.now);

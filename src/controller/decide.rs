@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::Reason;
-use crate::domain::intent::{AppKey, Intent, Key};
+use crate::api::{Reason, condition};
+use crate::domain::intent::{AppKey, Intent, Key, app_not_found};
 use crate::domain::plan::{Observed, Place as Seen, Plan, Why, plan};
+use crate::domain::policy::consequence;
 use crate::domain::schedule::Retry;
 use crate::domain::{Problem, Sign};
 
@@ -30,7 +31,11 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(record) = self.index.token(key) else {
             return nothing;
         };
-        let (intent, status) = record.read();
+        let (mut intent, status) = record.read();
+        let forbidden = intent.as_mut().ok().and_then(|intent| self.judge(key, intent));
+        let Some(record) = self.index.token(key) else {
+            return nothing;
+        };
         let (uid, generation) = (record.uid.clone(), record.generation);
         self.index
             .want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
@@ -73,7 +78,14 @@ impl<S: Sign + 'static> Engine<S> {
         };
         let planned = match &intent {
             Err(problem) => Err(problem.clone()),
-            Ok(intent) => self.plan(intent, app, &task),
+            Ok(intent) => match forbidden {
+                Some(forbidden) => {
+                    let since = task.status.condition(condition::FORBIDDEN);
+                    let since = since.map(|condition| condition.last_transition_time.into());
+                    consequence(forbidden, task.facts.as_ref(), since, now)
+                }
+                None => self.plan(intent, app, &task),
+            },
         };
         task.intent = intent.ok();
         let out_of_turn = match &planned {
@@ -139,14 +151,5 @@ fn no_startup_app() -> Problem {
         Reason::NoStartupConfig,
         Retry::Every(Duration::from_secs(600)),
         "spec.appRef is not set, and the operator was started without an App; set app_id, installation_id and key in gtm.yaml, or name an App",
-    )
-}
-
-fn app_not_found(namespace: Option<&str>, name: &str) -> Problem {
-    let place = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
-    Problem::new(
-        Reason::AppNotFound,
-        Retry::Every(Duration::from_secs(600)),
-        format!("spec.appRef: there is no App {place}{name}; leave appRef out to use the operator's own App"),
     )
 }

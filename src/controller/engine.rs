@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Reason;
+use crate::api::{Reason, condition};
 use crate::cluster::{Change, Metadata, TokenRecord};
 use crate::domain::Sign;
 use crate::domain::intent::{Key, Kind, SecretKey};
@@ -23,7 +23,7 @@ use super::job::{Context, Done};
 use super::lane::Lane;
 use super::outage::Outage;
 use super::record::SecretRecord;
-use super::retire::{Retired, Retirement, Retiring};
+use super::retire::{Retired, Retirement, Retiring, Standing};
 use super::state::State;
 use super::timers::Timers;
 
@@ -31,6 +31,8 @@ use super::timers::Timers;
 const JOBS: usize = 160;
 /// The longest that the loop sleeps: how late it can be after the machine itself slept.
 const TICK: Duration = Duration::from_secs(15);
+/// How soon policies hear that they are about more Tokens, or fewer.
+const RECOUNT: Duration = Duration::from_secs(1);
 /// How often everything is looked at, whether or not something happened.
 const SWEEP: Duration = Duration::from_secs(5 * 60);
 /// How long the first look at GitHub's clock may take before work begins without it.
@@ -56,10 +58,12 @@ pub struct Engine<S> {
     pub(super) outage: Outage,
     pub(super) jobs: JoinSet<Back>,
     pub(super) slots: Arc<Semaphore>,
+    /// The numbers of Tokens that policies are about have changed.
+    pub(super) recount: bool,
     contacted: bool,
     /// A watch was interrupted, and nothing has been seen since.
     cut: bool,
-    listed: [bool; 3],
+    listed: [bool; 4],
 }
 
 impl<S: Sign + 'static> Engine<S> {
@@ -86,12 +90,15 @@ impl<S: Sign + 'static> Engine<S> {
             outage: Outage::default(),
             jobs: JoinSet::new(),
             slots,
+            recount: false,
             contacted: false,
             cut: false,
-            listed: [false; 3],
+            listed: [false; 4],
         };
         let first_contact = first_contact(engine.app());
         let mut first_contact = std::pin::pin!(first_contact);
+        let mut policies = engine.context.policies.clone();
+        policies.mark_changed();
         let mut changes = std::pin::pin!(changes);
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -109,6 +116,10 @@ impl<S: Sign + 'static> Engine<S> {
                 Some(permit) = turned.recv() => engine.turn(permit),
                 changed = engine.startup.changed() => match changed {
                     Ok(()) => engine.app_changed(),
+                    Err(_) => break,
+                },
+                changed = policies.changed() => match changed {
+                    Ok(()) => engine.policies_changed(policies.borrow_and_update().is_some()),
                     Err(_) => break,
                 },
                 _ = sweep.tick() => engine.sweep(),
@@ -130,10 +141,15 @@ impl<S: Sign + 'static> Engine<S> {
     fn nap(&self) -> Duration {
         let until = [self.timers.next(), self.retiring.next()].into_iter().flatten().min();
         let left = until.map(|at| Duration::try_from(at.duration_since(self.local())).unwrap_or_default());
-        left.map_or(TICK, |left| left.min(TICK)).max(Duration::from_millis(1))
+        let longest = if self.recount { RECOUNT } else { TICK };
+        left.map_or(longest, |left| left.min(longest))
+            .max(Duration::from_millis(1))
     }
 
     fn ring(&mut self) {
+        if std::mem::take(&mut self.recount) {
+            self.count_policies();
+        }
         let now = self.local();
         for key in self.timers.ring(now) {
             self.touch(&key);
@@ -204,7 +220,7 @@ impl<S: Sign + 'static> Engine<S> {
         self.begin();
     }
 
-    fn has_listed(&mut self, which: usize) {
+    pub(super) fn has_listed(&mut self, which: usize) {
         let before = self.ready();
         if let Some(listed) = self.listed.get_mut(which) {
             *listed = true;
@@ -236,7 +252,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     /// Looks at everything: by the wall clock, whatever events or alarms were missed.
-    fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         self.index.find_strays();
         for key in self.index.keys().cloned().collect::<Vec<_>>() {
             self.touch(&key);
@@ -244,6 +260,7 @@ impl<S: Sign + 'static> Engine<S> {
         for key in self.index.secrets().map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.touch_secret(&key);
         }
+        self.count_policies();
     }
 
     fn app_changed(&mut self) {
@@ -260,7 +277,8 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(key) = self.index.remove_token(&record.key, &record.uid) else {
             return;
         };
-        self.states.remove(&key);
+        let counted = self.states.remove(&key).is_some_and(|state| state.policies.is_some());
+        self.recount |= counted;
         self.timers.clear(&key);
         self.lane.leave(&key);
         self.outage.dismiss(&key);
@@ -309,14 +327,20 @@ impl<S: Sign + 'static> Engine<S> {
         }
         let Some(secret) = self.index.secret(key) else { return };
         let owner = secret.owner.as_ref();
-        let alive = owner
-            .and_then(|owner| self.index.owner(owner))
-            .is_some_and(|token| !token.deleting);
+        let token = owner.and_then(|owner| self.index.owner(owner));
+        let token = token.filter(|token| !token.deleting);
+        let alive = token.is_some();
         let released = secret.deleting && !secret.held;
         if owner.is_none() || released || (alive && !secret.deleting) {
             return;
         }
-        if let Some(retirement) = self.retiring.begin(key, secret, alive, self.local()) {
+        let forbidden = |token: &TokenRecord| token.read().1.condition(condition::FORBIDDEN).is_some();
+        let standing = match token {
+            None => Standing::Gone,
+            Some(token) if forbidden(token) => Standing::Forbidden,
+            Some(_) => Standing::Lives,
+        };
+        if let Some(retirement) = self.retiring.begin(key, secret, standing, self.local()) {
             self.retire(key.clone(), retirement);
         }
     }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::api::names::annotation;
 use crate::api::{Reason, TokenStatus};
-use crate::cluster::{ClusterError, Events, Held, Metadata, Note, OwnerRef, Secrets, TokenRecord, Tokens};
+use crate::cluster::{ClusterError, Events, Held, Metadata, Note, OwnerRef, Record, Secrets, TokenRecord, Tokens};
 use crate::domain::Sign;
 use crate::domain::intent::{Intent, Key, SecretKey, Warning};
 use crate::domain::plan::{Content, SecretFacts, scope_hash};
+use crate::domain::policy::Policies;
 use crate::domain::secret::{self};
 use crate::domain::status::Granted;
 
@@ -28,6 +30,10 @@ pub struct Context {
     pub events: Events,
     /// Metrics.
     pub observer: Arc<dyn Observer>,
+    /// What Tokens may ask for; nothing is issued before it is known.
+    pub policies: watch::Receiver<Option<Arc<Policies>>>,
+    /// What became of the policies.
+    pub record: Record,
     /// The local clock.
     pub clock: fn() -> Timestamp,
     /// 0.0 to 1.0, for jitter.
@@ -97,6 +103,16 @@ impl Task {
 
     pub fn warnings(&self) -> &[Warning] {
         self.intent.as_ref().map_or(&[], |intent| &intent.warnings)
+    }
+}
+
+/// Deletes the Token's own Secret; who lets go of it revokes the token.
+pub async fn withdraw(context: &Context, task: Task, secret: SecretKey, uid: &str) -> Done {
+    let result = context.secrets.delete(&secret, uid).await;
+    context.observer.secret_written(&task.key, "delete", result.is_ok());
+    match result {
+        Ok(()) => Done { ..carry(task) },
+        Err(error) => fail(context, task, cluster_problem(&error)).await,
     }
 }
 

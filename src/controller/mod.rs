@@ -9,6 +9,7 @@ mod index;
 mod issue;
 mod job;
 mod lane;
+mod law;
 mod observer;
 mod outage;
 mod record;

@@ -43,13 +43,24 @@ struct Entry {
     next: Option<Timestamp>,
 }
 
+/// What is known of the Token of a Secret that is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It wants its Secret back.
+    Lives,
+    /// No policy allows it: its token is good for nothing any more.
+    Forbidden,
+    /// It is deleted.
+    Gone,
+}
+
 /// What is to be done about one Secret.
 #[derive(Debug)]
 pub struct Retirement {
     /// The Secret's UID.
     pub uid: Box<str>,
     owner: OwnerRef,
-    owner_lives: bool,
+    standing: Standing,
     since: Timestamp,
 }
 
@@ -68,7 +79,7 @@ impl Retiring {
         &mut self,
         key: &SecretKey,
         secret: &SecretRecord,
-        owner_lives: bool,
+        standing: Standing,
         now: Timestamp,
     ) -> Option<Retirement> {
         let owner = secret.owner.clone()?;
@@ -89,7 +100,7 @@ impl Retiring {
         Some(Retirement {
             uid,
             owner,
-            owner_lives,
+            standing,
             since: entry.since,
         })
     }
@@ -156,9 +167,9 @@ impl Retirement {
         let exists = context.tokens.exists(&self.owner.key, &self.owner.uid).await?;
         // Someone deleted the Secret of a living Token: it is let go, and a new one is made. Its token may be in use. The end of a
         // namespace looks the same when its Secrets go before its Tokens.
-        let lives = self.owner_lives && exists && !context.secrets.namespace_ends(key).await;
+        let lives = self.standing == Standing::Lives && exists && !context.secrets.namespace_ends(key).await;
         if !lives {
-            if exists {
+            if exists && self.standing != Standing::Forbidden {
                 return Ok(Retired::Later);
             }
             if !self.revoke(context, app, key).await? {

@@ -89,6 +89,8 @@ pub struct State {
     pub granted: Option<Box<Granted>>,
     /// How often it may be issued or rewritten out of turn. An attempt that brings no token costs nothing.
     pub budget: Budget,
+    /// The policies that are about it, and whether each has something against it; `None`: no policy is.
+    pub policies: Option<Box<[(String, bool)]>>,
     /// How many writes of the status have failed in a row.
     pub unsettled: u32,
     /// When the next write of the status may be tried, by GitHub's clock.
@@ -107,11 +109,13 @@ impl State {
             pending,
             granted,
             budget,
+            policies,
             unsettled,
             settle_after,
         } = self;
         let waits = *busy || *outdated || *unsettled > 0 || settle_after.is_some();
-        let knows = place.is_some() || failure.is_some() || pending.is_some() || granted.is_some();
+        let knows =
+            policies.is_some() || place.is_some() || failure.is_some() || pending.is_some() || granted.is_some();
         !waits && !knows && budget.is_full(now)
     }
 }

@@ -12,7 +12,7 @@ use crate::api::{Format, Reason, SecretSpec, TokenScope};
 use super::digest::base64_sha256;
 use super::problem::Problem;
 use super::schedule::Retry;
-use super::{permissions, template};
+use super::{permissions, quote, template};
 
 mod object;
 
@@ -229,6 +229,12 @@ fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(Reason::InvalidSpec, Retry::Every(INVALID_SPEC_PERIOD), message)
 }
 
+/// What a Token is told whose object is not one of its kind.
+#[must_use]
+pub fn unreadable(error: &serde_json::Error) -> Problem {
+    invalid(format!("the object cannot be read: {}", quote(&error.to_string())))
+}
+
 fn installation(scope: &TokenScope) -> Result<Option<u64>, Problem> {
     // 0 stands for "not set" in the manifests of isometry/github-token-manager.
     scope
@@ -358,6 +364,17 @@ fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Proble
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
     })
+}
+
+/// What a Token is told whose App is not there.
+#[must_use]
+pub fn app_not_found(namespace: Option<&str>, name: &str) -> Problem {
+    let place = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+    Problem::new(
+        Reason::AppNotFound,
+        Retry::Every(Duration::from_secs(600)),
+        format!("spec.appRef: there is no App {place}{name}; leave appRef out to use the operator's own App"),
+    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Every decision, pure: no clock, no environment, no network.
 
+pub mod authority;
 pub mod base_url;
 pub mod digest;
 #[cfg(test)]
@@ -8,6 +9,8 @@ pub mod intent;
 pub mod jwt;
 pub mod permissions;
 pub mod plan;
+pub mod pod;
+pub mod policy;
 mod problem;
 mod quote;
 pub mod schedule;

@@ -136,6 +136,8 @@ impl Why {
 pub enum Plan {
     /// Ask the API server whether something stands at the wanted place (metadata only).
     Look,
+    /// Delete this Token's own Secret, whose token is revoked then: no policy allows it any more.
+    Withdraw,
     /// Read the Secret, which is ours, and compare its content with its hash.
     Inspect,
     /// Issue a token.
@@ -268,7 +270,9 @@ fn dressed(intent: &Intent, facts: &SecretFacts) -> bool {
         && facts.annotations.get(annotation::METADATA_HASH) == Some(&secret::metadata_hash(&intent.secret))
 }
 
-fn conflict(intent: &Intent, whose: &str) -> Problem {
+/// What a Token is told whose Secret's place is taken; `whose`: by whom.
+#[must_use]
+pub fn conflict(intent: &Intent, whose: &str) -> Problem {
     Problem::new(
         Reason::SecretConflict,
         Retry::Every(CONFLICT_PERIOD),

@@ -137,6 +137,8 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     let waiting = waits.then(|| ("True", Reason::Pending, WAITING.to_owned()));
     set(condition::RECONCILING, abnormal(transient).or(waiting));
     set(condition::STALLED, abnormal(!transient));
+    let forbidden = outcome.problem.is_some_and(|p| p.reason == Reason::PolicyForbids);
+    set(condition::FORBIDDEN, abnormal(forbidden));
     let text = |at| {
         format!(
             "The token in the Secret expired at {}; no new one could be issued",

@@ -3,28 +3,31 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use kube::Client;
 use kube::config::Kubeconfig;
 use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, Events, Secrets, Tokens, watch as watch_cluster};
+use crate::cluster::{self, Events, Record, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Context, Engine, Startup, StartupApp};
+use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
 use crate::signer::Signer;
-use crate::telemetry::http::{BindAddress, Readiness, Server};
+use crate::telemetry::http::{self, BindAddress, Readiness, Server};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{self, Ingredients};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::recorder::Recorder;
+use super::webhook::{Admission, Webhook};
 
 /// What the operator is told on its command line, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,12 @@ pub struct ManagerOptions {
     pub metrics_address: BindAddress,
     /// Where probes are answered.
     pub health_address: BindAddress,
+    /// Where the webhook is served.
+    pub webhook_address: BindAddress,
+    /// The folder of the webhook's certificate; `None`: our own certificate authority.
+    pub webhook_cert_path: Option<PathBuf>,
+    /// What holds where no policy selects a namespace.
+    pub default_policy: DefaultPolicy,
     /// Whether a Lease chooses one replica.
     pub leader_elect: bool,
     /// The operator's own namespace.
@@ -59,6 +68,8 @@ struct Manager {
     metrics: Metrics,
     stop: CancellationToken,
     startup: Startup<Signer>,
+    policies: watch::Receiver<Option<Arc<Policies>>>,
+    record: Record,
 }
 
 /// Runs the operator until a signal ends it, or one of its tasks dies. `load` reads the configuration again.
@@ -94,6 +105,17 @@ pub async fn manager(
         connected: Instant::now(),
     };
     let apps = tokio::spawn(keeper.run());
+    let (publish, policies) = watch::channel(None);
+    let record = Record::default();
+    let following = follow_policies(client.clone(), policies_of(&options), publish);
+    let recording = record.clone().keep(client.clone());
+    let law = tokio::spawn(async move { tokio::join!(following, recording) });
+    let admission = Admission {
+        policies: policies.clone(),
+        record: record.clone(),
+    };
+    let webhook = webhook(&options, &client, &metrics, &readiness, admission, &stop);
+    let webhook = webhook.await.map_err(failed)?;
 
     let manager = Manager {
         client,
@@ -101,12 +123,56 @@ pub async fn manager(
         metrics,
         stop: stop.clone(),
         startup,
+        policies,
+        record,
     };
     let working = tokio::spawn(manager.work());
-    readiness.set(true);
-    let result = until_the_end(&stop, working, serving, apps).await;
-    readiness.set(false);
-    result
+    let tasks = Tasks {
+        working,
+        serving,
+        apps,
+        law,
+        webhook,
+    };
+    until_the_end(&stop, &readiness, tasks).await
+}
+
+/// The policies before any is read.
+fn policies_of(options: &ManagerOptions) -> Policies {
+    Policies {
+        default: options.default_policy,
+        own_namespace: options.namespace.clone(),
+        ..Policies::default()
+    }
+}
+
+/// Starts the webhook; where it is off, the replica is ready as it is.
+async fn webhook(
+    options: &ManagerOptions,
+    client: &Client,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    admission: Admission,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<Result<(), String>>, String> {
+    let listener = http::listen("--webhook-bind-address", options.webhook_address).await;
+    let Some(listener) = listener.map_err(|error| error.to_string())? else {
+        readiness.set(true);
+        let stop = stop.clone();
+        let idle = async move { stop.cancelled().await };
+        return Ok(tokio::spawn(idle.map(Ok)));
+    };
+    let webhook = Webhook {
+        listener,
+        client: client.clone(),
+        namespace: options.namespace.clone(),
+        identity: identity(),
+        cert_path: options.webhook_cert_path.clone(),
+        admission,
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+    };
+    webhook.start(stop.clone())
 }
 
 /// The proxy variables lead to GitHub. The client lends them to the cluster of a kubeconfig as well, even past `NO_PROXY`: there,
@@ -204,6 +270,8 @@ impl Manager {
             secrets: Secrets::new(self.client.clone()),
             events: Events::new(self.client.clone(), Some(identity())),
             observer: Arc::new(Recorder(self.metrics.clone())),
+            policies: self.policies.clone(),
+            record: self.record.clone(),
             clock: apps::now,
             dice,
         });
@@ -232,43 +300,65 @@ fn identity() -> String {
     IDENTITY.get_or_init(make).clone()
 }
 
+/// What runs until the end.
+struct Tasks {
+    working: JoinHandle<Result<(), String>>,
+    serving: JoinHandle<()>,
+    apps: JoinHandle<()>,
+    law: JoinHandle<((), ())>,
+    webhook: JoinHandle<Result<(), String>>,
+}
+
 /// Waits for a signal, or for the end of a task that should not end; then lets the rest come to its end.
-async fn until_the_end(
-    stop: &CancellationToken,
-    mut working: JoinHandle<Result<(), String>>,
-    mut serving: JoinHandle<()>,
-    mut apps: JoinHandle<()>,
-) -> Result<(), ManagerError> {
+async fn until_the_end(stop: &CancellationToken, readiness: &Readiness, tasks: Tasks) -> Result<(), ManagerError> {
+    let Tasks {
+        mut working,
+        mut serving,
+        mut apps,
+        mut law,
+        mut webhook,
+    } = tasks;
     let listen =
         |kind| signal(kind).map_err(|error| ManagerError::Failed(format!("signals cannot be awaited: {error}")));
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let died = |what: &str| ManagerError::Failed(format!("{what} ended without being asked to"));
+    let why = |result: Result<Result<(), String>, JoinError>, what: &str| match result {
+        Ok(Err(error)) => ManagerError::Failed(error),
+        Ok(Ok(())) => died(what),
+        Err(error) => ManagerError::Failed(format!("{what} died: {error}")),
+    };
     let early = tokio::select! {
         _ = term.recv() => None,
         _ = int.recv() => None,
-        result = &mut working => Some(match result {
-            Ok(Err(error)) => ManagerError::Failed(error),
-            Ok(Ok(())) => died("the controllers"),
-            Err(error) => ManagerError::Failed(format!("the controllers died: {error}")),
-        }),
+        result = &mut working => Some(why(result, "the controllers")),
+        result = &mut webhook => Some(why(result, "the webhook")),
         _ = &mut serving => Some(died("the server for metrics and probes")),
         _ = &mut apps => Some(died("the reader of the configuration")),
+        _ = &mut law => Some(died("the watch of policies")),
     };
     if early.is_none() {
         tracing::info!("ending: no new work is begun");
     }
     stop.cancel();
+    readiness.set(false);
     apps.abort();
-    if !working.is_finished() {
-        let result = tokio::time::timeout(DRAIN, working).await;
-        match result {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!("{error}"),
-            Ok(Err(error)) => tracing::warn!("the controllers died: {error}"),
-            Err(_) => tracing::warn!("work under way did not end within {DRAIN:?}"),
-        }
-    }
+    law.abort();
+    tokio::join!(drain(working, "the controllers"), drain(webhook, "the webhook"));
     early.map_or(Ok(()), Err)
+}
+
+/// Lets a task come to its end.
+async fn drain(task: JoinHandle<Result<(), String>>, what: &str) {
+    // One that ended early has said why.
+    if task.is_finished() {
+        return;
+    }
+    match tokio::time::timeout(DRAIN, task).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!("{error}"),
+        Ok(Err(error)) => tracing::warn!("{what} died: {error}"),
+        Err(_) => tracing::warn!("{what}: work under way did not end within {DRAIN:?}"),
+    }
 }
 
 /// How long work under way may take to end: less than the grace period of a pod, and of isometry/github-token-manager's chart.

@@ -6,6 +6,7 @@ mod leader;
 mod manager;
 mod mint;
 mod recorder;
+mod webhook;
 
 pub use apps::now;
 pub use manager::{ManagerError, ManagerOptions, manager};

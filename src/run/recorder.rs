@@ -8,7 +8,8 @@ use crate::api::Reason;
 use crate::controller::{Observer, Revocation as Ended};
 use crate::domain::intent::{Key, SecretKey};
 use crate::github::{Observation, Observe, Route};
-use crate::telemetry::metrics::{ConfigSource, Controller, Metrics, Operation, Outcome, Revocation};
+use crate::telemetry::metrics::{ConfigSource, Controller, Metrics, Operation, Outcome, Review, Revocation, Webhook};
+use crate::webhook;
 
 /// Records into the metrics.
 pub struct Recorder(pub Metrics);
@@ -82,5 +83,27 @@ impl Observe for Recorder {
 
     fn held(&self) {
         self.0.gate_held();
+    }
+}
+
+impl webhook::Observer for Recorder {
+    fn reviewed(
+        &self,
+        operation: webhook::Operation,
+        outcome: webhook::Outcome,
+        reason: Option<Reason>,
+        took: Duration,
+    ) {
+        let operation = match operation {
+            webhook::Operation::Inject => Webhook::Inject,
+            webhook::Operation::Validate => Webhook::Validate,
+        };
+        let outcome = match outcome {
+            webhook::Outcome::Allowed => Review::Allowed,
+            webhook::Outcome::Patched => Review::Patched,
+            webhook::Outcome::Refused => Review::Refused,
+            webhook::Outcome::Rejected => Review::Rejected,
+        };
+        self.0.reviewed(operation, outcome, reason, took);
     }
 }

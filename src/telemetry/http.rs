@@ -106,6 +106,15 @@ pub struct BindError {
     error: io::Error,
 }
 
+/// Listens on an address that `flag` gave; `None`: it is off.
+///
+/// # Errors
+/// [`BindError`], which names the flag.
+pub async fn listen(flag: &'static str, address: BindAddress) -> Result<Option<TcpListener>, BindError> {
+    let wrong = |error| BindError { flag, address, error };
+    address.listen().await.map_err(wrong)
+}
+
 /// Whether this process can do its work, as `/readyz` says. A clone is a handle on the same answer, which begins as no.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
@@ -174,7 +183,7 @@ impl Server {
         routes: Router,
     ) -> Result<Option<SocketAddr>, BindError> {
         let wrong = |error| BindError { flag, address, error };
-        let Some(listener) = address.listen().await.map_err(wrong)? else {
+        let Some(listener) = listen(flag, address).await? else {
             return Ok(None);
         };
         let local = listener.local_addr().map_err(wrong)?;

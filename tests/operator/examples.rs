@@ -11,13 +11,15 @@ fn read(path: &Path) -> String {
 #[tokio::test]
 async fn every_manifest_of_readme_and_docs_is_accepted() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = read(&root.join("README.md"));
+    let readme = read(&root.join("README.md")) + &read(&root.join("docs/pods.md"));
     let blocks = readme
         .split("```yaml\n")
         .skip(1)
         .filter_map(|rest| rest.split("```").next());
     let mut manifests: Vec<(String, String)> = blocks.map(|text| ("README.md".into(), text.into())).collect();
-    for entry in std::fs::read_dir(root.join("docs/examples")).unwrap() {
+    let entries =
+        ["docs/examples", "webhook-config/examples"].map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
+    for entry in entries.into_iter().flatten() {
         let path = entry.unwrap().path();
         manifests.push((path.display().to_string(), read(&path)));
     }

@@ -107,9 +107,43 @@ labels! {
     }
 }
 
+labels! {
+    /// Which webhook was called: the `operation` label.
+    Webhook {
+        /// Tokens for pods.
+        Inject = "inject",
+        /// Checks of our own kinds.
+        Validate = "validate",
+    }
+}
+
+labels! {
+    /// How a review ended: the `outcome` label.
+    Review {
+        /// Let in as it is.
+        Allowed = "allowed",
+        /// Let in with a patch.
+        Patched = "patched",
+        /// Refused.
+        Refused = "refused",
+        /// Not understood.
+        Rejected = "rejected",
+    }
+}
+
 /// `Reason` as the `reason` label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ReasonLabel(pub Reason);
+
+/// The `reason` label where there may be none: empty then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct OptionalReason(pub Option<Reason>);
+
+impl EncodeLabelValue for OptionalReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        encoder.write_str(self.0.map_or("", Reason::as_str))
+    }
+}
 
 impl EncodeLabelValue for ReasonLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {

@@ -21,8 +21,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::Reason;
 use expiry::{Expiries, ExpiryCollector};
-use labels::ReasonLabel;
-pub use labels::{ConfigSource, Controller, Operation, Outcome, Revocation};
+pub use labels::{ConfigSource, Controller, Operation, Outcome, Review, Revocation, Webhook};
+use labels::{OptionalReason, ReasonLabel};
 
 /// The media type of [`Metrics::render`]: OpenMetrics, which Prometheus reads since 2.5.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -50,6 +50,8 @@ struct Inner {
     gate_holds: Counter,
     revocations: Family<RevocationOf, Counter>,
     leader: Gauge,
+    reviews: Family<ReviewOf, Counter>,
+    review_seconds: Family<WebhookOf, Histogram, fn() -> Histogram>,
 }
 
 macro_rules! label_sets {
@@ -70,10 +72,19 @@ label_sets! {
     ConfigErrorOf { controller: Controller, source: ConfigSource }
     Signature { result: Outcome }
     RevocationOf { result: Revocation }
+    ReviewOf { operation: Webhook, outcome: Review, reason: OptionalReason }
+    WebhookOf { operation: Webhook }
 }
 
 fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
+}
+
+/// Upper bounds for answers from memory, in seconds; an API server waits 5 s.
+const REVIEW_BUCKETS: [f64; 10] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.025, 0.1, 1.0, 5.0];
+
+fn review_histogram() -> Histogram {
+    Histogram::new(REVIEW_BUCKETS)
 }
 
 impl Metrics {
@@ -96,6 +107,8 @@ impl Metrics {
             gate_holds: Counter::default(),
             revocations: Family::default(),
             leader: Gauge::default(),
+            reviews: Family::default(),
+            review_seconds: Family::new_with_constructor(review_histogram),
         };
         inner.register_the_peers();
         inner.register_ours(version);
@@ -189,6 +202,19 @@ impl Metrics {
         self.0.revocations.get_or_create(&RevocationOf { result }).inc();
     }
 
+    /// A review of the webhook was answered, `duration` after it was read; without a reason, it was not understood.
+    pub fn reviewed(&self, operation: Webhook, outcome: Review, reason: Option<Reason>, duration: Duration) {
+        let reason = OptionalReason(reason);
+        let labels = ReviewOf {
+            operation,
+            outcome,
+            reason,
+        };
+        self.0.reviews.get_or_create(&labels).inc();
+        let seconds = self.0.review_seconds.get_or_create(&WebhookOf { operation });
+        seconds.observe(duration.as_secs_f64());
+    }
+
     /// Whether this replica leads.
     pub fn leader(&self, leads: bool) {
         self.0.leader.set(i64::from(leads));
@@ -270,6 +296,11 @@ impl Inner {
         registry.register("token_revocations", help, self.revocations.clone());
         let help = "Whether this replica leads (1) or stands by (0)";
         registry.register("github_token_manager_leader", help, self.leader.clone());
+        let help = "Admission reviews, by webhook, how they ended, and why";
+        registry.register("github_webhook_reviews", help, self.reviews.clone());
+        let help = "From reading an admission review until it was answered";
+        let seconds = self.review_seconds.clone();
+        registry.register_with_unit("github_webhook_review_duration", help, Unit::Seconds, seconds);
         let build = Info::new([("version", version)]);
         registry.register("github_token_manager_build", "The version that runs", build);
     }

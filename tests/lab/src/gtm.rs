@@ -135,7 +135,10 @@ impl Operator {
             args: Vec::new(),
             env: BTreeMap::new(),
         };
-        builder.env("KUBECONFIG", kubeconfig)
+        // A test that wants the webhook says where: the flag wins over the variable.
+        builder
+            .env("KUBECONFIG", kubeconfig)
+            .env("GTM_WEBHOOK_BIND_ADDRESS", "0")
     }
 
     /// Its process: signals, exit status, process id.

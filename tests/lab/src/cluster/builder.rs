@@ -29,6 +29,9 @@ rules:
 /// `edit` and `view`, which are empty until their parts are put together.
 const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,clusterrole-aggregation-controller";
 
+/// The controllers that make pods.
+const WORKLOADS: &str = ",deployment-controller,replicaset-controller,job-controller";
+
 /// Time for the controller-manager to work; it takes 2 s on an idle machine.
 const CONTROLLERS_START: Duration = Duration::from_secs(60);
 
@@ -36,6 +39,7 @@ const CONTROLLERS_START: Duration = Duration::from_secs(60);
 #[derive(Debug, Default, Clone)]
 pub struct Builder {
     controller_manager: bool,
+    workloads: bool,
     audit_log: bool,
     crds: Vec<String>,
     api_server_args: Vec<String>,
@@ -47,6 +51,13 @@ impl Builder {
     pub fn with_controller_manager(mut self) -> Self {
         self.controller_manager = true;
         self
+    }
+
+    /// Runs kube-controller-manager with the controllers of Deployments, ReplicaSets and Jobs as well.
+    #[must_use]
+    pub fn with_workloads(mut self) -> Self {
+        self.workloads = true;
+        self.with_controller_manager()
     }
 
     /// Keeps an audit log, for [`Cluster::audit_log`].
@@ -111,7 +122,7 @@ impl Builder {
         }
         if self.controller_manager {
             let mut command = Command::new(build(Tool::KubeControllerManager).await?);
-            command.args(controller_manager_args(&cluster.credentials));
+            command.args(controller_manager_args(&cluster.credentials, self.workloads));
             let name = Tool::KubeControllerManager.name();
             let process = Process::start(name, command, &cluster.log_path(name))?;
             controllers_work(&cluster, &process).await?;
@@ -165,10 +176,11 @@ fn etcd_args(folder: &Folder, clients: SocketAddr, peers: SocketAddr) -> Vec<Str
     ]
 }
 
-fn controller_manager_args(credentials: &Credentials) -> Vec<String> {
+fn controller_manager_args(credentials: &Credentials, workloads: bool) -> Vec<String> {
+    let more = if workloads { WORKLOADS } else { "" };
     vec![
         format!("--kubeconfig={}", credentials.controllers_kubeconfig().display()),
-        format!("--controllers={CONTROLLERS}"),
+        format!("--controllers={CONTROLLERS}{more}"),
         "--leader-elect=false".into(),
         "--secure-port=0".into(),
         // The default (20 a second) makes the deletion of a namespace take many seconds.

@@ -11,6 +11,11 @@ use crate::error::{During, Error};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Cluster {
+    /// The program, for a test that looks at more than its result.
+    pub fn kubectl_program(&self) -> &std::path::Path {
+        &self.kubectl_program
+    }
+
     /// Runs kubectl and returns what it printed.
     ///
     /// # Errors

@@ -1,0 +1,145 @@
+//! Reviews as fast as they go: bytes that were made before, over connections that are kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Failed;
+use super::server::Server;
+
+/// What was measured.
+#[derive(Default)]
+pub struct Load {
+    millis: Vec<f64>,
+    seconds: f64,
+    pub errors: usize,
+}
+
+impl Load {
+    pub fn add(&mut self, other: Load) {
+        self.millis.extend(other.millis);
+        self.seconds += other.seconds;
+        self.errors += other.errors;
+    }
+
+    pub fn rate(&self) -> f64 {
+        self.millis.len() as f64 / self.seconds
+    }
+
+    pub fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.millis.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let at = (sorted.len() as f64 * share) as usize;
+        sorted
+            .get(at.min(sorted.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(f64::NAN)
+    }
+}
+
+/// A review of a pod of 4 containers, about 12 kB.
+fn review() -> Vec<u8> {
+    let container = |n: usize| {
+        let env: Vec<Value> = (0..24)
+            .map(|v| json!({"name": format!("SETTING_{v}"), "value": "x".repeat(40)}))
+            .collect();
+        json!({"name": format!("c{n}"), "image": "registry.example.com/team/app:1.2.3", "env": env,
+            "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
+            "volumeMounts": [{"name": "kube-api-access", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}],
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "imagePullPolicy": "IfNotPresent",
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}})
+    };
+    let containers: Vec<Value> = (0..4).map(container).collect();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"generateName": "web-", "annotations": {"github.as-code.io/token": "ci"}, "labels": {"app": "web"}},
+        "spec": {"containers": containers, "restartPolicy": "Always", "serviceAccountName": "default",
+            "volumes": [{"name": "kube-api-access", "projected": {"defaultMode": 420, "sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}]}}]}});
+    let review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {"uid": "u",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "team", "operation": "CREATE", "object": pod, "dryRun": false}});
+    serde_json::to_vec(&review).unwrap_or_default()
+}
+
+/// Sends reviews for so long over so many connections.
+pub async fn run(server: &Server, connections: usize, length: Duration) -> Result<Load, Failed> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.ca.as_bytes())?)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
+    let body = review();
+    let head = format!(
+        "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let request: Arc<[u8]> = [head.as_bytes(), &body].concat().into();
+    let mut opened = Vec::new();
+    for _ in 0..connections {
+        let stream = TcpStream::connect(("127.0.0.1", server.port)).await?;
+        stream.set_nodelay(true)?;
+        opened.push(connector.connect(ServerName::try_from("127.0.0.1")?, stream).await?);
+    }
+    let started = Instant::now();
+    let mut senders = JoinSet::new();
+    for stream in opened {
+        senders.spawn(send(stream, request.clone(), started + length));
+    }
+    let mut load = Load::default();
+    while let Some(sent) = senders.join_next().await {
+        load.add(sent?);
+    }
+    load.seconds = started.elapsed().as_secs_f64();
+    Ok(load)
+}
+
+async fn send(mut stream: TlsStream<TcpStream>, request: Arc<[u8]>, end: Instant) -> Load {
+    let mut load = Load::default();
+    let mut buffer = vec![0; 64 * 1024];
+    while Instant::now() < end {
+        let started = Instant::now();
+        match exchange(&mut stream, &request, &mut buffer).await {
+            Ok(()) => load.millis.push(started.elapsed().as_secs_f64() * 1000.0),
+            Err(_) => {
+                load.errors += 1;
+                break;
+            }
+        }
+    }
+    load
+}
+
+async fn exchange(stream: &mut TlsStream<TcpStream>, request: &[u8], buffer: &mut [u8]) -> Result<(), Failed> {
+    stream.write_all(request).await?;
+    stream.flush().await?;
+    let mut filled = 0;
+    loop {
+        let read = stream.read(buffer.get_mut(filled..).unwrap_or_default()).await?;
+        if read == 0 {
+            return Err("the connection ended".into());
+        }
+        filled += read;
+        let text = String::from_utf8_lossy(buffer.get(..filled).unwrap_or_default());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(head.to_owned().into());
+        }
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        if body.len() >= length.ok_or("no length")? {
+            return Ok(());
+        }
+    }
+}

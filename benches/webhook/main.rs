@@ -1,0 +1,121 @@
+//! What a review costs, beside an empty handler of the same stack: `cargo bench --bench webhook`.
+//!
+//! Nothing here passes or fails: times depend on the machine, so what counts are the ratios of one run.
+
+mod cluster;
+mod load;
+#[path = "../operator/report.rs"]
+mod report;
+mod server;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use load::Load;
+use report::Report;
+use server::{Handler, Server};
+
+const HELP: &str = "\
+cargo bench --bench webhook -- [SCENARIO...] [--json]
+
+  review    rate and latency of an inject review of a pod of 4 containers, against an empty TLS handler, at 1, 16, 128 connections
+  minute    a minute of reviews at 128 connections: errors, and memory at the end against that after five seconds
+  cluster   500 pods through a real API server: plain ones with and without the webhook registered, and those that asked
+
+Without a SCENARIO: all of them.";
+
+/// What any step may fail with: it ends the run.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long each measurement takes, and how often it is taken: the handlers take turns, so that what else happens hits both.
+const TURN: Duration = Duration::from_secs(3);
+const TURNS: usize = 3;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else { return ExitCode::FAILURE };
+    let done = match words.as_slice() {
+        ["serve", handler] => runtime.block_on(server::run(handler)),
+        _ if words.contains(&"--help") => {
+            println!("{HELP}");
+            Ok(())
+        }
+        words => runtime.block_on(measure(words)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(words: &[&str]) -> Result<(), Failed> {
+    let mut report = Report::new(words.contains(&"--json"));
+    let named: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with("--")).collect();
+    for scenario in ["review", "minute", "cluster"] {
+        if named.is_empty() || named.contains(&scenario) {
+            report.begin(scenario);
+            match scenario {
+                "review" => review(&mut report).await?,
+                "minute" => minute(&mut report).await?,
+                _ => cluster::pods(&mut report).await?,
+            }
+            report.end();
+        }
+    }
+    report.print();
+    Ok(())
+}
+
+async fn review(report: &mut Report) -> Result<(), Failed> {
+    let (inject, empty) = (
+        Server::start(Handler::Inject).await?,
+        Server::start(Handler::Empty).await?,
+    );
+    for connections in [1, 16, 128] {
+        let (mut ours, mut floor) = (Load::default(), Load::default());
+        for _ in 0..TURNS {
+            floor.add(load::run(&empty, connections, TURN).await?);
+            ours.add(load::run(&inject, connections, TURN).await?);
+        }
+        report.tell(
+            format!("{connections} connections: reviews a second"),
+            ours.rate(),
+            "/s",
+        );
+        report.at_least(
+            format!("{connections} connections: rate of the empty handler's"),
+            ours.rate() / floor.rate(),
+            "",
+            0.5,
+        );
+        report.tell(format!("{connections} connections: p50"), ours.quantile(0.5), "ms");
+        report.tell(format!("{connections} connections: p99"), ours.quantile(0.99), "ms");
+        report.at_most(
+            format!("{connections} connections: p99 of the empty handler's"),
+            ours.quantile(0.99) / floor.quantile(0.99),
+            "",
+            2.0,
+        );
+    }
+    Ok(())
+}
+
+async fn minute(report: &mut Report) -> Result<(), Failed> {
+    let server = Server::start(Handler::Inject).await?;
+    load::run(&server, 128, Duration::from_secs(5)).await?;
+    let early = server.resident()?;
+    let load = load::run(&server, 128, Duration::from_secs(55)).await?;
+    let late = server.resident()?;
+    report.tell("resident memory after five seconds", early / 1_048_576.0, "MiB");
+    report.at_most("resident memory after a minute, of that", late / early, "", 1.1);
+    report.at_most("errors", load.errors as f64, "", 0.0);
+    Ok(())
+}

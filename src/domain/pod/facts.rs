@@ -1,0 +1,92 @@
+//! What is known of a Token when a pod asks for it.
+
+use crate::api::{Format, TokenStatus, condition};
+use crate::domain::Problem;
+use crate::domain::intent::{Intent, Key, SecretKey};
+
+/// A Token or ClusterToken, as far as a pod needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFacts {
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// The Secret that it keeps, or why it keeps none.
+    pub secret: Result<SecretFacts, Box<str>>,
+    /// The reason why it is not ready; `None` when it is.
+    pub not_ready: Option<Box<str>>,
+}
+
+/// The Secret that a Token keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFacts {
+    /// Where it is.
+    pub key: SecretKey,
+    /// Its form.
+    pub format: Format,
+    /// The key that holds the bare token; `None` where none does.
+    pub token_key: Option<Box<str>>,
+}
+
+impl TokenFacts {
+    /// From what the controller itself reads out of the object.
+    #[must_use]
+    pub fn new(read: &Result<Intent, Problem>, status: &TokenStatus, deleting: bool) -> Self {
+        let ready = status.condition(condition::READY);
+        let not_ready = match ready {
+            Some(ready) if ready.status == "True" => None,
+            Some(ready) => Some(ready.reason.as_str().into()),
+            None => Some("Pending".into()),
+        };
+        TokenFacts {
+            deleting,
+            secret: match read {
+                Ok(intent) => Ok(SecretFacts::new(intent)),
+                Err(problem) => Err(problem.message.as_str().into()),
+            },
+            not_ready,
+        }
+    }
+}
+
+impl SecretFacts {
+    fn new(intent: &Intent) -> Self {
+        let secret = &intent.secret;
+        let token_key = match secret.format {
+            Format::Token => Some("token"),
+            Format::BasicAuth | Format::ArgoCdRepoCreds => Some("password"),
+            Format::Template => secret
+                .template
+                .iter()
+                .find(|(_, text)| is_bare(text))
+                .map(|(key, _)| key.as_str()),
+            Format::GitCredentials
+            | Format::GitConfig
+            | Format::Netrc
+            | Format::DockerConfigJson
+            | Format::GithubProviderJson => None,
+        };
+        SecretFacts {
+            key: secret.key.clone(),
+            format: secret.format,
+            token_key: token_key.map(Into::into),
+        }
+    }
+
+    /// The Secret of a Token that does not exist yet, if it will say nothing about it.
+    #[must_use]
+    pub fn presumed(token: &Key, namespace: &str) -> Self {
+        SecretFacts {
+            key: SecretKey {
+                namespace: namespace.into(),
+                name: token.name.clone(),
+            },
+            format: Format::Token,
+            token_key: Some("token".into()),
+        }
+    }
+}
+
+/// Whether a template's text is the token and nothing else.
+fn is_bare(text: &str) -> bool {
+    let inside = text.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+    inside.is_some_and(|name| name.trim() == ".token")
+}

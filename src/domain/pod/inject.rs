@@ -1,0 +1,261 @@
+//! The whole pod: its Tokens, its volumes, its containers.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::api::Reason;
+use crate::api::names::{annotation::PREFIX, pod as key};
+use crate::domain::intent::{Key, Kind};
+
+use super::ask::{Ask, Missing, Selection};
+use super::container::{Granted, additions};
+use super::facts::SecretFacts;
+use super::git::FILE;
+use super::patch::Additions;
+use super::view::{Container, Pod};
+use super::{Injection, Refusal, TokenFacts, Warnings};
+
+/// Sidecars of service meshes, by the names that their own injectors give them: they have no use for a token.
+const SIDECARS: [&str; 10] = [
+    "istio-proxy",
+    "istio-init",
+    "istio-validation",
+    "linkerd-proxy",
+    "linkerd-init",
+    "linkerd-network-validator",
+    "kuma-sidecar",
+    "kuma-init",
+    "consul-dataplane",
+    "consul-connect-inject-init",
+];
+
+/// What is added to a pod of `namespace` that asks for `asks`. `facts` holds what is known of their Tokens; one that is not in
+/// it does not exist.
+///
+/// # Errors
+/// A [`Refusal`] that names the annotation, the value and the cure.
+pub fn inject(
+    pod: &Pod,
+    namespace: &str,
+    asks: &[Ask],
+    facts: &BTreeMap<Key, impl Borrow<TokenFacts>>,
+    warnings: &mut Warnings,
+) -> Result<Injection, Refusal> {
+    if asks.is_empty() {
+        return Ok(nothing(Reason::NotRequested));
+    }
+    if pod.is_windows() {
+        let why =
+            "the pod is for Windows: tokens are injected into pods for Linux alone; mount the Token's Secret yourself";
+        return Err(Refusal::new(Reason::NotInjectable, why));
+    }
+    let mut granted = Vec::new();
+    for ask in asks {
+        match secret_of(ask, namespace, facts.get(&ask.token).map(Borrow::borrow)) {
+            Ok(found) => {
+                found.doubt.into_iter().for_each(|doubt| warnings.add(doubt));
+                let key = token_key(ask, &found.secret)?;
+                granted.push(Granted {
+                    ask,
+                    secret: found.secret.key.name,
+                    key,
+                });
+            }
+            Err(refusal) if ask.missing == Missing::Ignore && refusal.reason != Reason::OtherNamespace => {
+                warnings.add(format!("{}; the pod starts without it", refusal.message));
+            }
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    if granted.is_empty() {
+        return Ok(nothing(Reason::TokenMissing));
+    }
+    let mut patch = Additions::default();
+    volumes(pod, &granted, &mut patch, warnings)?;
+    containers(pod, &granted, &mut patch, warnings)?;
+    note(pod, &granted, &mut patch);
+    Ok(Injection {
+        reason: Reason::Injected,
+        patch: patch.into_patch(),
+    })
+}
+
+fn nothing(reason: Reason) -> Injection {
+    let patch = json_patch::Patch::default();
+    Injection { reason, patch }
+}
+
+struct Found {
+    secret: SecretFacts,
+    doubt: Option<String>,
+}
+
+fn secret_of(ask: &Ask, namespace: &str, facts: Option<&TokenFacts>) -> Result<Found, Refusal> {
+    let (kind, name) = (ask.token.kind.as_str(), &ask.token.name);
+    let usable = facts.filter(|facts| !facts.deleting);
+    let Some(facts) = usable else {
+        let state = if facts.is_some() {
+            "is being deleted"
+        } else {
+            "does not exist"
+        };
+        let place = if ask.token.kind == Kind::Token {
+            format!(" in namespace {namespace}")
+        } else {
+            String::new()
+        };
+        if ask.missing == Missing::Wait {
+            let doubt = format!("{kind} {name} {state}{place}: the pod waits until its Secret is there");
+            let known = facts.and_then(|facts| facts.secret.clone().ok());
+            let secret = known.unwrap_or_else(|| SecretFacts::presumed(&ask.token, namespace));
+            return in_namespace(
+                ask,
+                namespace,
+                Found {
+                    secret,
+                    doubt: Some(doubt),
+                },
+            );
+        }
+        let cure = format!("create it first, or set {PREFIX}{} to wait or ignore", key::ON_MISSING);
+        let message = format!("{kind} {name} {state}{place}: {cure}");
+        return Err(Refusal::new(Reason::TokenMissing, message));
+    };
+    let secret = match &facts.secret {
+        Ok(secret) => secret.clone(),
+        Err(why) => {
+            let message = format!("{kind} {name} is wrong, so it keeps no Secret: {why}");
+            return Err(Refusal::new(Reason::InvalidSpec, message));
+        }
+    };
+    let doubt = facts
+        .not_ready
+        .as_ref()
+        .map(|reason| format!("{kind} {name} is not ready ({reason}): the pod waits until its Secret is there"));
+    in_namespace(ask, namespace, Found { secret, doubt })
+}
+
+/// Secrets are never copied: the Token's must be in the pod's own namespace.
+fn in_namespace(ask: &Ask, namespace: &str, found: Found) -> Result<Found, Refusal> {
+    if &*found.secret.key.namespace == namespace {
+        return Ok(found);
+    }
+    let message = format!(
+        "{} {} keeps its Secret in another namespace than the pod's, {namespace}: create a Token in {namespace}",
+        ask.token.kind.as_str(),
+        ask.token.name
+    );
+    Err(Refusal::new(Reason::OtherNamespace, message))
+}
+
+fn token_key(ask: &Ask, secret: &SecretFacts) -> Result<Box<str>, Refusal> {
+    secret.token_key.clone().ok_or_else(|| {
+        let message = format!(
+            "{} {}: a Secret of format {} has no key with the bare token: set spec.secret.format to token or basicAuth",
+            ask.token.kind.as_str(),
+            ask.token.name,
+            secret.format.as_str()
+        );
+        Refusal::new(Reason::NotInjectable, message)
+    })
+}
+
+fn volumes(pod: &Pod, granted: &[Granted<'_>], patch: &mut Additions, warnings: &mut Warnings) -> Result<(), Refusal> {
+    let there = pod.spec.volumes.as_deref().unwrap_or_default();
+    let fs_group = pod.spec.security_context.fs_group.is_some();
+    let mut missing = Vec::new();
+    for grant in granted.iter().filter(|grant| grant.ask.file) {
+        let mode = grant.ask.mode.unwrap_or(if fs_group { 0o440 } else { 0o444 });
+        if mode & 0o004 == 0 && !fs_group {
+            warnings.add(format!(
+                "{PREFIX}{}: only root can read a file of mode {mode:04o} here; leave it out, or set the pod's fsGroup",
+                key::FILE_MODE
+            ));
+        }
+        let name = grant.volume();
+        let source = json!({"defaultMode": mode, "sources": [
+            {"secret": {"name": grant.secret, "items": [{"key": grant.key, "path": FILE}]}}]});
+        match there.iter().find(|volume| volume.name == name) {
+            None => missing.push(json!({"name": name, "projected": source})),
+            Some(volume) if volume.projected.as_ref() == Some(&source) => {}
+            Some(_) => {
+                let message = format!("the pod has a volume '{name}' already, with other content: rename it");
+                return Err(Refusal::new(Reason::PodConflict, message));
+            }
+        }
+    }
+    patch.append(&["spec", "volumes"], pod.spec.volumes.is_some(), missing);
+    Ok(())
+}
+
+fn containers(
+    pod: &Pod,
+    granted: &[Granted<'_>],
+    patch: &mut Additions,
+    warnings: &mut Warnings,
+) -> Result<(), Refusal> {
+    let lists = [
+        ("initContainers", &pod.spec.init_containers),
+        ("containers", &pod.spec.containers),
+    ];
+    let all = || lists.iter().flat_map(|(_, list)| list.iter());
+    for grant in granted {
+        check_names(grant.ask, &mut all())?;
+    }
+    for (list, containers) in lists {
+        for (at, container) in containers.iter().enumerate() {
+            let chosen: Vec<&Granted<'_>> = granted.iter().filter(|grant| selects(grant.ask, container)).collect();
+            let added = additions(pod, container, &chosen, warnings)?;
+            let at = at.to_string();
+            for (place, item) in added.overrides {
+                patch.set(&["spec", list, &at, "env", &place.to_string()], item);
+            }
+            patch.append(&["spec", list, &at, "env"], container.env.is_some(), added.env);
+            let mounts = container.volume_mounts.is_some();
+            patch.append(&["spec", list, &at, "volumeMounts"], mounts, added.mounts);
+        }
+    }
+    Ok(())
+}
+
+fn selects(ask: &Ask, container: &Container) -> bool {
+    match &ask.containers {
+        Selection::Own => !SIDECARS.contains(&container.name.as_str()),
+        Selection::All => true,
+        Selection::Named(names) => names.contains(&container.name),
+    }
+}
+
+fn check_names(ask: &Ask, all: &mut dyn Iterator<Item = &Container>) -> Result<(), Refusal> {
+    let Selection::Named(names) = &ask.containers else {
+        return Ok(());
+    };
+    let known: Vec<&str> = all.map(|container| container.name.as_str()).collect();
+    let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let message = format!(
+        "annotation {PREFIX}{}: the pod has no container '{}'; it has: {}",
+        key::CONTAINERS,
+        crate::domain::quote(unknown),
+        crate::domain::quote(&known.join(", "))
+    );
+    Err(Refusal::new(Reason::InvalidAnnotation, message))
+}
+
+/// Writes down on the pod what it was given.
+fn note(pod: &Pod, granted: &[Granted<'_>], patch: &mut Additions) {
+    let one = |grant: &Granted<'_>| {
+        let token = &grant.ask.token;
+        let given = json!({"kind": token.kind.as_str(), "name": token.name, "secret": grant.secret});
+        (grant.ask.id.clone(), given)
+    };
+    let all: serde_json::Map<String, Value> = granted.iter().map(one).collect();
+    let text = Value::Object(all).to_string();
+    let name = format!("{PREFIX}{}", key::STATUS);
+    if pod.metadata.annotations.get(&name) != Some(&text) {
+        patch.set(&["metadata", "annotations", &name], Value::String(text));
+    }
+}

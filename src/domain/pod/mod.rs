@@ -1,0 +1,67 @@
+//! A pod that asks for a token, and what is known of the Token: inject, pass or refuse. The patch only adds, and a second run adds
+//! nothing.
+
+mod ask;
+mod container;
+mod facts;
+mod git;
+mod inject;
+mod patch;
+mod value;
+mod view;
+
+use crate::api::Reason;
+
+pub use ask::{Ask, asks};
+pub use facts::{SecretFacts, TokenFacts};
+pub use inject::inject;
+pub use view::{Metadata, Owner, Pod};
+
+/// Why a pod is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For the metric and the Event.
+    pub reason: Reason,
+    /// Names the annotation, the value and the cure.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Refusal { reason, message }
+    }
+}
+
+/// What looks wrong about a pod, but does not stand in the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warnings(Vec<String>);
+
+/// Kubernetes shows no more: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#response>.
+const MOST_WARNINGS: usize = 16;
+
+impl Warnings {
+    fn add(&mut self, text: String) {
+        if self.0.len() < MOST_WARNINGS && !self.0.contains(&text) {
+            self.0.push(text);
+        }
+    }
+
+    /// The texts.
+    #[must_use]
+    pub fn into_texts(self) -> Vec<String> {
+        self.0
+    }
+}
+
+/// What happens to a pod that is let in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Injection {
+    /// Why it is patched, or is not.
+    pub reason: Reason,
+    /// What is added; empty where nothing is missing.
+    pub patch: json_patch::Patch,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Pods in, patches out.
+
+mod golden;
+mod properties;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::{Condition, Format, Time, TokenStatus, condition};
+use crate::domain::intent::{Intent, Key, Kind, SecretKey};
+use crate::domain::{Problem, fixtures};
+
+/// The namespace of every pod here.
+const NAMESPACE: &str = "team-a";
+
+fn key(kind: Kind, name: &str) -> Key {
+    let namespace = (kind == Kind::Token).then(|| NAMESPACE.into());
+    Key {
+        kind,
+        namespace,
+        name: name.into(),
+    }
+}
+
+fn status(ready: bool) -> TokenStatus {
+    let condition = Condition {
+        kind: condition::READY.into(),
+        status: if ready { "True" } else { "False" }.into(),
+        reason: if ready { "Issued" } else { "GitHubUnavailable" }.into(),
+        message: String::new(),
+        last_transition_time: Time::from(jiff::Timestamp::UNIX_EPOCH),
+        observed_generation: None,
+    };
+    TokenStatus {
+        conditions: vec![condition],
+        ..TokenStatus::default()
+    }
+}
+
+fn known(spec: Value, ready: bool, deleting: bool) -> TokenFacts {
+    let read: Result<Intent, Problem> = Intent::new(&fixtures::token(spec));
+    TokenFacts::new(&read, &status(ready), deleting)
+}
+
+/// The Tokens of the tests' cluster.
+fn facts() -> BTreeMap<Key, TokenFacts> {
+    let named = |name: &str| json!({"secret": {"name": name}});
+    let format = |format: &str| json!({"secret": {"name": "a-secret", "format": format}});
+    let own = json!({"secret": {"name": "own", "format": "template",
+        "template": {"header": "Bearer {{ .token }}", "plain": "{{.token}}"}}});
+    let shared = |namespace: &str| {
+        let object = fixtures::cluster_token(json!({"secret": {"namespace": namespace}}));
+        TokenFacts::new(&Intent::new(&object), &status(true), false)
+    };
+    let tokens = [
+        ("ci", known(json!({}), true, false)),
+        ("docs", known(named("docs-token"), true, false)),
+        ("flux", known(format("basicAuth"), true, false)),
+        ("netrc", known(format("netrc"), true, false)),
+        ("own", known(own, true, false)),
+        ("fresh", known(json!({}), false, false)),
+        ("going", known(named("gone-soon"), true, true)),
+        ("wrong", known(json!({"permissions": {}}), false, false)),
+    ];
+    let mut all: BTreeMap<Key, TokenFacts> = tokens
+        .into_iter()
+        .map(|(name, facts)| (key(Kind::Token, name), facts))
+        .collect();
+    all.insert(key(Kind::ClusterToken, "shared"), shared(NAMESPACE));
+    all.insert(key(Kind::ClusterToken, "elsewhere"), shared("team-b"));
+    all
+}
+
+/// What happens to a pod, and what is said about it.
+fn decide(pod: &Value) -> (Result<Injection, Refusal>, Vec<String>) {
+    let view: Pod = serde_json::from_value(pod.clone()).unwrap();
+    let mut warnings = Warnings::default();
+    let asks = asks(&view.metadata.annotations, NAMESPACE, &mut warnings);
+    let decided = asks.and_then(|asks| inject(&view, NAMESPACE, &asks, &facts(), &mut warnings));
+    (decided, warnings.into_texts())
+}
+
+/// The pod as it is after its patch.
+fn patched(pod: &Value, injection: &Injection) -> Value {
+    let mut after = pod.clone();
+    json_patch::patch(&mut after, &injection.patch).unwrap();
+    after
+}
+
+#[test]
+fn each_format_says_where_the_bare_token_is() {
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::Template) {
+        let facts = known(json!({"secret": {"format": format.as_str()}}), true, false);
+        let key = facts.secret.unwrap().token_key;
+        let expected = match format.as_str() {
+            "token" => Some("token"),
+            "basicAuth" | "argoCDRepoCreds" => Some("password"),
+            _ => None,
+        };
+        assert_eq!(key.as_deref(), expected, "{}", format.as_str());
+    }
+}
+
+#[test]
+fn a_thousand_annotations_are_one_warning() {
+    let name = |n: usize| (format!("github.as-code.io/x{n}"), Value::from("y"));
+    let mut all: serde_json::Map<String, Value> = (0..1000).map(name).collect();
+    all.insert("github.as-code.io/token".into(), "ci".into());
+    let pod = json!({"metadata": {"annotations": all}, "spec": {"containers": [{"name": "app"}]}});
+    let (decided, warnings) = decide(&pod);
+    assert_eq!(decided.unwrap().reason, Reason::Injected);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("997 more"), "{warnings:?}");
+}
+
+#[test]
+fn more_tokens_than_fit_are_refused() {
+    let one = |n: usize| (format!("github.as-code.io/token.t{n}"), Value::from("ci"));
+    let all: serde_json::Map<String, Value> = (0..17).map(one).collect();
+    let pod = json!({"metadata": {"annotations": all}, "spec": {"containers": [{"name": "app"}]}});
+    let refusal = decide(&pod).0.unwrap_err();
+    assert!(refusal.message.contains("17 tokens"), "{}", refusal.message);
+}
+
+#[test]
+fn a_secret_of_another_namespace_is_never_referred_to_even_while_its_token_goes() {
+    let mut all = facts();
+    let shared = key(Kind::ClusterToken, "elsewhere");
+    all.get_mut(&shared).unwrap().deleting = true;
+    assert_eq!(
+        all[&shared].secret.as_ref().unwrap().key,
+        SecretKey {
+            namespace: "team-b".into(),
+            name: "shared".into()
+        }
+    );
+    let view: Pod = serde_json::from_value(json!({
+        "metadata": {"annotations": {"github.as-code.io/cluster-token": "elsewhere", "github.as-code.io/on-missing": "wait"}},
+        "spec": {"containers": [{"name": "app"}]}})).unwrap();
+    let mut warnings = Warnings::default();
+    let asks = asks(&view.metadata.annotations, NAMESPACE, &mut warnings).unwrap();
+    let refusal = inject(&view, NAMESPACE, &asks, &all, &mut warnings).unwrap_err();
+    assert_eq!(refusal.reason, Reason::OtherNamespace);
+    assert!(!refusal.message.contains("team-b"), "{}", refusal.message);
+}

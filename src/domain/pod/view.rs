@@ -1,0 +1,152 @@
+//! A pod, as far as it is read. Everything else stays in the raw object, which is only ever added to.
+
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// A pod of an admission request.
+#[derive(Debug, Default, Deserialize)]
+pub struct Pod {
+    /// Its metadata.
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: Metadata,
+    /// Its spec.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) spec: Spec,
+}
+
+/// The metadata of a pod.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) annotations: BTreeMap<String, String>,
+    /// Who owns it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub owner_references: Vec<Owner>,
+}
+
+/// An owner of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Owner {
+    /// Its API version.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Whether it manages the pod.
+    #[serde(deserialize_with = "or_default")]
+    pub controller: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Spec {
+    #[serde(deserialize_with = "or_default")]
+    pub containers: Vec<Container>,
+    #[serde(deserialize_with = "or_default")]
+    pub init_containers: Vec<Container>,
+    pub volumes: Option<Vec<Volume>>,
+    #[serde(deserialize_with = "or_default")]
+    pub security_context: SecurityContext,
+    #[serde(deserialize_with = "or_default")]
+    pub os: Os,
+    #[serde(deserialize_with = "or_default")]
+    pub node_selector: BTreeMap<String, String>,
+    pub restart_policy: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct SecurityContext {
+    pub fs_group: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Os {
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+}
+
+/// `None` where a list is missing (or null): it has to be made before something can be added to it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Container {
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    pub env: Option<Vec<Variable>>,
+    pub volume_mounts: Option<Vec<Mount>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Variable {
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    pub value: Option<String>,
+    pub value_from: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Mount {
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub mount_path: String,
+    #[serde(deserialize_with = "or_default")]
+    pub read_only: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub sub_path: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Volume {
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    pub projected: Option<Value>,
+    pub config_map: Option<IgnoredAny>,
+    pub secret: Option<IgnoredAny>,
+    #[serde(rename = "downwardAPI")]
+    pub downward_api: Option<IgnoredAny>,
+}
+
+impl Volume {
+    /// Whether the node mounts it read-only, whatever the container says.
+    pub fn is_read_only(&self) -> bool {
+        self.projected.is_some() || self.config_map.is_some() || self.secret.is_some() || self.downward_api.is_some()
+    }
+}
+
+impl Pod {
+    /// Its annotations.
+    #[must_use]
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.metadata.annotations
+    }
+
+    /// Who manages the pod, and so hears of a refusal.
+    #[must_use]
+    pub fn controller(&self) -> Option<&Owner> {
+        let owners = &self.metadata.owner_references;
+        owners.iter().find(|owner| owner.controller)
+    }
+
+    /// Whether it runs on Windows, where files, users and shells are others.
+    pub(super) fn is_windows(&self) -> bool {
+        let selected = self.spec.node_selector.get("kubernetes.io/os");
+        self.spec.os.name == "windows" || selected.is_some_and(|os| os == "windows")
+    }
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}

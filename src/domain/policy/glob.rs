@@ -1,0 +1,63 @@
+//! `*` and `?` in names.
+
+/// Whether `text` fits `glob`: `*` stands for any characters, `?` for one. Letters fit in either case, as GitHub's names do.
+pub(super) fn matches(glob: &str, text: &str) -> bool {
+    let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<char>>();
+    let (glob, text) = (lower(glob), lower(text));
+    // Where to go on when what follows the last star does not fit: one character later.
+    let (mut at, mut from, mut retry) = (0, 0, None);
+    while let Some(character) = text.get(from) {
+        match glob.get(at) {
+            Some('*') => {
+                retry = Some((at + 1, from));
+                at += 1;
+            }
+            Some(wanted) if *wanted == '?' || wanted == character => (at, from) = (at + 1, from + 1),
+            _ => {
+                let Some((star, start)) = retry else { return false };
+                retry = Some((star, start + 1));
+                (at, from) = (star, start + 1);
+            }
+        }
+    }
+    glob.iter().skip(at).all(|rest| *rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn stars_and_question_marks_stand_for_what_they_should() {
+        for (glob, text, fits) in [
+            ("*", "", true),
+            ("*", "anything", true),
+            ("web-*", "web-shop", true),
+            ("web-*", "my-web-shop", false),
+            ("*-shop", "web-shop-shop", true),
+            ("a*b*c", "aXbXbc", true),
+            ("a*b*c", "aXbXb", false),
+            ("?", "", false),
+            ("w?b", "wEb", true),
+            ("Web", "wEB", true),
+            ("", "", true),
+            ("", "x", false),
+            ("team-a/*", "team-a/app", true),
+            ("team-a/*", "team-ab/app", false),
+        ] {
+            assert_eq!(matches(glob, text), fits, "{glob} {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_fits_itself_and_every_star_that_takes_its_place(text in "[a-zA-Z0-9._-]{0,20}", cut in 0..20_usize) {
+            prop_assert!(matches(&text, &text));
+            let cut = cut.min(text.len());
+            let starred = format!("{}*", &text[..cut]);
+            prop_assert!(matches(&starred, &text));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What one policy limits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::api::Access;
+use crate::domain::intent::{AppKey, Intent};
+use crate::domain::permissions::is_organization_wide;
+use crate::domain::quote;
+
+use super::glob::matches;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub apps: Option<Vec<String>>,
+    pub installations: Option<Vec<i64>>,
+    pub repositories: Option<Vec<String>>,
+    pub permissions: Option<BTreeMap<String, String>>,
+    pub organization: Access,
+    pub require_scope: bool,
+    pub longest: Option<Duration>,
+}
+
+impl Limits {
+    /// What speaks against a Token; names the field, the value and the limit.
+    pub fn objection(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
+        let objections = [
+            Limits::scope,
+            Limits::installation,
+            Limits::repositories,
+            Limits::permissions,
+            Limits::interval,
+        ];
+        let app = self.app(intent, own_namespace);
+        app.or_else(|| objections.into_iter().find_map(|objection| objection(self, intent)))
+    }
+
+    fn scope(&self, intent: &Intent) -> Option<String> {
+        let scope = &intent.scope;
+        if !self.require_scope {
+            return None;
+        }
+        if scope.permissions.is_none() {
+            return Some("spec.permissions is not set, but has to name what is needed".to_owned());
+        }
+        let all = scope.repositories.is_empty() && scope.repository_ids.is_empty();
+        all.then(|| "spec.repositories is not set, but has to name what is needed".to_owned())
+    }
+
+    fn app(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
+        let allowed = self.apps.as_ref()?;
+        let asked = match &intent.app {
+            AppKey::Startup => "operator".to_owned(),
+            AppKey::Object { namespace, name } => format!("{}/{name}", namespace.as_deref().unwrap_or(own_namespace)),
+        };
+        let fits = allowed.iter().any(|glob| matches(glob, &asked));
+        (!fits).then(|| {
+            format!(
+                "spec.appRef: the App '{}' is none of: {}",
+                quote(&asked),
+                listed(allowed)
+            )
+        })
+    }
+
+    fn installation(&self, intent: &Intent) -> Option<String> {
+        let allowed = self.installations.as_ref()?;
+        let asked = i64::try_from(intent.installation.unwrap_or(0)).unwrap_or(i64::MAX);
+        let shown: Vec<String> = allowed.iter().map(i64::to_string).collect();
+        (!allowed.contains(&asked)).then(|| format!("spec.installationID: {asked} is none of: {}", listed(&shown)))
+    }
+
+    fn repositories(&self, intent: &Intent) -> Option<String> {
+        let allowed = self.repositories.as_ref()?;
+        if allowed.iter().any(|glob| glob == "*") {
+            return None;
+        }
+        let scope = &intent.scope;
+        if let Some(id) = scope.repository_ids.first() {
+            return Some(format!(
+                "spec.repositoryIDs: {id} says no name; name the repositories: {}",
+                listed(allowed)
+            ));
+        }
+        if scope.repositories.is_empty() {
+            return Some(format!(
+                "spec.repositories is not set, which asks for all; allowed are: {}",
+                listed(allowed)
+            ));
+        }
+        let fits = |name: &&String| !allowed.iter().any(|glob| matches(glob, name));
+        let other = scope.repositories.iter().find(fits)?;
+        Some(format!(
+            "spec.repositories: '{}' is none of: {}",
+            quote(other),
+            listed(allowed)
+        ))
+    }
+
+    fn permissions(&self, intent: &Intent) -> Option<String> {
+        let organization = self.organization == Access::Deny;
+        let Some(asked) = &intent.scope.permissions else {
+            let limited = organization || self.permissions.is_some();
+            return limited
+                .then(|| "spec.permissions is not set, which asks for everything: name what is needed".to_owned());
+        };
+        if let Some((name, _)) = asked
+            .iter()
+            .find(|(name, _)| organization && is_organization_wide(name))
+        {
+            return Some(format!(
+                "spec.permissions.{} reaches the whole organization",
+                quote(name)
+            ));
+        }
+        let most = self.permissions.as_ref()?;
+        asked.iter().find_map(|(name, level)| {
+            let shown = quote(name);
+            match most.get(name).or_else(|| most.get("*")) {
+                None => Some(format!("spec.permissions.{shown} is not allowed")),
+                Some(limit) if is_within(level, limit) => None,
+                Some(limit) => Some(format!(
+                    "spec.permissions.{shown}: '{}' is more than '{}'",
+                    quote(level),
+                    quote(limit)
+                )),
+            }
+        })
+    }
+
+    fn interval(&self, intent: &Intent) -> Option<String> {
+        let longest = self.longest.filter(|longest| intent.refresh > *longest)?;
+        Some(format!(
+            "spec.refreshInterval: {:?} is longer than {longest:?}",
+            intent.refresh
+        ))
+    }
+}
+
+fn listed(all: &[String]) -> String {
+    quote(&all.join(", "))
+}
+
+/// Whether a level is at most the other. A level that this version does not know is at most itself.
+fn is_within(level: &str, most: &str) -> bool {
+    let rank = |level: &str| ["read", "write", "admin"].iter().position(|known| *known == level);
+    match (rank(level), rank(most)) {
+        (Some(level), Some(most)) => level <= most,
+        _ => level == most,
+    }
+}

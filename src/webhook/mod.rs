@@ -1,0 +1,20 @@
+//! Admission: TLS serving, envelope, routes. What is decided is decided in `domain`.
+
+pub mod authority;
+pub mod certificate;
+pub mod envelope;
+mod guard;
+mod known;
+pub mod mounted;
+mod observer;
+mod owner;
+mod routes;
+pub mod server;
+mod validate;
+mod vault;
+
+pub use guard::{BODY_LIMIT, BODY_TIMEOUT};
+pub use known::Known;
+pub use observer::{Observer, Operation, Outcome};
+pub use owner::Owners;
+pub use routes::{Desk, guarded, routes};

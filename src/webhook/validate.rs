@@ -1,0 +1,176 @@
+//! Tokens and ClusterTokens before they are stored: read by the controller's own parser, with its own words.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::api::{ClusterToken, Reason, Token, TokenPolicy};
+use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, unreadable};
+use crate::domain::plan::conflict;
+use crate::domain::policy::Verdict;
+use crate::domain::{Problem, permissions, quote};
+
+use super::envelope::{Answer, Request};
+use super::observer::Outcome;
+use super::routes::{Decision, Desk};
+
+/// How long the API server may take to say what stands in the way: only a warning depends on it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Decides about a Token or ClusterToken.
+pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<Value>) -> Decision {
+    let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
+        return allowed(Vec::new(), Reason::NotRequested);
+    };
+    let intent = match kind {
+        Kind::Token => read::<Token>(object),
+        Kind::ClusterToken => read::<ClusterToken>(object),
+    };
+    let intent = match intent {
+        Ok(intent) => intent,
+        Err(problem) => return refused(problem, Vec::new()),
+    };
+    let mut warnings: Vec<String> = intent.warnings.iter().map(|warning| warning.message.clone()).collect();
+    let verdict = judge(desk, &intent);
+    if !request.dry_run.unwrap_or(false) {
+        desk.record.refused(&verdict, &intent.key, (desk.clock)());
+    }
+    let warned = verdict.warnings.first().map(|warning| warning.reason);
+    warnings.extend(verdict.warnings.into_iter().map(|warning| warning.message));
+    // Where the namespace is not known yet, nothing is refused here: the controller asks again before it issues anything.
+    let forbidden = verdict
+        .forbidden
+        .filter(|forbidden| forbidden.problem.reason == Reason::PolicyForbids);
+    if let Some(forbidden) = forbidden {
+        return refused(forbidden.problem, warnings);
+    }
+    warnings.extend(missing_app(desk, &intent).await);
+    warnings.extend(taken_secret(desk, &intent).await);
+    allowed(warnings, warned.unwrap_or(Reason::Accepted))
+}
+
+/// Decides about a TokenPolicy: its schema has said what is wrong; what may be misspelt is said here.
+pub(super) fn decide_policy(request: &Request<Value>) -> Decision {
+    let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
+        return allowed(Vec::new(), Reason::NotRequested);
+    };
+    match TokenPolicy::deserialize(object) {
+        Ok(policy) => {
+            let named = policy
+                .spec
+                .permissions
+                .iter()
+                .flatten()
+                .filter(|(name, _)| *name != "*");
+            let doubts = named.filter_map(|(name, level)| permissions::doubt(name, level));
+            allowed(doubts.collect(), Reason::Accepted)
+        }
+        Err(error) => refused(unreadable(&error), Vec::new()),
+    }
+}
+
+/// Whether there is something to look at: a new object, or another spec. Never in the way of a clean-up.
+fn is_new(object: &Value, request: &Request<Value>) -> bool {
+    let ends = object
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(|at| !at.is_null());
+    let same = || {
+        request
+            .old_object
+            .as_ref()
+            .is_some_and(|old| old.get("spec") == object.get("spec"))
+    };
+    match request.operation.as_str() {
+        "CREATE" => request.sub_resource.is_empty(),
+        "UPDATE" => request.sub_resource.is_empty() && !ends && !same(),
+        _ => false,
+    }
+}
+
+fn read<T: TokenObject + DeserializeOwned>(object: &Value) -> Result<Intent, Problem> {
+    let object = T::deserialize(object).map_err(|error| unreadable(&error))?;
+    Intent::new(&object)
+}
+
+fn judge(desk: &Desk, intent: &Intent) -> Verdict {
+    let policies = desk.policies.borrow().clone();
+    policies.map(|policies| policies.judge(intent)).unwrap_or_default()
+}
+
+async fn missing_app(desk: &Desk, intent: &Intent) -> Option<String> {
+    let AppKey::Object { namespace, name } = &intent.app else {
+        return None;
+    };
+    let place = namespace.as_deref().unwrap_or(&desk.namespace);
+    let exists = timeout(LOOK, desk.known.tokens().app_exists(place, name))
+        .await
+        .ok()??;
+    (!exists).then(|| app_not_found(Some(place), name).message)
+}
+
+async fn taken_secret(desk: &Desk, intent: &Intent) -> Option<String> {
+    let found = timeout(LOOK, desk.secrets.look(&intent.secret.key))
+        .await
+        .ok()?
+        .ok()??;
+    let owners = found.metadata.owner_references.iter().flatten();
+    let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
+    if owner.is_some_and(|owner| owner.uid == intent.uid) {
+        return None;
+    }
+    let whose = if owner.is_some() {
+        "belongs to something else"
+    } else {
+        "has no Token as its owner"
+    };
+    Some(conflict(intent, whose).message)
+}
+
+fn allowed(warnings: Vec<String>, reason: Reason) -> Decision {
+    let answer = Answer {
+        warnings,
+        ..Answer::default()
+    };
+    Decision {
+        outcome: Outcome::Allowed,
+        reason,
+        answer,
+    }
+}
+
+fn refused(problem: Problem, warnings: Vec<String>) -> Decision {
+    let answer = Answer {
+        refusal: Some(problem.message),
+        warnings,
+        patch: None,
+    };
+    Decision {
+        outcome: Outcome::Refused,
+        reason: problem.reason,
+        answer,
+    }
+}
+
+/// Says what was decided, in a line.
+pub(super) fn log(request: &Request<Value>, decision: &Decision) {
+    let name = request
+        .object
+        .as_ref()
+        .and_then(|object| object.pointer("/metadata/name")?.as_str());
+    let (namespace, name) = (quote(&request.namespace), quote(name.unwrap_or_default()));
+    let (kind, reason) = (quote(&request.kind.kind), decision.reason.as_str());
+    match &decision.answer.refusal {
+        Some(message) => tracing::info!(kind, namespace, name, reason, "refused: {message}"),
+        None => tracing::debug!(
+            kind,
+            namespace,
+            name,
+            reason,
+            warnings = decision.answer.warnings.len(),
+            "accepted"
+        ),
+    }
+}

@@ -1,0 +1,301 @@
+//! The webhook's certificates, through the API server that has to trust them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use lab::process::{Folder, Port};
+use lab::wait::eventually;
+use serde_json::json;
+
+use crate::world::{OWN, SOON, World, configurations, pod};
+
+const CA: &str = "github-token-manager-webhook-ca";
+
+fn secrets(client: &Client) -> Api<Secret> {
+    Api::namespaced(client.clone(), OWN)
+}
+
+#[tokio::test]
+async fn two_replicas_that_start_at_once_share_one_authority() {
+    let world = World::new().await;
+    // Both begin where there is nothing: the first replica is ended, and all that it made is taken away.
+    world.operator.terminate(Duration::from_secs(9)).await.unwrap();
+    secrets(&world.client)
+        .delete(CA, &DeleteParams::default())
+        .await
+        .unwrap();
+    let reset = configurations(world.port.number());
+    world
+        .cluster
+        .kubectl(&[
+            "delete",
+            "mutatingwebhookconfiguration,validatingwebhookconfiguration",
+            OWN,
+        ])
+        .await
+        .unwrap();
+    world.cluster.apply(&reset).await.unwrap();
+    let ports = [world.port.number(), Port::take().unwrap().number()];
+    let (one, other) = tokio::join!(
+        world.replica(ports[0]).leader_elect(true).start(),
+        world.replica(ports[1]).leader_elect(true).start()
+    );
+    let replicas = [one.unwrap(), other.unwrap()];
+    world.answers().await;
+    // Only one of them leads, but what either serves is what the configuration trusts.
+    let client = world.https().await;
+    for port in ports {
+        let got = client
+            .get(format!("https://127.0.0.1:{port}/inject"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(got.status(), 405);
+    }
+    let created: usize = replicas
+        .iter()
+        .map(|replica| {
+            replica.logs().matches("step=Create").count() + replica.logs().matches("\"step\":\"Create\"").count()
+        })
+        .sum();
+    assert!((1..=2).contains(&created), "{created}");
+    assert_eq!(world.bundle().await.matches("BEGIN CERTIFICATE").count(), 1);
+}
+
+#[tokio::test]
+async fn only_the_bundle_of_our_own_configurations_is_ever_written() {
+    let world = World::new().await;
+    let foreign = configurations(world.port.number())
+        .replace("name: github-token-manager\n  labels:", "name: foreign\n  labels:")
+        .replace(
+            "github.as-code.io/webhook-configuration: \"true\"",
+            "example.com/x: other",
+        )
+        .replace("failurePolicy: Fail", "failurePolicy: Ignore");
+    world.cluster.apply(&foreign).await.unwrap();
+    let bundle = world.bundle().await;
+    // Someone takes the bundle away: it is back within a moment, and nothing else is touched.
+    let path = "/webhooks/0/clientConfig/caBundle";
+    let gone = json!([{"op": "remove", "path": path}]);
+    world
+        .cluster
+        .kubectl(&[
+            "patch",
+            "mutatingwebhookconfiguration",
+            OWN,
+            "--type=json",
+            "-p",
+            &gone.to_string(),
+        ])
+        .await
+        .unwrap();
+    eventually(SOON, "the bundle is back", async || {
+        let found = world.bundle().await;
+        if found == bundle { Ok(()) } else { Err(found) }
+    })
+    .await;
+    let kind = "mutatingwebhookconfiguration";
+    let fields = world
+        .cluster
+        .kubectl(&["get", kind, OWN, "-o", "json", "--show-managed-fields"])
+        .await
+        .unwrap();
+    let fields: serde_json::Value = serde_json::from_str(&fields).unwrap();
+    let ours = fields["metadata"]["managedFields"].as_array().unwrap().iter();
+    let ours: Vec<_> = ours
+        .filter(|entry| entry["manager"] == "github-token-manager-webhook")
+        .collect();
+    assert_eq!(ours.len(), 1);
+    let text = ours[0]["fieldsV1"].to_string();
+    assert!(
+        text.contains("f:caBundle") && !text.contains("f:rules") && !text.contains("f:url"),
+        "{text}"
+    );
+    let foreign = world
+        .cluster
+        .kubectl(&[
+            "get",
+            kind,
+            "foreign",
+            "-o",
+            "jsonpath={.webhooks[0].clientConfig.caBundle}",
+        ])
+        .await
+        .unwrap();
+    assert_eq!(foreign, "");
+}
+
+/// Sends pods through the API server until told otherwise; the first failure.
+pub async fn call(
+    client: Client,
+    namespace: String,
+    over: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+) -> Result<(), String> {
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client, &namespace);
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    while !over.load(Ordering::Relaxed) {
+        let error = pods
+            .create(&dry, &pod("p", &[("token", "no-such-token")], json!({})))
+            .await
+            .map(drop)
+            .unwrap_err();
+        let text = error.to_string();
+        if !text.contains("does not exist") {
+            return Err(text);
+        }
+        calls.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deleted_or_broken_secret_is_made_anew_without_one_failed_call() {
+    let world = World::new().await;
+    let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load = tokio::spawn(call(
+        world.client.clone(),
+        world.namespace.clone(),
+        over.clone(),
+        calls.clone(),
+    ));
+    let api = secrets(&world.client);
+    let first = api.get(CA).await.unwrap().data.unwrap()["ca.crt"].clone();
+    api.delete(CA, &DeleteParams::default()).await.unwrap();
+    let made_anew = async |former: &ByteString| {
+        eventually(SOON, "another authority that is trusted", async || {
+            let secret = api
+                .get_opt(CA)
+                .await
+                .map_err(|error| error.to_string())?
+                .ok_or("none")?;
+            let pem = secret
+                .data
+                .unwrap_or_default()
+                .remove("ca.crt")
+                .ok_or("no certificate")?;
+            let text = String::from_utf8_lossy(&pem.0).into_owned();
+            let trusted = world.bundle().await.contains(&text) && text.contains("BEGIN CERTIFICATE");
+            if trusted && pem != *former {
+                Ok(pem)
+            } else {
+                Err("the former".to_owned())
+            }
+        })
+        .await
+    };
+    let second = made_anew(&first).await;
+    let truncated = json!({"data": {"ca.crt": ByteString(second.0[..100].to_vec())}});
+    api.patch(CA, &PatchParams::default(), &Patch::Merge(&truncated))
+        .await
+        .unwrap();
+    let third = made_anew(&second).await;
+    let garbage = json!({"data": {"ca.crt": "AAAA", "ca.key": "/////w==", "next.crt": "AAAA", "next.key": null, "previous.crt": "AAAA"}});
+    api.patch(CA, &PatchParams::default(), &Patch::Merge(&garbage))
+        .await
+        .unwrap();
+    made_anew(&third).await;
+    // A replica that starts now has no other than the newest.
+    let client = world.https().await;
+    let port = Port::take().unwrap();
+    let _replica = world.replica(port.number()).start().await.unwrap();
+    assert_eq!(
+        client
+            .get(format!("https://127.0.0.1:{}/inject", port.number()))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        405
+    );
+    let before = calls.load(Ordering::Relaxed);
+    eventually(SOON, "more calls", async || {
+        let now = calls.load(Ordering::Relaxed);
+        if now > before + 20 || load.is_finished() {
+            Ok(())
+        } else {
+            Err(now)
+        }
+    })
+    .await;
+    over.store(true, Ordering::Relaxed);
+    load.await.unwrap().unwrap();
+}
+
+/// A certificate for loopback and its key, signed by itself.
+fn own_certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// Puts files in place as the kubelet does: a new folder, and a symlink that is swapped.
+fn swap(folder: &Folder, version: u32, (certificate, key): &(String, String)) {
+    let name = format!("..{version}");
+    let target = folder.path().join(&name);
+    std::fs::create_dir(&target).unwrap();
+    std::fs::write(target.join("tls.crt"), certificate).unwrap();
+    std::fs::write(target.join("tls.key"), key).unwrap();
+    std::os::unix::fs::symlink(&name, folder.path().join("..data_tmp")).unwrap();
+    std::fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
+    for file in ["tls.crt", "tls.key"] {
+        let link = folder.path().join(file);
+        if !link.exists() {
+            std::os::unix::fs::symlink(format!("..data/{file}"), link).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_certificate_is_served_and_its_successor_too_without_a_restart() {
+    let world = World::new().await;
+    let (folder, port) = (Folder::new().unwrap(), Port::take().unwrap());
+    let bundle = world.bundle().await;
+    let (first, second) = (own_certificate(), own_certificate());
+    swap(&folder, 1, &first);
+    let flag = format!("--webhook-cert-path={}", folder.path().display());
+    let replica = world.replica(port.number()).arg(flag).start().await.unwrap();
+    let serves = async |certificate: &str| {
+        let trusted = reqwest::Certificate::from_pem_bundle(certificate.as_bytes()).unwrap();
+        let https = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only(trusted)
+            .build()
+            .unwrap();
+        https
+            .get(format!("https://127.0.0.1:{}/inject", port.number()))
+            .send()
+            .await
+            .is_ok()
+    };
+    assert!(serves(&first.0).await && !serves(&second.0).await);
+    // Half of a pair is not used; the former stays.
+    swap(&folder, 2, &(second.0.clone(), first.1.clone()));
+    eventually(SOON, "the wrong pair is seen", async || {
+        replica
+            .logs()
+            .contains("the former certificate stays in use")
+            .then_some(())
+            .ok_or("not yet")
+    })
+    .await;
+    assert!(serves(&first.0).await);
+    swap(&folder, 3, &second);
+    eventually(SOON, "the new one is served", async || {
+        serves(&second.0).await.then_some(()).ok_or("the former is")
+    })
+    .await;
+    assert_eq!(
+        world.bundle().await,
+        bundle,
+        "with a mounted certificate, no bundle is written"
+    );
+}

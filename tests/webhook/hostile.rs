@@ -1,0 +1,251 @@
+//! Whoever reaches the port may send anything, and nothing.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::world::{World, pod};
+
+fn review(change: impl FnOnce(&mut Value)) -> Value {
+    let mut review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "default", "operation": "CREATE",
+        "object": {"metadata": {}, "spec": {"containers": [{"name": "a"}]}}}});
+    change(&mut review);
+    review
+}
+
+#[tokio::test]
+async fn garbage_gets_a_4xx_that_says_what_is_wrong_and_the_next_request_is_answered() {
+    let world = World::new().await;
+    let client = world.https().await;
+    let send = async |path: &str, kind: &str, body: Vec<u8>| {
+        let sent = client
+            .post(world.url(path))
+            .header(CONTENT_TYPE, kind)
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        (sent.status(), sent.text().await.unwrap())
+    };
+    let json = "application/json";
+    let of = |change: &dyn Fn(&mut Value)| serde_json::to_vec(&review(|review| change(review))).unwrap();
+    let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+    let cases: Vec<(&str, &str, Vec<u8>, StatusCode, &str)> = vec![
+        (
+            "/inject",
+            json,
+            b"".to_vec(),
+            StatusCode::BAD_REQUEST,
+            "no AdmissionReview",
+        ),
+        (
+            "/inject",
+            json,
+            b"\xff\xfe{".to_vec(),
+            StatusCode::BAD_REQUEST,
+            "no AdmissionReview",
+        ),
+        ("/inject", json, deep, StatusCode::BAD_REQUEST, "no AdmissionReview"),
+        (
+            "/inject",
+            json,
+            b"{}".to_vec(),
+            StatusCode::BAD_REQUEST,
+            "send an AdmissionReview of admission.k8s.io/v1",
+        ),
+        (
+            "/inject",
+            "text/plain",
+            of(&|_| {}),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "application/json",
+        ),
+        ("/nowhere", json, of(&|_| {}), StatusCode::NOT_FOUND, ""),
+        (
+            "/inject",
+            json,
+            of(&|r| r["apiVersion"] = "admission.k8s.io/v1beta1".into()),
+            StatusCode::BAD_REQUEST,
+            "v1beta1",
+        ),
+        (
+            "/inject",
+            json,
+            of(&|r| r["kind"] = "Status".into()),
+            StatusCode::BAD_REQUEST,
+            "'Status' is not served",
+        ),
+        (
+            "/inject",
+            json,
+            of(&|r| r["request"]["kind"]["kind"] = "Node".into()),
+            StatusCode::BAD_REQUEST,
+            "'Node'",
+        ),
+        (
+            "/inject",
+            json,
+            of(&|r| r["request"]["uid"] = "".into()),
+            StatusCode::BAD_REQUEST,
+            "request.uid",
+        ),
+        (
+            "/inject",
+            json,
+            of(&|r| r["request"]["object"] = "a pod".into()),
+            StatusCode::BAD_REQUEST,
+            "no AdmissionReview",
+        ),
+        (
+            "/inject",
+            json,
+            of(&|r| r["request"]["object"]["metadata"]["annotations"] = json!({"a": 1})),
+            StatusCode::BAD_REQUEST,
+            "expected a string",
+        ),
+        (
+            "/inject",
+            json,
+            vec![b' '; 8 * 1024 * 1024 + 1],
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "8 MiB",
+        ),
+    ];
+    for (path, kind, body, status, text) in cases {
+        let (found, said) = send(path, kind, body).await;
+        assert_eq!(found, status, "{said}");
+        assert!(said.contains(text), "{said:?} lacks {text:?}");
+    }
+    for (change, value) in [
+        ("operation", "UPDATE"),
+        ("operation", "DELETE"),
+        ("subResource", "ephemeralcontainers"),
+    ] {
+        let asks = of(&|r| {
+            r["request"][change] = value.into();
+            r["request"]["object"]["metadata"]["annotations"] = json!({"github.as-code.io/token": "../x"});
+        });
+        let (status, answer) = send("/inject", json, asks).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(
+            (status, &answer["response"]),
+            (StatusCode::OK, &json!({"uid": "u", "allowed": true}))
+        );
+    }
+    let got = client.get(world.url("/inject")).send().await.unwrap();
+    assert_eq!(got.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let (status, answer) = send("/inject", json, of(&|_| {})).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["response"]["allowed"]), (StatusCode::OK, &json!(true)));
+    assert!(answer["response"].get("patch").is_none());
+    assert!(world.operator.process().check_running().is_ok());
+}
+
+#[tokio::test]
+async fn a_pod_of_three_megabytes_and_one_of_a_thousand_annotations_are_answered() {
+    let world = World::new().await;
+    world.token("ci", json!({})).await;
+    let names = (0..1000).map(|n| (format!("x{n}"), "y".to_owned())).collect::<Vec<_>>();
+    let mut all: Vec<(&str, &str)> = names
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    all.push(("token", "ci"));
+    let many = world.dry_run(&pod("many", &all, json!({}))).await.unwrap();
+    assert!(crate::world::note(&many).is_some());
+
+    let env: Vec<Value> = (0..1_000)
+        .map(|n| json!({"name": format!("V{n}"), "value": "x".repeat(2_400)}))
+        .collect();
+    let large = json!({"containers": [{"name": "app", "image": "x", "env": env}]});
+    let large = world.dry_run(&pod("large", &[("token", "ci")], large)).await.unwrap();
+    assert!(crate::world::note(&large).is_some());
+}
+
+/// Opens connections that say nothing, or only the beginning of a handshake.
+async fn hang(address: std::net::SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for n in 0..count {
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            continue;
+        };
+        if n % 2 == 0 {
+            // A record that announces more than it brings.
+            let _ = stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00]).await;
+        }
+        held.push(stream);
+    }
+    held
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_hanging_handshakes_hold_up_nobody() {
+    let world = World::new().await;
+    let client = world.https().await;
+    let address = world.port.address();
+    let attack = tokio::spawn(async move { hang(address, 10_000).await });
+    let body = review(|_| {});
+    let (mut answered, mut slowest) = (0, Duration::ZERO);
+    // Each on a connection of its own, while the others come in, and after they all have.
+    while !attack.is_finished() || answered < 50 {
+        let pem = world.bundle().await;
+        let fresh = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap())
+            .timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
+        let started = tokio::time::Instant::now();
+        let answer = fresh.post(world.url("/inject")).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        slowest = slowest.max(started.elapsed());
+        answered += 1;
+    }
+    let held = attack.await.unwrap();
+    assert!(held.len() >= 10_000, "{}", held.len());
+    assert!(
+        slowest < Duration::from_secs(4),
+        "the API server waits 5 s: {slowest:?}"
+    );
+    assert_eq!(
+        client
+            .post(world.url("/inject"))
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
+    let memory = world.operator.usage().unwrap().resident >> 20;
+    println!("slowest of {answered}: {slowest:?}; memory {memory} MiB");
+    assert!(memory < 128, "{memory} MiB");
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_and_a_body_that_never_comes_are_cut_off() {
+    let world = World::new().await;
+    let mut silent = TcpStream::connect(world.port.address()).await.unwrap();
+    let mut end = [0; 1];
+    let cut = tokio::time::timeout(Duration::from_secs(8), silent.read(&mut end)).await;
+    assert!(matches!(cut, Ok(Ok(0) | Err(_))), "{cut:?}");
+
+    let client = world.https().await;
+    let never = futures::stream::pending::<Result<hyper::body::Frame<axum::body::Bytes>, std::io::Error>>();
+    let body = reqwest::Body::wrap(http_body_util::StreamBody::new(never));
+    let sent = client
+        .post(world.url("/inject"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(body)
+        .send();
+    let answer = tokio::time::timeout(Duration::from_secs(9), sent)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+}

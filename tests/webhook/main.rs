@@ -1,0 +1,15 @@
+//! The webhook as clusters use it: the real program, the real configurations, a real API server.
+
+mod certificates;
+mod drain;
+mod git;
+mod golden;
+mod hostile;
+mod inject;
+mod manifests;
+mod outage;
+mod policy;
+mod rotation;
+mod server;
+mod validate;
+mod world;

@@ -1,0 +1,310 @@
+//! What a cluster's admin allows, at admission and at every mint.
+
+use std::time::Duration;
+
+use github_token_manager::api::{Token, TokenPolicy};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use lab::github::{Settings, TokenState};
+use lab::wait::eventually;
+use serde_json::{Value, json};
+
+use crate::world::{SOON, World, cluster, read};
+
+impl World {
+    async fn policy(&self, name: &str, spec: Value) {
+        let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": name}, "spec": spec});
+        let policies: Api<TokenPolicy> = Api::all(self.client.clone());
+        let params = PatchParams::apply("test").force();
+        policies
+            .patch(name, &params, &Patch::Apply(&object))
+            .await
+            .expect("the policy is accepted");
+    }
+
+    async fn try_token(&self, name: &str, spec: Value) -> Result<(), String> {
+        let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "Token",
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec});
+        let tokens: Api<Token> = Api::namespaced(self.client.clone(), &self.namespace);
+        let applied = tokens
+            .patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object))
+            .await;
+        applied.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn condition(&self, name: &str, kind: &str, reason: &str) -> String {
+        let tokens: Api<Token> = Api::namespaced(self.client.clone(), &self.namespace);
+        eventually(SOON, &format!("{name}: {kind} is {reason}"), async || {
+            let status = tokens
+                .get(name)
+                .await
+                .map_err(|error| error.to_string())?
+                .status
+                .unwrap_or_default();
+            let found = status.condition(kind).filter(|condition| condition.reason == reason);
+            found
+                .map(|condition| condition.message.clone())
+                .ok_or(format!("{status:?}"))
+        })
+        .await
+    }
+
+    async fn secret_token(&self, name: &str) -> Option<String> {
+        let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let token = secrets.get_opt(name).await.unwrap()?.data?.remove("token")?;
+        Some(String::from_utf8(token.0).unwrap())
+    }
+
+    async fn observed(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&github_token_manager::api::TokenPolicyStatus) -> bool,
+    ) {
+        let policies: Api<TokenPolicy> = Api::all(self.client.clone());
+        eventually(SOON, what, async || {
+            let status = policies
+                .get(name)
+                .await
+                .map_err(|error| error.to_string())?
+                .status
+                .unwrap_or_default();
+            if holds(&status) {
+                Ok(())
+            } else {
+                Err(format!("{status:?}"))
+            }
+        })
+        .await;
+    }
+}
+
+/// Waits until a spec is refused with this text: the webhook hears of a policy a moment after it is stored.
+async fn refused(world: &World, spec: Value, text: &str) {
+    eventually(SOON, text, async || {
+        match world.try_token("refused", spec.clone()).await {
+            Err(error) if error.contains(text) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_later_policy_ends_a_token_in_its_time_and_one_that_only_warns_does_not() {
+    let world = World::new().await;
+    world.token("ci", json!({"permissions": {"contents": "write"}})).await;
+    world.ready("ci").await;
+    let issued = world.secret_token("ci").await.unwrap();
+    let limit =
+        |enforcement: &str| json!({"enforcement": enforcement, "permissions": {"*": "read"}, "gracePeriod": "4s"});
+
+    world.policy("read-only", limit("audit")).await;
+    let warned = world.condition("ci", "Warning", "PolicyWarns").await;
+    assert!(
+        warned.contains("spec.permissions.contents: 'write' is more than 'read'"),
+        "{warned}"
+    );
+    world
+        .observed("read-only", "it counts", |status| {
+            status.selected_tokens == 1 && status.violations == 1
+        })
+        .await;
+    assert!(
+        world
+            .try_token("more", json!({"permissions": {"issues": "write"}}))
+            .await
+            .is_ok()
+    );
+
+    world.policy("read-only", limit("enforce")).await;
+    refused(
+        &world,
+        json!({"permissions": {"issues": "write"}}),
+        "TokenPolicy read-only: spec.permissions.issues: 'write' is more than 'read'",
+    )
+    .await;
+    let told = world.condition("ci", "Ready", "PolicyForbids").await;
+    assert!(told.contains("the Secret is removed at"), "{told}");
+    assert_eq!(
+        world.secret_token("ci").await.as_ref(),
+        Some(&issued),
+        "it stays for its grace"
+    );
+    eventually(SOON, "the Secret goes", async || {
+        world.secret_token("ci").await.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
+    eventually(SOON, "the token is revoked", async || {
+        match world.github.token_state(&issued) {
+            TokenState::Valid { .. } => Err("it is good"),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    world
+        .observed("read-only", "the last refusal", |status| {
+            status
+                .last_refusal
+                .as_ref()
+                .is_some_and(|last| last.message.contains("'write' is more than 'read'"))
+        })
+        .await;
+    let mints = world.github.mint_count();
+
+    // What fits is issued at once, and when the policy goes, so is the rest.
+    world.token("reads", json!({"permissions": {"contents": "read"}})).await;
+    world.ready("reads").await;
+    assert_eq!(world.github.mint_count(), mints + 1);
+    let policies: Api<TokenPolicy> = Api::all(world.client.clone());
+    policies.delete("read-only", &DeleteParams::default()).await.unwrap();
+    world.ready("ci").await;
+    assert_ne!(world.secret_token("ci").await.unwrap(), issued);
+}
+
+#[tokio::test]
+async fn what_passed_by_the_webhook_is_not_issued_and_a_default_of_deny_stays_one() {
+    let world = World::with(cluster(), Settings::default(), |operator| {
+        operator.arg("--default-policy=deny")
+    })
+    .await;
+    refused(&world, json!({}), "no TokenPolicy is about the namespace").await;
+    world
+        .cluster
+        .kubectl(&["delete", "validatingwebhookconfiguration", "github-token-manager"])
+        .await
+        .unwrap();
+    eventually(SOON, "the webhook is passed by", async || {
+        world.try_token("past", json!({})).await
+    })
+    .await;
+    world.condition("past", "Forbidden", "PolicyForbids").await;
+    assert_eq!((world.github.mint_count(), world.secret_token("past").await), (0, None));
+
+    let label = json!({"metadata": {"labels": {"team": "a"}}});
+    let selector = json!({"matchLabels": {"team": "a"}});
+    world
+        .policy(
+            "team-a",
+            json!({"namespaceSelector": selector, "repositories": ["alpha"], "gracePeriod": "0s"}),
+        )
+        .await;
+    world.token("own", json!({"repositories": ["alpha"]})).await;
+    world.condition("own", "Ready", "PolicyForbids").await;
+    world
+        .cluster
+        .kubectl(&[
+            "patch",
+            "namespace",
+            &world.namespace,
+            "--type=merge",
+            "-p",
+            &label.to_string(),
+        ])
+        .await
+        .unwrap();
+    world.ready("own").await;
+    world.condition("past", "Ready", "PolicyForbids").await;
+    let policies: Api<TokenPolicy> = Api::all(world.client.clone());
+    policies.delete("team-a", &DeleteParams::default()).await.unwrap();
+    let told = world.condition("own", "Ready", "PolicyForbids").await;
+    assert!(told.contains("--default-policy is deny"), "{told}");
+    assert!(
+        world.secret_token("own").await.is_some(),
+        "no policy is left to name a shorter grace"
+    );
+}
+
+#[tokio::test]
+async fn the_examples_for_a_clusters_admin_do_what_they_say() {
+    let world = World::new().await;
+    let apply = async |file: &str| {
+        world
+            .cluster
+            .apply(&read(&format!("webhook-config/examples/{file}.yaml")))
+            .await
+            .unwrap()
+    };
+    let gone = async || {
+        drop(
+            world
+                .cluster
+                .kubectl(&["delete", "tokenpolicies", "--all"])
+                .await
+                .unwrap(),
+        )
+    };
+    let open = async || {
+        let free = async || {
+            world
+                .try_token(
+                    "refused",
+                    json!({"permissions": {"contents": "write", "members": "read"}}),
+                )
+                .await
+        };
+        eventually(SOON, "no policy any more", free).await;
+    };
+    apply("read-only").await;
+    refused(
+        &world,
+        json!({"permissions": {"contents": "write"}}),
+        "is more than 'read'",
+    )
+    .await;
+    gone().await;
+    open().await;
+    apply("no-organization-permissions").await;
+    refused(
+        &world,
+        json!({"permissions": {"members": "read"}}),
+        "reaches the whole organization",
+    )
+    .await;
+    gone().await;
+    open().await;
+    apply("no-unscoped-tokens").await;
+    refused(
+        &world,
+        json!({"permissions": {"contents": "read"}}),
+        "spec.repositories is not set",
+    )
+    .await;
+    gone().await;
+    open().await;
+    apply("team-repositories").await;
+    world
+        .cluster
+        .kubectl(&["label", "namespace", &world.namespace, "team=web"])
+        .await
+        .unwrap();
+    refused(&world, json!({"repositories": ["infra"]}), "'infra' is none of: web-*").await;
+    assert!(
+        world
+            .try_token("own", json!({"repositories": ["web-shop"]}))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_the_grace_where_it_was() {
+    let mut world = World::new().await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    world
+        .policy("none", json!({"repositories": [], "gracePeriod": "8s"}))
+        .await;
+    world.condition("ci", "Forbidden", "PolicyForbids").await;
+    let started = tokio::time::Instant::now();
+    world.operator.restart().await.unwrap();
+    assert!(world.secret_token("ci").await.is_some());
+    eventually(SOON, "the Secret goes", async || {
+        world.secret_token("ci").await.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
+    assert!(
+        started.elapsed() < Duration::from_secs(20) && started.elapsed() > Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+}
