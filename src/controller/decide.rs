@@ -38,6 +38,12 @@ impl<S: Sign + 'static> Engine<S> {
             Ok(intent) => self.apps.borrow().get(&intent.app),
             Err(problem) => Err(problem.clone()),
         };
+        if let (Ok(intent), Ok(app)) = (&intent, &app)
+            && app.facts.is_unsure(intent)
+            && status_life(&status).is_some_and(|(_, expires)| expires > self.time_of(Some(app)))
+        {
+            return None;
+        }
         let now = self.time_of(app.as_deref().ok());
         let forbidden = intent.as_mut().ok().and_then(|intent| self.judge(key, intent));
         let record = self.index.token(key)?;

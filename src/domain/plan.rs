@@ -26,20 +26,31 @@ pub struct AppFacts {
     pub installation: Option<u64>,
     /// The account whose installation is meant when neither names an ID.
     pub owner: Option<String>,
-    /// The App's installations, by the account's login in lower case.
-    pub installations: BTreeMap<String, u64>,
+    /// The App's installations, by the account's login in lower case; `None` until GitHub has listed them.
+    pub installations: Option<BTreeMap<String, u64>>,
 }
 
 impl AppFacts {
     /// The installation that a Token comes from: by ID or owner, its own word first.
     #[must_use]
     pub fn installation_of(&self, intent: &Intent) -> Option<u64> {
-        let of = |owner: &String| self.installations.get(&owner.to_lowercase()).copied();
         match (intent.installation, &intent.owner) {
             (Some(id), _) => Some(id),
-            (None, Some(owner)) => of(owner),
-            (None, None) => self.installation.or_else(|| of(self.owner.as_ref()?)),
+            (None, Some(owner)) => self.of(owner),
+            (None, None) => self.installation.or_else(|| self.of(self.owner.as_ref()?)),
         }
+    }
+
+    fn of(&self, owner: &str) -> Option<u64> {
+        self.installations.as_ref()?.get(&owner.to_lowercase()).copied()
+    }
+
+    /// Whether it cannot be said yet from which installation a Token comes.
+    #[must_use]
+    pub fn is_unsure(&self, intent: &Intent) -> bool {
+        self.installations.is_none()
+            && self.installation_of(intent).is_none()
+            && (intent.owner.is_some() || self.owner.is_some())
     }
 
     /// The installation where nothing but the App is asked for.
@@ -47,8 +58,7 @@ impl AppFacts {
     /// # Errors
     /// Why there is none.
     pub fn default_installation(&self) -> Result<u64, Problem> {
-        let of = |owner: &String| self.installations.get(&owner.to_lowercase()).copied();
-        let found = self.installation.or_else(|| of(self.owner.as_ref()?));
+        let found = self.installation.or_else(|| self.of(self.owner.as_ref()?));
         found.ok_or_else(|| self.why_none(None))
     }
 
@@ -67,7 +77,18 @@ impl AppFacts {
                 "spec.installationID and spec.owner are not set, and the App's configuration names no installation either; set one of them: the owner is the account's login, the ID the number at the end of the installation's URL",
             );
         };
-        let known: Vec<_> = self.installations.keys().take(10).map(String::as_str).collect();
+        let Some(installations) = &self.installations else {
+            let message = format!(
+                "{field}: GitHub has not listed the App's installations yet, so that of {} is not known",
+                quote(owner)
+            );
+            return Problem::new(
+                Reason::InstallationNotFound,
+                Retry::Every(Duration::from_secs(60)),
+                message,
+            );
+        };
+        let known: Vec<_> = installations.keys().take(10).map(String::as_str).collect();
         let known = if known.is_empty() {
             "no account".to_owned()
         } else {

@@ -1,6 +1,5 @@
 //! From configuration to a working App, and again whenever the configuration, its file or its key changes.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +108,7 @@ impl Ingredients {
                 identity: format!("{base_url} {issuer}"),
                 installation: self.app.installation_id,
                 owner: self.app.owner.clone(),
-                installations: BTreeMap::new(),
+                installations: None,
             },
             site: Site {
                 host: base_url.web_host(),

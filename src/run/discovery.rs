@@ -63,6 +63,7 @@ pub fn with_installations(app: &Arc<App<Signer>>, found: &[Installation]) -> Opt
         Some((account.login.to_lowercase(), installation.id))
     });
     let installations: BTreeMap<_, _> = named.collect();
+    let installations = Some(installations);
     (installations != app.facts.installations).then(|| {
         Arc::new(App {
             facts: AppFacts {

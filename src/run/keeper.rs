@@ -72,6 +72,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
     pub async fn run(mut self) {
         let (mut refused, mut wished) = (None, None);
         let mut rediscover = self.rediscover.subscribe();
+        self.discover().await;
         let mut key: Option<(String, BoxStream<'static, ()>)> = None;
         loop {
             let hurried = async {
@@ -140,7 +141,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             Err(problem) => Err(problem.clone()),
         };
         self.connected = Instant::now();
-        if unchanged && self.has_the_same(&built) {
+        if unchanged && self.brings_nothing(&built) {
             *refused = None;
             return;
         }
@@ -151,6 +152,8 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
         };
         let works = matches!(self.startup(), Some(Ok(_)));
         match accepted {
+            // The trouble is the service's, and whoever needs a signature tells of it.
+            Err(_) if unchanged && self.has_its_key(&built) => *refused = None,
             // What works stays in use until the new one works, too.
             Err(problem) if works => self.refuse(gathered.ok().flatten(), problem, refused),
             _ => {
@@ -190,17 +193,25 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
     /// Whether the key is in a service that is to be asked again: for a newer version, or whether it works by now.
     fn service_is_due(&self) -> bool {
         let remote = matches!(&self.current, Ok(Some(ingredients)) if ingredients.key_is_remote());
-        let works = matches!(self.startup(), Some(Ok(_)));
+        let works = matches!(self.startup(), Some(Ok(app)) if !app.client.signer().fails());
         remote && self.connected.elapsed() >= if works { NEW_VERSION } else { NEW_START }
     }
 
-    /// Whether this App has the key, or the trouble, of the one in use.
-    fn has_the_same(&self, built: &Result<Option<App<Signer>>, Problem>) -> bool {
+    /// Whether there is no reason to use what was connected anew instead of what is in use.
+    fn brings_nothing(&self, built: &Result<Option<App<Signer>>, Problem>) -> bool {
         match (&self.startup(), built) {
-            (Some(Ok(used)), Ok(Some(built))) => used.client.signer().same_key(built.client.signer()),
+            (Some(Ok(used)), Ok(Some(_))) => self.has_its_key(built) && !used.client.signer().fails(),
             (Some(Err(before)), Err(now)) => before == now,
             // What signs goes on, whatever its service says of new versions; if it no longer signs, that says why.
             (Some(Ok(_)), Err(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether this App has the key of the one in use.
+    fn has_its_key(&self, built: &Result<Option<App<Signer>>, Problem>) -> bool {
+        match (&self.startup(), built) {
+            (Some(Ok(used)), Ok(Some(built))) => used.client.signer().same_key(built.client.signer()),
             _ => false,
         }
     }

@@ -161,7 +161,13 @@ impl Caretaker {
             Some((_, app)) if unchanged && !made_of.key_is_remote() => app.clone(),
             current => match made_of.build(self.shared.observe.clone()).await {
                 Ok(built) => match current {
-                    Some((_, app)) if unchanged && app.client.signer().same_key(built.client.signer()) => app.clone(),
+                    Some((_, app))
+                        if unchanged
+                            && !app.client.signer().fails()
+                            && app.client.signer().same_key(built.client.signer()) =>
+                    {
+                        app.clone()
+                    }
                     _ => Arc::new(built),
                 },
                 Err(problem) => return self.without(problem.clone(), Some((made_of, problem))),

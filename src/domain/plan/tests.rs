@@ -25,7 +25,7 @@ fn app() -> AppFacts {
         identity: "https://api.github.com#1".to_owned(),
         installation: Some(INSTALLATION),
         owner: None,
-        installations: BTreeMap::new(),
+        installations: None,
     }
 }
 
