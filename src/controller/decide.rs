@@ -31,12 +31,9 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(record) = self.index.token(key) else {
             return nothing;
         };
+        let (uid, generation) = (record.uid.clone(), record.generation);
         let (mut intent, status) = record.read();
         let forbidden = intent.as_mut().ok().and_then(|intent| self.judge(key, intent));
-        let Some(record) = self.index.token(key) else {
-            return nothing;
-        };
-        let (uid, generation) = (record.uid.clone(), record.generation);
         self.index
             .want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
         let written = status
@@ -62,6 +59,11 @@ impl<S: Sign + 'static> Engine<S> {
             .failure
             .as_ref()
             .filter(|failure| failure.holds(now, generation, request))
+            // What went wrong before does not put off a prohibition.
+            .filter(|failure| {
+                let reason = forbidden.as_ref().map(|forbidden| forbidden.problem.reason);
+                reason.is_none_or(|reason| reason == failure.problem.reason)
+            })
             .map(|failure| failure.until);
         let mut task = Task {
             key: key.clone(),
