@@ -53,21 +53,18 @@ impl Known {
     }
 
     /// What is known of a Token; one that is not in memory is asked for once, so that a Token and its pod can be applied
-    /// together. `None`: it does not exist, or the API server has not said so within a second.
-    pub async fn get(&self, key: &Key) -> Option<Arc<TokenFacts>> {
+    /// together. `None`: it does not exist.
+    ///
+    /// # Errors
+    /// When the API server does not say within a second whether it exists.
+    pub async fn get(&self, key: &Key) -> Result<Option<Arc<TokenFacts>>, String> {
         if let Some(facts) = self.in_memory(key) {
-            return Some(facts);
+            return Ok(Some(facts));
         }
         match timeout(LOOK, self.tokens.get(key)).await {
-            Ok(Ok(found)) => found.map(|record| Arc::new(facts_of(&record))),
-            Ok(Err(error)) => {
-                tracing::warn!(token = %key, "it is not known whether the Token exists: {error}");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(token = %key, "the API server has not said within {LOOK:?} whether the Token exists");
-                None
-            }
+            Ok(Ok(found)) => Ok(found.map(|record| Arc::new(facts_of(&record)))),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {LOOK:?}")),
         }
     }
 
