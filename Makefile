@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TEST_THREADS ?= 2
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint deny unit tools operator bench fuzz fuzz-brief need-tools need-test-tools
+.PHONY: help build crds demo test lint deny unit tools key-tools operator signer bench fuzz fuzz-brief need-tools need-test-tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,7 @@ need-tools:
 
 need-test-tools: need-tools
 	$(call need,c++,apt-get install g++ (the fuzzing engine is C++))
+	$(call need,python3,apt-get install python3 python3-venv (the AWS KMS emulator comes from PyPI))
 	$(call need,npm,apt-get install nodejs npm (GitHub's OpenAPI description comes from npm))
 	@cargo clippy --version >/dev/null 2>&1 || { echo "make: clippy is missing: rustup component add clippy" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 || { echo "make: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
@@ -38,19 +39,25 @@ tools: need-tools ## build the Kubernetes API server, etcd and kubectl for the l
 	cargo build --locked -p gtm-lab --bin lab-tools
 	@$(TARGET)/debug/lab-tools >/dev/null
 
+key-tools: need-test-tools ## build Vault, and install the AWS KMS emulator, for the tests of keys (once, cached)
+	cargo build --locked -p gtm-lab --bin lab-tools
+	@$(TARGET)/debug/lab-tools keys >/dev/null
+
 demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, git clones (DEMO_KEEP=1: it stays up)
 	cargo build --locked --bin gtm
 	cargo build --locked -p gtm-lab --bin demo
 	@$(TARGET)/debug/demo $(TARGET)/debug/gtm docs
 
-test: need-test-tools lint tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
+test: need-test-tools lint key-tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+	cargo test --locked --no-default-features --lib signer
 	$(MAKE) demo DEMO_KEEP=
 	$(MAKE) fuzz-brief
 
 lint: need-tools ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
 
 deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { echo "make: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
@@ -62,7 +69,10 @@ unit: need-tools ## the tests that need no API server
 operator: tools ## the tests of the operator on a real API server alone
 	cargo test --locked --test operator -- --test-threads=$(TEST_THREADS)
 
-bench: tools ## benchmarks, as ratios of one run
+signer: key-tools ## the tests of keys in key services alone
+	cargo test --locked --test signer -- --test-threads=$(TEST_THREADS)
+
+bench: key-tools ## benchmarks, as ratios of one run
 	cargo bench --locked --bench operator
 	cargo bench --locked --bench webhook
 

@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::Failed;
-use crate::world::{AT_ONCE, World};
+use crate::world::{AT_ONCE, World, server_cpu};
 
 /// What the operator wrote for one Token: the floor writes the same, so that both move as many bytes.
 pub struct Sample {
@@ -35,14 +35,16 @@ impl Sample {
         Ok(Sample { secret, status })
     }
 
-    /// Writes a Secret and a status for each of `count` Tokens; returns how many of those pairs were written in a second.
-    pub async fn measure(&self, world: &World, prefix: &str, count: usize) -> Result<f64, Failed> {
+    /// Writes a Secret and a status for each of `count` Tokens; returns how many of those pairs were written in a second, and
+    /// the API server's processor time in seconds.
+    pub async fn measure(&self, world: &World, prefix: &str, count: usize) -> Result<(f64, f64), Failed> {
         let created = world.create_tokens(prefix, count).await?;
         let (tokens, secrets) = (world.tokens(), world.secrets());
-        let start = Instant::now();
+        let (server, start) = (server_cpu(&world.cluster)?, Instant::now());
         let writes = stream::iter(&created).map(|token| self.write(&tokens, &secrets, token));
         writes.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         let rate = count as f64 / start.elapsed().as_secs_f64();
+        let server = server_cpu(&world.cluster)? - server;
         // Gone before the operator looks: to it they would be Tokens like any other.
         let name = |token: &Token| token.name_any();
         let delete = |name: String| {
@@ -56,7 +58,7 @@ impl Sample {
             .map(delete)
             .buffer_unordered(AT_ONCE);
         gone.try_collect::<()>().await?;
-        Ok(rate)
+        Ok((rate, server))
     }
 
     async fn write(&self, tokens: &Api<Token>, secrets: &Api<Secret>, token: &Token) -> Result<(), Failed> {

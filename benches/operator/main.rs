@@ -3,6 +3,7 @@
 //! Nothing here passes or fails: times depend on the machine, so what counts are the ratios of one run, and counts.
 
 mod floor;
+mod keys;
 mod limits;
 mod memory;
 mod rate;
@@ -25,6 +26,7 @@ cargo bench --bench operator -- [SCENARIO...] [--json] [--scale PERCENT] [--gtm 
   restart   a restart with 5,000 healthy Tokens
   upheaval  failover, API server restart, relabelling, status edits: no mints
   limits    github.com's limits with more Tokens due than it lets through (3 minutes)
+  keys      from start to the first token with each provider, and signatures for 1,000 tokens
   memory    resident memory with 0 and 10,000 Tokens, and 3,000 unrelated Secrets of 20 kB
 
 Without a SCENARIO: all of them. --scale 10 runs with a tenth of the objects. --gtm measures another program.";
@@ -77,7 +79,7 @@ impl Options {
     }
 }
 
-const ALL: [&str; 6] = ["writes", "rate", "restart", "upheaval", "limits", "memory"];
+const ALL: [&str; 7] = ["writes", "rate", "restart", "upheaval", "limits", "keys", "memory"];
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -114,6 +116,7 @@ async fn run(options: &Options) -> Result<(), Failed> {
             "restart" => restart::run(options, &mut report).await?,
             "upheaval" => upheaval::run(options, &mut report).await?,
             "limits" => limits::run(options, &mut report).await?,
+            "keys" => keys::run(options, &mut report).await?,
             _ => memory::run(options, &mut report).await?,
         }
         report.end();

@@ -48,8 +48,32 @@ reasons! {
     NoStartupConfig,
     /// The private key is not a usable RSA key.
     InvalidKey,
+    /// The key of a key service is not meant for signing.
+    KeyWrongUsage,
+    /// The key of a key service is switched off.
+    KeyDisabled,
+    /// The key of a key service is destroyed or about to be.
+    KeyDeleted,
+    /// The key of a key service has no material yet.
+    KeyPendingImport,
+    /// The key service knows no such key.
+    KeyNotFound,
+    /// The key is in another region than the key service that is asked.
+    KeyWrongRegion,
+    /// The key service does not let the operator use the key.
+    KeyAccessDenied,
+    /// There are no credentials for the key service, or it does not accept them.
+    KeyCredentialsMissing,
+    /// The key service wants fewer requests.
+    KeyServiceThrottled,
     /// The private key cannot be reached at the moment.
     KeyUnavailable,
+    /// The key service did not answer in time.
+    KeyServiceSlow,
+    /// The key service's signature is not one of its public key.
+    BadSignature,
+    /// This program was built without the key's provider.
+    ProviderNotBuilt,
     /// GitHub refused the App's JWT: wrong key, or wrong App ID or client ID.
     AppAuthenticationFailed,
     /// GitHub refused the App's JWT because of the clock.
@@ -122,7 +146,19 @@ impl Reason {
                 | Reason::AppNotReady
                 | Reason::NoStartupConfig
                 | Reason::InvalidKey
+                | Reason::KeyWrongUsage
+                | Reason::KeyDisabled
+                | Reason::KeyDeleted
+                | Reason::KeyPendingImport
+                | Reason::KeyNotFound
+                | Reason::KeyWrongRegion
+                | Reason::KeyAccessDenied
+                | Reason::KeyCredentialsMissing
+                | Reason::KeyServiceThrottled
                 | Reason::KeyUnavailable
+                | Reason::KeyServiceSlow
+                | Reason::BadSignature
+                | Reason::ProviderNotBuilt
                 | Reason::AppAuthenticationFailed
         )
     }

@@ -35,14 +35,14 @@ pub struct MintArgs {
     #[arg(long, value_name = "LOGIN")]
     owner: Option<String>,
 
-    /// Where the private key is: file
+    /// Where the private key is: file, aws, azure, gcp or vault
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
 
-    /// The private key: with provider file, the path of its PEM file
+    /// The private key: the path of its PEM file, or its name in the key service
     ///
-    /// A key itself does not belong in an argument, which every process of the machine can read: use GTM_KEY for one.
-    #[arg(long, value_name = "PATH")]
+    /// The README has the names of each service, and where its credentials are looked for. A key itself does not belong in an argument, which every process of the machine can read: use GTM_KEY for one.
+    #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
     /// GitHub's API [default: https://api.github.com]; https://HOST/api/v3 for an Enterprise Server

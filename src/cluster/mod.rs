@@ -1,14 +1,17 @@
 //! The Kubernetes API: observe, publish, patch the status, tell events. Decides nothing.
 
+mod client;
 mod configurations;
 mod error;
 mod events;
+mod packed;
 mod policies;
 mod record;
 mod secrets;
 mod tokens;
 mod watch;
 
+pub use client::connect;
 pub use configurations::{Authorities, Configuration, Configurations, Hook};
 pub use error::ClusterError;
 pub use events::{Events, Note};

@@ -1,12 +1,13 @@
 //! Managed Secrets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use secrecy::ExposeSecret;
 
@@ -24,9 +25,9 @@ pub type Metadata = PartialObjectMeta<Secret>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerRef {
     /// Which object.
-    pub key: Key,
+    pub key: Arc<Key>,
     /// Its UID.
-    pub uid: String,
+    pub uid: Arc<str>,
 }
 
 impl OwnerRef {
@@ -35,7 +36,7 @@ impl OwnerRef {
             api_version: api_version(),
             kind: self.key.kind.as_str().to_owned(),
             name: self.key.name.to_string(),
-            uid: self.uid.clone(),
+            uid: self.uid.to_string(),
             controller: Some(true),
             block_owner_deletion: Some(true),
         }
@@ -60,12 +61,12 @@ impl OwnerRef {
             Kind::ClusterToken => None,
         };
         Some(OwnerRef {
-            key: Key {
+            key: Arc::new(Key {
                 kind,
                 namespace,
                 name: owner.name.as_str().into(),
-            },
-            uid: owner.uid.clone(),
+            }),
+            uid: owner.uid.as_str().into(),
         })
     }
 }
@@ -137,6 +138,18 @@ impl Secrets {
     /// [`ClusterError`].
     pub async fn look(&self, key: &SecretKey) -> Result<Option<Metadata>, ClusterError> {
         Ok(self.api(key).get_metadata_opt(&key.name).await?)
+    }
+
+    /// The same from the API server's memory, which may be a moment behind but costs it a fraction: enough where the write that
+    /// follows names what it expects to find.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn glance(&self, key: &SecretKey) -> Result<Option<Metadata>, ClusterError> {
+        Ok(self
+            .api(key)
+            .get_metadata_opt_with(&key.name, &GetParams::any())
+            .await?)
     }
 
     /// Whether the Secret's namespace is being deleted, or gone. `false` if that cannot be found out.

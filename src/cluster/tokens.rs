@@ -1,58 +1,60 @@
 //! Tokens and ClusterTokens, read leniently: one object that cannot be parsed must not stall the watch of all.
 
+use std::sync::Arc;
+
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::names::MANAGER;
+use crate::api::names::{MANAGER, annotation};
 use crate::api::{ClusterToken, Token, TokenStatus};
 use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, Kind, TokenObject, unreadable};
 
-use super::ClusterError;
+use super::packed::Packed;
+use super::{ClusterError, OwnerRef};
 
 /// A Token or ClusterToken as it was last seen: small, since all of them are kept.
 #[derive(Clone, Debug)]
 pub struct TokenRecord {
     /// Which object.
-    pub key: Key,
+    pub key: Arc<Key>,
     /// Its UID.
-    pub uid: Box<str>,
+    pub uid: Arc<str>,
     /// The generation of its spec.
     pub generation: i64,
     /// Its resource version, for telling old from new.
     pub resource_version: Box<str>,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// The object as JSON, without the parts that nobody here reads.
-    json: Box<[u8]>,
+    /// The object as JSON, without the parts that nobody here reads, and without those that are above.
+    rest: Packed,
 }
 
 impl TokenRecord {
     /// Takes what is needed of a watched object. `None` if it has no name or UID, which the API server never lets happen.
     #[must_use]
     pub fn new(kind: Kind, mut object: DynamicObject) -> Option<Self> {
-        let meta = &mut object.metadata;
-        meta.managed_fields = None;
-        meta.labels = None;
-        meta.owner_references = None;
-        meta.finalizers = None;
-        if let Some(annotations) = &mut meta.annotations {
-            annotations.retain(|name, _| name.starts_with(crate::api::names::annotation::PREFIX));
+        let meta = std::mem::take(&mut object.metadata);
+        let mut annotations = meta.annotations;
+        if let Some(annotations) = &mut annotations {
+            annotations.retain(|name, _| name.starts_with(annotation::PREFIX));
         }
+        object.metadata.annotations = annotations.filter(|annotations| !annotations.is_empty());
+        object.types = None;
         Some(TokenRecord {
-            key: Key {
+            key: Arc::new(Key {
                 kind,
                 namespace: meta.namespace.as_deref().map(Into::into),
                 name: meta.name.as_deref()?.into(),
-            },
+            }),
             uid: meta.uid.as_deref()?.into(),
             generation: meta.generation.unwrap_or_default(),
             resource_version: meta.resource_version.as_deref().unwrap_or_default().into(),
             deleting: meta.deletion_timestamp.is_some(),
-            json: serde_json::to_vec(&object).ok()?.into(),
+            rest: Packed::new(&serde_json::to_vec(&object).ok()?),
         })
     }
 
@@ -65,19 +67,36 @@ impl TokenRecord {
     }
 
     fn read_as<T: TokenObject + DeserializeOwned>(&self) -> (Result<Intent, Problem>, TokenStatus) {
-        match serde_json::from_slice::<T>(&self.json) {
-            Ok(object) => (Intent::new(&object), object.into_status().unwrap_or_default()),
-            Err(error) => (Err(unreadable(&error)), self.status()),
+        let text = self.rest.text();
+        match serde_json::from_slice::<T>(&text) {
+            Ok(mut object) => {
+                let meta = object.meta_mut();
+                meta.name = Some(self.key.name.to_string());
+                meta.namespace = self.key.namespace.as_deref().map(str::to_owned);
+                meta.uid = Some(self.uid.to_string());
+                meta.generation = Some(self.generation);
+                (Intent::new(&object), object.into_status().unwrap_or_default())
+            }
+            Err(error) => (Err(unreadable(&error)), status(&text)),
         }
     }
 
-    /// The status of an object whose spec cannot be read.
-    fn status(&self) -> TokenStatus {
-        serde_json::from_slice::<serde_json::Value>(&self.json)
-            .ok()
-            .and_then(|mut object| serde_json::from_value(object.get_mut("status")?.take()).ok())
-            .unwrap_or_default()
+    /// This object as the owner of its Secret.
+    #[must_use]
+    pub fn reference(&self) -> OwnerRef {
+        OwnerRef {
+            key: self.key.clone(),
+            uid: self.uid.clone(),
+        }
     }
+}
+
+/// The status of an object whose spec cannot be read.
+fn status(text: &[u8]) -> TokenStatus {
+    serde_json::from_slice::<serde_json::Value>(text)
+        .ok()
+        .and_then(|mut object| serde_json::from_value(object.get_mut("status")?.take()).ok())
+        .unwrap_or_default()
 }
 
 /// Tokens and ClusterTokens of the cluster.

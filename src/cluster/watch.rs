@@ -1,5 +1,7 @@
 //! What happens in the cluster, as one stream.
 
+use std::time::Duration;
+
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
@@ -16,6 +18,10 @@ use super::{ClusterError, Metadata, TokenRecord, Tokens};
 
 /// Objects in one page of a list: bounds the memory that a list takes.
 const PAGE: u32 = 250;
+/// The first pause before a watch that failed is taken up again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// A change of what is watched.
 #[derive(Debug)]
@@ -48,7 +54,7 @@ pub fn watch(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
         .labels(&format!("{}={MANAGER}", label::CREATED_BY))
         .page_size(PAGE);
     let secrets = watcher(secrets, managed)
-        .backoff(backoff())
+        .backoff(Pause::default())
         .flat_map(|event| stream::iter(secret_change(event)));
     stream::select_all([
         watch_tokens(&tokens, Kind::Token),
@@ -66,14 +72,30 @@ pub fn watch_both(client: &Client) -> impl Stream<Item = Change> + Send + use<> 
 
 fn watch_tokens(tokens: &Tokens, kind: Kind) -> BoxStream<'static, Change> {
     let config = watcher::Config::default().page_size(PAGE);
-    let events = watcher(tokens.all(kind), config).backoff(backoff());
+    let events = watcher(tokens.all(kind), config).backoff(Pause::default());
     events
         .flat_map(move |event| stream::iter(token_change(kind, event)))
         .boxed()
 }
 
-fn backoff() -> impl kube::runtime::utils::Backoff {
-    watcher::DefaultBackoff::default()
+/// Between two attempts to take up a watch: short, since while nothing is seen nothing is mended, and one request costs little.
+#[derive(Debug, Default)]
+struct Pause(u32);
+
+impl Iterator for Pause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = SHORTEST_PAUSE.saturating_mul(1 << self.0.min(8)).min(LONGEST_PAUSE);
+        self.0 = self.0.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl kube::runtime::utils::Backoff for Pause {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
 }
 
 fn token_change(kind: Kind, event: watcher::Result<watcher::Event<kube::api::DynamicObject>>) -> Option<Change> {

@@ -11,6 +11,7 @@ use super::source::yaml;
 use super::{CaBundle, DEFAULT_SECRET_KEY, HIGHEST_LIMIT, KeySource, PemText, RateLimit};
 use crate::domain::BaseUrl;
 use crate::domain::base_url::BaseUrlError;
+use crate::signer::{self, ServiceKey};
 
 /// What a checker gives: the text goes into a [`super::Problem`].
 pub(super) type Checked<T> = Result<T, String>;
@@ -20,6 +21,7 @@ pub(super) type Checked<T> = Result<T, String>;
 pub(super) enum Provider {
     File,
     Secret,
+    Service(signer::Provider),
 }
 
 /// `what` names the number and where to find it.
@@ -91,10 +93,15 @@ pub(super) fn provider(value: &Value) -> Checked<Provider> {
     match value.as_str() {
         Some("file") => Ok(Provider::File),
         Some("secret") => Ok(Provider::Secret),
-        Some(service @ ("aws" | "azure" | "gcp" | "vault")) => Err(format!(
-            "{service:?} is not served: this version serves provider file and secret"
-        )),
-        _ => Err(format!("{} is no provider: give file or secret", shown(value))),
+        name => name
+            .and_then(signer::Provider::named)
+            .map(Provider::Service)
+            .ok_or_else(|| {
+                format!(
+                    "{} is no provider: give file, secret, aws, azure, gcp or vault",
+                    shown(value)
+                )
+            }),
     }
 }
 
@@ -128,6 +135,9 @@ pub(super) fn key(value: &Value, provider: Provider) -> Checked<KeySource> {
                 Err(format!("it does not name a Secret: {}", key_cure(provider)))
             }
         }
+        Provider::Service(service) => ServiceKey::parse(service, value)
+            .map(KeySource::Service)
+            .map_err(|cure| format!("it names no key: {cure}")),
     }
 }
 
@@ -140,6 +150,7 @@ pub(super) fn key_cure(provider: Provider) -> &'static str {
         Provider::Secret => {
             "with provider secret give NAME or NAME/KEY of a Secret in the operator's namespace (KEY is private-key.pem by default)"
         }
+        Provider::Service(service) => service.key_cure(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The thin edge: reads the file and the environment, and nothing else.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -77,6 +78,18 @@ pub fn environment() -> Environment {
             .filter(|(name, _)| ours(name))
             .collect(),
     )
+}
+
+/// All variables of this process, for the key services: each has names of its own for credentials and addresses.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment for the key services"
+)]
+pub fn variables() -> BTreeMap<String, String> {
+    let texts =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.collect()
 }
 
 /// The operator's own namespace: the flag, `POD_NAMESPACE`, the service account's, `github-token-manager`.

@@ -18,9 +18,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::BaseUrl;
 use crate::domain::jwt::Issuer;
+use crate::signer::ServiceKey;
 
 pub use limits::{HIGHEST_LIMIT, RateLimit};
-pub use load::{DEFAULT_PATH, LoadError, environment, load, namespace};
+pub use load::{DEFAULT_PATH, LoadError, environment, load, namespace, variables};
 pub use parse::parse;
 pub use problem::{ConfigError, Origin, Problem, Warning};
 pub use source::{Environment, Flags};
@@ -113,6 +114,8 @@ pub enum KeySource {
         /// The key within it.
         key: String,
     },
+    /// A key service.
+    Service(ServiceKey),
 }
 
 /// A private key's PEM text: never shown by `Debug`.

@@ -98,6 +98,9 @@ impl<S: Sign + 'static> Engine<S> {
             state.failure = None;
         }
         if task.facts.as_ref().is_some_and(|facts| facts.deleting) || !unsettled {
+            if state.is_blank(task.now) {
+                self.states.remove(key);
+            }
             self.timers.set(key, local);
             return;
         }

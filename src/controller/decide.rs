@@ -14,8 +14,8 @@ use crate::domain::{Problem, Sign};
 
 use super::app::App;
 use super::engine::Engine;
-use super::index::SecretRecord;
 use super::job::Task;
+use super::record::SecretRecord;
 use super::settle::status_life;
 use super::state::Place;
 
@@ -75,6 +75,7 @@ impl<S: Sign + 'static> Engine<S> {
             failure: state.failure.as_deref().cloned(),
             pending: None,
             granted: state.granted.as_deref().cloned(),
+            scout: self.outage.is_scout(key),
             now,
         };
         let planned = match &intent {

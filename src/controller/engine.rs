@@ -15,13 +15,14 @@ use crate::cluster::{Change, Metadata, TokenRecord};
 use crate::domain::Sign;
 use crate::domain::intent::{Key, Kind, SecretKey};
 use crate::domain::plan::Content;
-use crate::domain::schedule::{self, Retry};
 
 use super::act::porter;
 use super::app::{App, Startup};
-use super::index::{Index, SecretRecord};
+use super::index::Index;
 use super::job::{Context, Done};
 use super::lane::Lane;
+use super::outage::Outage;
+use super::record::SecretRecord;
 use super::retire::{Retired, Retirement, Retiring, Standing};
 use super::state::State;
 use super::timers::Timers;
@@ -39,7 +40,7 @@ const FIRST_CONTACT: Duration = Duration::from_secs(3);
 
 /// What comes back to the loop.
 pub(super) enum Back {
-    Token(Arc<Key>, Box<str>, Box<Done>),
+    Token(Arc<Key>, Arc<str>, Box<Done>),
     Retired(SecretKey, Box<str>, Retired),
 }
 
@@ -48,15 +49,20 @@ pub struct Engine<S> {
     pub(super) context: Arc<Context>,
     pub(super) startup: Startup<S>,
     pub(super) index: Index,
-    pub(super) states: HashMap<Arc<Key>, State>,
+    /// Of the Tokens that are not simply at rest.
+    pub(super) states: HashMap<Arc<Key>, Box<State>>,
     pub(super) timers: Timers,
     pub(super) lane: Lane,
     pub(super) demand: mpsc::UnboundedSender<()>,
     pub(super) retiring: Retiring,
+    pub(super) outage: Outage,
     pub(super) jobs: JoinSet<Back>,
     pub(super) slots: Arc<Semaphore>,
     /// The numbers of Tokens that policies are about have changed.
     pub(super) recount: bool,
+    contacted: bool,
+    /// A watch was interrupted, and nothing has been seen since.
+    cut: bool,
     listed: [bool; 4],
 }
 
@@ -81,12 +87,16 @@ impl<S: Sign + 'static> Engine<S> {
             lane: Lane::default(),
             demand,
             retiring: Retiring::default(),
+            outage: Outage::default(),
             jobs: JoinSet::new(),
             slots,
             recount: false,
+            contacted: false,
+            cut: false,
             listed: [false; 4],
         };
-        engine.first_contact().await;
+        let first_contact = first_contact(engine.app());
+        let mut first_contact = std::pin::pin!(first_contact);
         let mut policies = engine.context.policies.clone();
         policies.mark_changed();
         let mut changes = std::pin::pin!(changes);
@@ -97,6 +107,7 @@ impl<S: Sign + 'static> Engine<S> {
             let nap = engine.nap();
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = &mut first_contact, if !engine.contacted => engine.contacted(),
                 change = changes.next() => match change {
                     Some(change) => engine.change(change),
                     None => break,
@@ -117,18 +128,6 @@ impl<S: Sign + 'static> Engine<S> {
         }
         porter.abort();
         while engine.jobs.join_next().await.is_some() {}
-    }
-
-    /// Asks GitHub for its clock (and whether it knows the App) before anything is decided by the local one.
-    async fn first_contact(&self) {
-        let Some(app) = self.app() else { return };
-        match tokio::time::timeout(FIRST_CONTACT, app.client.app()).await {
-            Ok(Ok(found)) => tracing::info!(slug = found.slug, skew = %app.client.skew(), "GitHub knows the App"),
-            Ok(Err(error)) => tracing::warn!(reason = %error.reason(), "{error}"),
-            Err(_) => {
-                tracing::warn!(reason = %Reason::GitHubUnavailable, "GitHub has not answered within {FIRST_CONTACT:?}")
-            }
-        }
     }
 
     pub(super) fn app(&self) -> Option<Arc<App<S>>> {
@@ -161,10 +160,19 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     pub(super) fn ready(&self) -> bool {
-        self.listed.iter().all(|listed| *listed)
+        self.contacted && self.listed.iter().all(|listed| *listed)
     }
 
     fn change(&mut self, change: Change) {
+        let back = self.cut && !matches!(change, Change::Failed(_));
+        self.see(change);
+        if back {
+            self.cut = false;
+            self.wake();
+        }
+    }
+
+    fn see(&mut self, change: Change) {
         match change {
             Change::Token(record) => {
                 let (deleting, uid) = (record.deleting, record.uid.clone());
@@ -200,8 +208,16 @@ impl<S: Sign + 'static> Engine<S> {
                 }
                 self.has_listed(2);
             }
-            Change::Failed(error) => tracing::warn!(%error, "a watch was interrupted; it is taken up again"),
+            Change::Failed(error) => {
+                self.cut = true;
+                tracing::warn!(%error, "a watch was interrupted; it is taken up again");
+            }
         }
+    }
+
+    fn contacted(&mut self) {
+        self.contacted = true;
+        self.begin();
     }
 
     pub(super) fn has_listed(&mut self, which: usize) {
@@ -209,7 +225,15 @@ impl<S: Sign + 'static> Engine<S> {
         if let Some(listed) = self.listed.get_mut(which) {
             *listed = true;
         }
-        if self.ready() && !before {
+        if !before {
+            self.begin();
+        }
+    }
+
+    /// Work begins when all that it needs to know is known.
+    fn begin(&mut self) {
+        if self.ready() {
+            self.index.share_owners();
             self.remember_the_last_minute();
             self.sweep();
         }
@@ -257,6 +281,7 @@ impl<S: Sign + 'static> Engine<S> {
         self.recount |= counted;
         self.timers.clear(&key);
         self.lane.leave(&key);
+        self.outage.dismiss(&key);
         if let Some(secret) = wanted {
             self.context.observer.expiry(&key, &secret, None);
         }
@@ -264,14 +289,14 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn touch_secrets_of(&mut self, owner: &str) {
-        let owned = |secret: &SecretRecord| secret.owner.as_ref().is_some_and(|known| known.uid == owner);
+        let owned = |secret: &SecretRecord| secret.owner.as_ref().is_some_and(|known| *known.uid == *owner);
         let secrets = self.index.secrets().filter(|(_, secret)| owned(secret));
         for secret in secrets.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.touch_secret(&secret);
         }
     }
 
-    fn secret_changed(&mut self, meta: &Metadata, content: Option<Content>) {
+    pub(super) fn secret_changed(&mut self, meta: &Metadata, content: Option<Content>) {
         let key = SecretKey::from(&meta.metadata);
         let Some(record) = SecretRecord::new(meta) else { return };
         if self.index.put_secret(&key, record, content) {
@@ -302,7 +327,7 @@ impl<S: Sign + 'static> Engine<S> {
         }
         let Some(secret) = self.index.secret(key) else { return };
         let owner = secret.owner.as_ref();
-        let token = owner.and_then(|owner| self.index.token(self.index.owner(&owner.uid)?));
+        let token = owner.and_then(|owner| self.index.owner(owner));
         let token = token.filter(|token| !token.deleting);
         let alive = token.is_some();
         let released = secret.deleting && !secret.held;
@@ -327,68 +352,16 @@ impl<S: Sign + 'static> Engine<S> {
             Back::Retired(key, retirement.uid, retired)
         });
     }
+}
 
-    fn back(&mut self, back: Result<Back, tokio::task::JoinError>) {
-        match back {
-            Ok(Back::Token(key, uid, done)) => self.finished(&key, &uid, *done),
-            Ok(Back::Retired(key, uid, retired)) => self.retiring.end(&key, &uid, retired, self.local()),
-            // A job that panicked leaves its Token busy: rather stop than forget a Token.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+/// Asks GitHub for its clock (and whether it knows the App) before anything is decided by the local one.
+async fn first_contact<S: Sign>(app: Option<Arc<App<S>>>) {
+    let Some(app) = app else { return };
+    match tokio::time::timeout(FIRST_CONTACT, app.client.app()).await {
+        Ok(Ok(found)) => tracing::info!(slug = found.slug, skew = %app.client.skew(), "GitHub knows the App"),
+        Ok(Err(error)) => tracing::warn!(reason = %error.reason(), "{error}"),
+        Err(_) => {
+            tracing::warn!(reason = %Reason::GitHubUnavailable, "GitHub has not answered within {FIRST_CONTACT:?}")
         }
-    }
-
-    fn finished(&mut self, key: &Arc<Key>, uid: &str, done: Done) {
-        if let Some(token) = done.replaced {
-            self.revoke_later(key, token);
-        }
-        if let Some(record) = done.record {
-            self.index.put_token(record);
-        }
-        if self.index.token(key).is_none_or(|token| *token.uid != *uid) {
-            return;
-        }
-        let now = self
-            .app()
-            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
-        let Some(state) = self.states.get_mut(key) else { return };
-        state.busy = false;
-        state.place = done.place;
-        let outdated = std::mem::take(&mut state.outdated);
-        state.failure = done.failure.filter(|_| !outdated).map(Box::new);
-        if done.out_of_turn {
-            state.budget.spend(now);
-        }
-        if let Some(pending) = done.pending {
-            state.pending = Some(Box::new(pending));
-        }
-        state.granted = done.granted.map(Box::new);
-        state.unsettled = if done.unsettled {
-            state.unsettled.saturating_add(1)
-        } else {
-            0
-        };
-        let pause = schedule::next_attempt(
-            now,
-            Retry::Backoff,
-            state.unsettled,
-            Duration::MAX,
-            (self.context.dice)(),
-        );
-        state.settle_after = done.unsettled.then_some(pause);
-        if let Some((meta, content)) = done.secret {
-            self.secret_changed(&meta, content);
-        }
-        if done.secret_gone
-            && let Some((intent, secret)) = self
-                .index
-                .token(key)
-                .and_then(|token| Some((token.read().0.ok()?, uid)))
-            && let Some(known) = self.index.secret(&intent.secret.key)
-            && known.owner.as_ref().is_some_and(|owner| owner.uid == secret)
-        {
-            let known = known.uid.clone();
-            self.index.remove_secret(&intent.secret.key, &known);
-        }
-        self.touch(key);
     }
 }

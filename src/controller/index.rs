@@ -1,178 +1,57 @@
-//! What the watches have shown, kept small: with ten thousand Tokens this is most of the operator's memory.
+//! What the watches have shown, kept small: with ten thousand Tokens this is most of the operator's memory. So whatever is named
+//! in several places is held once, and shared.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use jiff::Timestamp;
-
-use crate::api::names::{FINALIZER, annotation};
-use crate::api::{Format, Time};
-use crate::cluster::{Metadata, OwnerRef, TokenRecord};
+use crate::cluster::{OwnerRef, TokenRecord};
 use crate::domain::intent::{Key, Kind, SecretKey};
-use crate::domain::plan::{Content, SecretFacts};
-use crate::domain::secret::own_labels;
+use crate::domain::plan::Content;
 
-/// A managed Secret's metadata.
-#[derive(Clone, Debug)]
-pub struct SecretRecord {
-    /// Its UID.
-    pub uid: Box<str>,
-    /// Its resource version.
-    pub version: Box<str>,
-    /// Its controlling owner, if that is a Token or ClusterToken.
-    pub owner: Option<Box<OwnerRef>>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// Whether it has our finalizer.
-    pub held: bool,
-    /// The version at which its content was looked at, and what was found.
-    judged: Option<(Box<str>, Content)>,
-    issued_at: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    hashes: [Option<[u8; 32]>; HASHES.len()],
-    format: Option<Format>,
-    /// Whether it has the labels that every Secret of its owner has.
-    labelled: bool,
-    /// All other labels and annotations, as JSON; most Secrets have none.
-    rest: Option<Box<[u8]>>,
-}
+use super::record::SecretRecord;
 
-/// Annotations that are kept as 32 bytes.
-const HASHES: [&str; 3] = [
-    annotation::SCOPE_HASH,
-    annotation::HASHED_TOKEN,
-    annotation::METADATA_HASH,
-];
-/// Names and values.
-type Pairs = BTreeMap<String, String>;
-
-impl SecretRecord {
-    /// Takes what is needed of a Secret's metadata. `None` if it has no UID, which the API server never lets happen.
-    #[must_use]
-    pub fn new(meta: &Metadata) -> Option<Self> {
-        let meta = &meta.metadata;
-        let owner = OwnerRef::of(meta).map(Box::new);
-        let mut labels = meta.labels.clone().unwrap_or_default();
-        let mut notes = meta.annotations.clone().unwrap_or_default();
-        let own = owner.as_ref().map(|owner| own_labels(&owner.key)).unwrap_or_default();
-        let labelled = !own.is_empty() && own.iter().all(|(name, value)| labels.get(name) == Some(value));
-        if labelled {
-            labels.retain(|name, _| !own.contains_key(name));
-        }
-        let mut time = |name: &str| notes.remove(name).and_then(|text| text.parse().ok());
-        let (issued_at, expires_at) = (time(annotation::ISSUED_AT), time(annotation::EXPIRES_AT));
-        let hashes = HASHES.map(|name| STANDARD.decode(notes.remove(name)?).ok()?.try_into().ok());
-        notes.remove(annotation::CONTENT_HASH);
-        let named = |format: &Format| {
-            notes
-                .get(annotation::FORMAT)
-                .is_some_and(|text| text == format.as_str())
-        };
-        let format = Format::ALL.into_iter().find(named);
-        if format.is_some() {
-            notes.remove(annotation::FORMAT);
-        }
-        let rest = (!labels.is_empty() || !notes.is_empty()).then(|| serde_json::to_vec(&(labels, notes)));
-        Some(SecretRecord {
-            uid: meta.uid.as_deref()?.into(),
-            version: meta.resource_version.as_deref().unwrap_or_default().into(),
-            owner,
-            deleting: meta.deletion_timestamp.is_some(),
-            held: meta.finalizers.iter().flatten().any(|name| name == FINALIZER),
-            judged: None,
-            issued_at,
-            expires_at,
-            hashes,
-            format,
-            labelled,
-            rest: rest.and_then(Result::ok).map(Into::into),
-        })
-    }
-
-    /// When its token was issued.
-    #[must_use]
-    pub const fn issued_at(&self) -> Option<Timestamp> {
-        self.issued_at
-    }
-
-    /// What the plan has to know. `written` is the version that the owner's status says we wrote: nobody touched it since.
-    #[must_use]
-    pub fn facts(&self, written: Option<&str>) -> SecretFacts {
-        let rest = self.rest.as_ref().and_then(|rest| serde_json::from_slice(rest).ok());
-        let (mut labels, mut annotations): (Pairs, Pairs) = rest.unwrap_or_default();
-        if let Some(owner) = self.owner.as_ref().filter(|_| self.labelled) {
-            labels.extend(own_labels(&owner.key));
-        }
-        let times = [
-            (annotation::ISSUED_AT, self.issued_at),
-            (annotation::EXPIRES_AT, self.expires_at),
-        ];
-        let times = times
-            .into_iter()
-            .filter_map(|(name, at)| Some((name, Time::from(at?).to_string())));
-        let hashes = HASHES.into_iter().zip(&self.hashes);
-        let hashes = hashes.filter_map(|(name, hash)| Some((name, STANDARD.encode((*hash)?))));
-        let format = self
-            .format
-            .map(|format| (annotation::FORMAT, format.as_str().to_owned()));
-        let kept = times.chain(hashes).chain(format);
-        annotations.extend(kept.map(|(name, value)| (name.to_owned(), value)));
-        let content = match &self.judged {
-            Some((version, content)) if *version == self.version => *content,
-            _ if written == Some(&*self.version) => Content::Intact,
-            _ => Content::Unknown,
-        };
-        SecretFacts {
-            uid: self.uid.to_string(),
-            resource_version: self.version.to_string(),
-            owner: self.owner.as_ref().map(|owner| owner.uid.clone()),
-            deleting: self.deleting,
-            labels,
-            annotations,
-            content,
-        }
-    }
+/// A Token or ClusterToken, and the Secret that it wants.
+#[derive(Debug)]
+struct Known {
+    record: TokenRecord,
+    wants: Option<Arc<SecretKey>>,
 }
 
 /// Tokens and managed Secrets of the cluster.
 #[derive(Debug, Default)]
 pub struct Index {
-    tokens: HashMap<Arc<Key>, Box<TokenRecord>>,
-    owners: HashMap<Box<str>, Arc<Key>>,
-    wanted: HashMap<SecretKey, Vec<Arc<Key>>>,
-    wants: HashMap<Arc<Key>, SecretKey>,
-    strays: HashMap<Arc<Key>, Vec<SecretKey>>,
-    secrets: HashMap<SecretKey, Box<SecretRecord>>,
+    tokens: HashMap<Arc<Key>, Box<Known>>,
+    wanted: HashMap<Arc<SecretKey>, Vec<Arc<Key>>>,
+    strays: HashMap<Arc<Key>, Vec<Arc<SecretKey>>>,
+    secrets: HashMap<Arc<SecretKey>, Box<SecretRecord>>,
     relisted_tokens: HashMap<Kind, HashSet<Arc<Key>>>,
-    relisted_secrets: Option<HashSet<SecretKey>>,
+    relisted_secrets: Option<HashSet<Arc<SecretKey>>>,
 }
 
 impl Index {
-    /// A Token or ClusterToken as it is now. Returns its key, or `None` if something newer is known already.
-    pub fn put_token(&mut self, record: TokenRecord) -> Option<Arc<Key>> {
-        let key = self
-            .tokens
-            .get_key_value(&record.key)
-            .map_or_else(|| Arc::new(record.key.clone()), |(key, _)| key.clone());
+    /// A Token or ClusterToken as it is now. Returns its key, or `None` if that, or something newer, is known already.
+    pub fn put_token(&mut self, mut record: TokenRecord) -> Option<Arc<Key>> {
+        if let Some((key, _)) = self.tokens.get_key_value(&record.key) {
+            record.key = key.clone();
+        }
+        let key = record.key.clone();
         if let Some(seen) = self.relisted_tokens.get_mut(&key.kind) {
             seen.insert(key.clone());
         }
         match self.tokens.entry(key.clone()) {
-            Entry::Occupied(mut known) => {
-                if known.get().uid == record.uid && older(&record.resource_version, &known.get().resource_version) {
-                    return None;
+            Entry::Occupied(mut entry) => {
+                let known = &mut entry.get_mut().record;
+                if known.uid == record.uid {
+                    if not_newer(&record.resource_version, &known.resource_version) {
+                        return None;
+                    }
+                    record.uid = known.uid.clone();
                 }
-                if known.get().uid != record.uid {
-                    self.owners.remove(&known.get().uid);
-                }
-                self.owners.insert(record.uid.clone(), key.clone());
-                known.insert(Box::new(record));
+                *known = record;
             }
             Entry::Vacant(free) => {
-                self.owners.insert(record.uid.clone(), key.clone());
-                free.insert(Box::new(record));
+                free.insert(Box::new(Known { record, wants: None }));
             }
         }
         Some(key)
@@ -180,26 +59,29 @@ impl Index {
 
     /// A Token or ClusterToken is gone.
     pub fn remove_token(&mut self, key: &Key, uid: &str) -> Option<Arc<Key>> {
-        if self.tokens.get(key).is_none_or(|known| *known.uid != *uid) {
-            return None;
-        }
-        let (key, record) = self.tokens.remove_entry(key)?;
-        self.owners.remove(&record.uid);
-        self.strays.remove(&key);
+        let key = self
+            .tokens
+            .get(key)
+            .filter(|known| *known.record.uid == *uid)?
+            .record
+            .key
+            .clone();
         self.want(&key, None);
+        self.tokens.remove(&key);
+        self.strays.remove(&key);
         Some(key)
     }
 
     /// The Token of this key.
     #[must_use]
     pub fn token(&self, key: &Key) -> Option<&TokenRecord> {
-        self.tokens.get(key).map(Box::as_ref)
+        self.tokens.get(key).map(|known| &known.record)
     }
 
-    /// The key of the Token with this UID.
+    /// The Token that this names, if it still exists: one of the same name that came after does not count.
     #[must_use]
-    pub fn owner(&self, uid: &str) -> Option<&Arc<Key>> {
-        self.owners.get(uid)
+    pub fn owner(&self, owner: &OwnerRef) -> Option<&TokenRecord> {
+        self.token(&owner.key).filter(|token| token.uid == owner.uid)
     }
 
     /// Every Token's key.
@@ -209,15 +91,27 @@ impl Index {
 
     /// Every managed Secret.
     pub fn secrets(&self) -> impl Iterator<Item = (&SecretKey, &SecretRecord)> {
-        self.secrets.iter().map(|(key, secret)| (key, &**secret))
+        self.secrets.iter().map(|(key, secret)| (&**key, &**secret))
+    }
+
+    /// The one copy of a Secret's name that is kept.
+    fn shared(&self, key: &SecretKey) -> Arc<SecretKey> {
+        let of_secret = self.secrets.get_key_value(key).map(|(known, _)| known);
+        let of_token = || self.wanted.get_key_value(key).map(|(known, _)| known);
+        of_secret
+            .or_else(of_token)
+            .cloned()
+            .unwrap_or_else(|| Arc::new(key.clone()))
     }
 
     /// Notes which Secret a Token wants.
     pub fn want(&mut self, key: &Arc<Key>, secret: Option<&SecretKey>) {
-        if self.wants.get(key) == secret {
+        let secret = secret.map(|secret| self.shared(secret));
+        let Some(known) = self.tokens.get_mut(key).filter(|known| known.wants != secret) else {
             return;
-        }
-        if let Some(before) = self.wants.remove(key)
+        };
+        let before = std::mem::replace(&mut known.wants, secret.clone());
+        if let Some(before) = before
             && let Entry::Occupied(mut others) = self.wanted.entry(before)
         {
             others.get_mut().retain(|other| other != key);
@@ -230,15 +124,18 @@ impl Index {
             }
         }
         if let Some(secret) = secret {
-            self.wants.insert(key.clone(), secret.clone());
-            self.wanted.entry(secret.clone()).or_default().push(key.clone());
+            // Most Secrets are wanted by one Token, for which a Vec would make room for four.
+            self.wanted
+                .entry(secret)
+                .or_insert_with(|| Vec::with_capacity(1))
+                .push(key.clone());
         }
     }
 
     /// The Secret that a Token wants.
     #[must_use]
     pub fn wanted(&self, key: &Key) -> Option<&SecretKey> {
-        self.wants.get(key)
+        self.tokens.get(key)?.wants.as_deref()
     }
 
     /// The Tokens that a change of this Secret concerns: its owner, and whoever wants one of its name.
@@ -247,7 +144,8 @@ impl Index {
         let owner = self
             .secrets
             .get(key)
-            .and_then(|secret| self.owner(&secret.owner.as_ref()?.uid));
+            .and_then(|secret| self.owner(secret.owner.as_ref()?));
+        let owner = owner.map(|token| &token.key);
         let mut keys: Vec<_> = self
             .wanted
             .get(key)
@@ -269,50 +167,56 @@ impl Index {
     /// The Secrets that a Token owns, but does not want any more: former names.
     #[must_use]
     pub fn former(&self, key: &Key, uid: &str) -> Vec<SecretKey> {
-        let wanted = self.wants.get(key);
-        let strays = self
-            .strays
-            .get(key)
-            .into_iter()
-            .flatten()
-            .filter(|stray| Some(*stray) != wanted);
-        let owned = |stray: &&SecretKey| {
+        let wanted = self.wanted(key);
+        let owned = |stray: &&Arc<SecretKey>| {
             let secret = self.secrets.get(*stray);
-            secret.is_some_and(|s| !s.deleting && s.owner.as_ref().is_some_and(|owner| owner.uid == uid))
+            secret.is_some_and(|s| !s.deleting && s.owner.as_ref().is_some_and(|owner| *owner.uid == *uid))
         };
-        strays.filter(owned).cloned().collect()
+        let strays = self.strays.get(key).into_iter().flatten().filter(owned);
+        strays
+            .map(|stray| &**stray)
+            .filter(|stray| Some(*stray) != wanted)
+            .cloned()
+            .collect()
     }
 
     /// Finds Secrets whose Tokens want another name: some may have been renamed while nobody watched.
     pub fn find_strays(&mut self) {
-        self.strays.clear();
+        let mut strays: HashMap<_, Vec<_>> = HashMap::new();
         for (secret, record) in &self.secrets {
-            let owner = record.owner.as_ref().and_then(|owner| self.owners.get(&*owner.uid));
+            let owner = record.owner.as_ref().and_then(|owner| self.owner(owner));
             if let Some(owner) = owner
-                && self.wants.get(owner) != Some(secret)
+                && self.wanted(&owner.key) != Some(secret)
             {
-                self.strays.entry(owner.clone()).or_default().push(secret.clone());
+                strays.entry(owner.key.clone()).or_default().push(secret.clone());
             }
         }
+        self.strays = strays;
     }
 
-    /// A managed Secret as it is now. `false` if something newer is known already.
+    /// A managed Secret as it is now. `false` if that, or something newer, is known already.
     pub fn put_secret(&mut self, key: &SecretKey, mut record: SecretRecord, content: Option<Content>) -> bool {
+        let key = self.shared(key);
         if let Some(seen) = &mut self.relisted_secrets {
             seen.insert(key.clone());
         }
-        let known = self.secrets.get_mut(key).filter(|known| known.uid == record.uid);
-        if let Some(known) = known {
-            if older(&record.version, &known.version) {
+        if let Some(known) = self.secrets.get(&key).filter(|known| known.uid == record.uid) {
+            let news = content.is_some() && content != known.judged;
+            let same = known.version == record.version;
+            if not_newer(&record.version, &known.version) && !(same && news) {
                 return false;
             }
-            record.judged = known.judged.take();
         }
-        if let Some(content) = content {
-            record.judged = Some((record.version.clone(), content));
-        }
-        self.secrets.insert(key.clone(), Box::new(record));
+        record.judged = content;
+        self.share_owner(&mut record);
+        self.secrets.insert(key, Box::new(record));
         true
+    }
+
+    /// A Secret's owner is named by the words that its Token is.
+    fn share_owner(&self, secret: &mut SecretRecord) {
+        let token = secret.owner.as_ref().and_then(|owner| self.owner(owner));
+        secret.owner = token.map(TokenRecord::reference).or_else(|| secret.owner.take());
     }
 
     /// A managed Secret is gone.
@@ -335,7 +239,7 @@ impl Index {
         self.tokens
             .iter()
             .filter(|(key, _)| key.kind == kind && !seen.contains(*key))
-            .map(|(_, record)| (**record).clone())
+            .map(|(_, known)| known.record.clone())
             .collect()
     }
 
@@ -344,17 +248,20 @@ impl Index {
         self.relisted_secrets = Some(HashSet::new());
     }
 
+    /// Everything has been listed, the Secrets perhaps before their Tokens.
+    pub fn share_owners(&mut self) {
+        let mut secrets = std::mem::take(&mut self.secrets);
+        secrets.values_mut().for_each(|secret| self.share_owner(secret));
+        self.secrets = secrets;
+    }
+
     /// All managed Secrets have been listed: what was not among them is gone. Returns what is lost.
     pub fn secrets_listed(&mut self) -> Vec<SecretKey> {
         let Some(seen) = self.relisted_secrets.take() else {
             return Vec::new();
         };
-        let lost: Vec<SecretKey> = self
-            .secrets
-            .keys()
-            .filter(|key| !seen.contains(*key))
-            .cloned()
-            .collect();
+        let lost = self.secrets.keys().filter(|key| !seen.contains(*key));
+        let lost: Vec<SecretKey> = lost.map(|key| (**key).clone()).collect();
         for key in &lost {
             self.secrets.remove(key);
         }
@@ -362,11 +269,11 @@ impl Index {
     }
 }
 
-/// Whether `version` came before `than`. Resource versions of one resource count up; should they ever not be numbers, the later
-/// word counts.
-fn older(version: &str, than: &str) -> bool {
+/// Whether `version` is `than`, or came before it. Resource versions of one resource count up; should they ever not be numbers, the
+/// later word counts.
+fn not_newer(version: &str, than: &str) -> bool {
     match (version.parse::<u64>(), than.parse::<u64>()) {
-        (Ok(version), Ok(than)) => version < than,
-        _ => false,
+        (Ok(version), Ok(than)) => version <= than,
+        _ => version == than,
     }
 }

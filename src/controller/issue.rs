@@ -71,6 +71,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
             Done {
                 replaced,
                 out_of_turn,
+                issued: true,
                 ..published(context, task, meta, Some(granted)).await
             }
         }

@@ -45,7 +45,7 @@ pub struct Task {
     /// Which object.
     pub key: Arc<Key>,
     /// Its UID.
-    pub uid: Box<str>,
+    pub uid: Arc<str>,
     /// The generation of its spec.
     pub generation: i64,
     /// What is wanted; `None` if the spec cannot be read.
@@ -60,6 +60,8 @@ pub struct Task {
     pub pending: Option<Pending>,
     /// What GitHub granted with the token in the Secret, if the status does not say so yet.
     pub granted: Option<Granted>,
+    /// Whether this Token asks for all that wait for an outage to pass.
+    pub scout: bool,
     /// The local time by GitHub's clock.
     pub now: Timestamp,
 }
@@ -83,6 +85,8 @@ pub struct Done {
     pub granted: Option<Granted>,
     /// The token that was replaced, if it is to be revoked later.
     pub replaced: Option<secrecy::SecretString>,
+    /// Whether a token was issued and written.
+    pub issued: bool,
     /// Whether the status could not be written.
     pub unsettled: bool,
     /// Whether a token was issued although none was due.
@@ -92,8 +96,8 @@ pub struct Done {
 impl Task {
     pub fn owner(&self) -> OwnerRef {
         OwnerRef {
-            key: (*self.key).clone(),
-            uid: self.uid.to_string(),
+            key: self.key.clone(),
+            uid: self.uid.clone(),
         }
     }
 
@@ -114,7 +118,7 @@ pub async fn withdraw(context: &Context, task: Task, secret: SecretKey, uid: &st
 
 /// Asks whether something stands at the wanted place.
 pub async fn look(context: &Context, task: Task, secret: SecretKey) -> Done {
-    match context.secrets.look(&secret).await {
+    match context.secrets.glance(&secret).await {
         Ok(None) => Done {
             place: Some(Place::Free),
             secret_gone: true,

@@ -15,9 +15,9 @@ use crate::domain::schedule::later;
 use crate::domain::secret::find_token;
 
 use super::app::App;
-use super::index::SecretRecord;
 use super::job::Context;
 use super::observer::Revocation;
+use super::record::SecretRecord;
 
 /// How long one revocation may take, once it is its turn.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -82,7 +82,7 @@ impl Retiring {
         standing: Standing,
         now: Timestamp,
     ) -> Option<Retirement> {
-        let owner = secret.owner.as_deref()?.clone();
+        let owner = secret.owner.clone()?;
         let uid = secret.uid.clone();
         if self.entries.get(key).is_some_and(|entry| entry.uid != uid) {
             self.entries.remove(key);

@@ -9,8 +9,9 @@ use crate::domain::plan::{Content, SecretFacts};
 use crate::domain::schedule::{self, Retry, in_time, next_attempt};
 use crate::domain::status::{Granted, Outcome, settle};
 
-use super::index::SecretRecord;
 use super::job::{Context, Done, Task, carry};
+use super::outage::SCOUT_PERIOD;
+use super::record::SecretRecord;
 use super::state::Failure;
 
 /// When the status says that the token was issued and expires.
@@ -57,10 +58,15 @@ fn good_until(task: &Task) -> Option<Timestamp> {
 
 /// Something stands in the way: says so in the status, and once in an Event.
 pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
-    let retry_cap = task
+    let patience = task
         .intent
         .as_ref()
         .map_or(schedule::BACKOFF_LONGEST, |intent| intent.retry);
+    let retry_cap = if task.scout {
+        patience.min(SCOUT_PERIOD)
+    } else {
+        patience
+    };
     let failures = task
         .failure
         .as_ref()

@@ -29,6 +29,7 @@ pub struct Failure {
     pub until: Timestamp,
     generation: i64,
     request: Option<String>,
+    released: bool,
 }
 
 impl Failure {
@@ -42,13 +43,19 @@ impl Failure {
             until,
             generation: task.generation,
             request,
+            released: false,
         }
+    }
+
+    /// Lets the next attempt be made at once: what stood in the way seems to have passed.
+    pub fn release(&mut self) {
+        self.released = true;
     }
 
     /// Whether it still stands in the way: a changed spec or a request for a new token is a reason to try at once.
     #[must_use]
     pub fn holds(&self, now: Timestamp, generation: i64, request: Option<&str>) -> bool {
-        now < self.until && self.generation == generation && self.request.as_deref() == request
+        !self.released && now < self.until && self.generation == generation && self.request.as_deref() == request
     }
 }
 
@@ -88,4 +95,27 @@ pub struct State {
     pub unsettled: u32,
     /// When the next write of the status may be tried, by GitHub's clock.
     pub settle_after: Option<Timestamp>,
+}
+
+impl State {
+    /// Whether there is nothing to remember.
+    #[must_use]
+    pub fn is_blank(&self, now: Timestamp) -> bool {
+        let State {
+            busy,
+            outdated,
+            place,
+            failure,
+            pending,
+            granted,
+            budget,
+            policies,
+            unsettled,
+            settle_after,
+        } = self;
+        let waits = *busy || *outdated || *unsettled > 0 || settle_after.is_some();
+        let knows =
+            policies.is_some() || place.is_some() || failure.is_some() || pending.is_some() || granted.is_some();
+        !waits && !knows && budget.is_full(now)
+    }
 }

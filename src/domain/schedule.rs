@@ -127,6 +127,12 @@ impl Budget {
         Err(later(now, Duration::try_from(wait).unwrap_or_default()))
     }
 
+    /// Whether all of it is there.
+    #[must_use]
+    pub fn is_full(&self, now: Timestamp) -> bool {
+        self.full_at <= now
+    }
+
     /// Spends one.
     pub fn spend(&mut self, now: Timestamp) {
         self.full_at = later(self.full_at.max(now), Self::REFILL);

@@ -103,6 +103,11 @@ pub struct Client<S> {
 }
 
 impl<S: Sign> Client<S> {
+    /// Who signs.
+    pub fn signer(&self) -> &S {
+        &self.signer
+    }
+
     /// A client that signs with `signer`, sends through `http` (see [`super::http_client`]), reads the time from `clock` and
     /// reports each request to `observe`.
     pub fn new(

@@ -177,14 +177,11 @@ impl Error {
     #[must_use]
     pub const fn retry(&self) -> Retry {
         match self {
-            Error::Sign(SignError::Unavailable(_))
-            | Error::TokenNotActive { .. }
-            | Error::Unavailable { .. }
-            | Error::InvalidAnswer { .. } => Retry::Backoff,
+            Error::Sign(error) => error.retry(),
+            Error::TokenNotActive { .. } | Error::Unavailable { .. } | Error::InvalidAnswer { .. } => Retry::Backoff,
             // The client has corrected the skew and tried once more by itself.
             Error::Clock { .. } => Retry::After(MINUTE),
-            Error::Sign(SignError::InvalidKey(_))
-            | Error::InvalidRequest(_)
+            Error::InvalidRequest(_)
             | Error::AppRefused { .. }
             | Error::Suspended { .. }
             | Error::InstallationNotFound { .. }

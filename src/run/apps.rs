@@ -7,17 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client as Cluster};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::api::Reason;
-use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
+use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource, variables};
 use crate::controller::{App, StartupApp};
 use crate::domain::plan::AppFacts;
 use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
 use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, http_client};
-use crate::signer::Signer;
+use crate::signer::{Ambient, KeySpec, Signer};
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
 const API_VERSION: &str = "2022-11-28";
@@ -25,25 +25,14 @@ const API_VERSION: &str = "2022-11-28";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything an App is made of, for telling whether something has changed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Ingredients {
     app: AppConfig,
     base_url: BaseUrl,
     limits: Limits,
     ca_bundle: Option<Vec<u8>>,
     probe_tokens: bool,
-    key: SecretString,
-}
-
-impl PartialEq for Ingredients {
-    fn eq(&self, other: &Self) -> bool {
-        self.app == other.app
-            && self.base_url == other.base_url
-            && self.limits == other.limits
-            && self.ca_bundle == other.ca_bundle
-            && self.probe_tokens == other.probe_tokens
-            && self.key.expose_secret() == other.key.expose_secret()
-    }
+    key: KeySpec,
 }
 
 impl Ingredients {
@@ -76,15 +65,21 @@ impl Ingredients {
         }
     }
 
-    /// Builds the App. GitHub is not asked.
+    /// Whether the key is in a service, which has versions of it and may be away.
+    pub fn key_is_remote(&self) -> bool {
+        matches!(self.key, KeySpec::Service(_))
+    }
+
+    /// Connects to the key and builds the App. GitHub is not asked.
     ///
     /// # Errors
     /// A [`Problem`] of the key, the base URL or the CA bundle.
-    pub fn build(&self, observe: Arc<dyn Observe>) -> Result<App<Signer>, Problem> {
+    pub async fn build(&self, observe: Arc<dyn Observe>) -> Result<App<Signer>, Problem> {
         let wrong =
             |message: String| Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message);
         let base_url = &self.base_url;
-        let signer = Signer::from_pem(self.key.expose_secret().as_bytes()).map_err(|error| key_problem(&error))?;
+        let signer = Signer::connect(&self.key, &Ambient::new(variables(), now)).await;
+        let signer = signer.map_err(|error| key_problem(&error))?;
         let options = HttpOptions {
             ca_bundle: self.ca_bundle.clone(),
             ..HttpOptions::default()
@@ -123,9 +118,10 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<SecretString, Problem> {
+async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<KeySpec, Problem> {
     let text = match source {
-        KeySource::Pem(pem) => return Ok(pem.secret().clone()),
+        KeySource::Service(key) => return Ok(KeySpec::Service(key.clone())),
+        KeySource::Pem(pem) => return Ok(KeySpec::Pem(pem.secret().clone())),
         KeySource::File(path) => String::from_utf8(read("key", path).await?).ok(),
         KeySource::Secret { name, key } => {
             let Some((cluster, namespace)) = cluster else {
@@ -151,7 +147,7 @@ async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<Se
             String::from_utf8(bytes.0).ok()
         }
     };
-    text.map(SecretString::from).ok_or_else(|| {
+    text.map(SecretString::from).map(KeySpec::Pem).ok_or_else(|| {
         key_problem(&SignError::InvalidKey(
             "key: it is no text, so no PEM; use the .pem file as GitHub gave it".to_owned(),
         ))
@@ -172,11 +168,7 @@ fn unavailable(message: String) -> Problem {
 }
 
 fn key_problem(error: &SignError) -> Problem {
-    let retry = match error {
-        SignError::InvalidKey(_) => Retry::Every(Duration::from_secs(600)),
-        SignError::Unavailable(_) => Retry::Backoff,
-    };
-    Problem::new(error.reason(), retry, error.to_string())
+    Problem::new(error.reason(), error.retry(), error.to_string())
 }
 
 /// What the controllers are told.
@@ -186,6 +178,14 @@ pub fn startup_app(built: Result<Option<App<Signer>>, Problem>) -> StartupApp<Si
         Ok(None) => None,
         Err(problem) => Some(Err(problem)),
     }
+}
+
+/// Whether the key signs, and the signature is right.
+///
+/// # Errors
+/// A [`Problem`] of the key.
+pub async fn signs(app: &App<Signer>) -> Result<(), Problem> {
+    app.client.signer().check().await.map_err(|error| key_problem(&error))
 }
 
 /// Whether GitHub takes the App's JWT. An outage says nothing about the key.

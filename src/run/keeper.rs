@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::api::Reason;
 use crate::config::Config;
-use crate::controller::StartupApp;
+use crate::controller::{App, StartupApp};
 use crate::domain::Problem;
 use crate::domain::schedule::Retry;
 use crate::github::Observe;
@@ -29,6 +29,10 @@ use super::apps::{Ingredients, accepted, startup_app};
 const POLL: Duration = Duration::from_secs(5);
 /// How often a key that GitHub has refused is tried again: it may be uploaded there later.
 const SECOND_CHANCE: Duration = Duration::from_secs(60);
+/// How often a key service is asked for a new version of the key.
+const NEW_VERSION: Duration = Duration::from_secs(60);
+/// How often a key service that could not be used at the start, or after a change, is tried again.
+const NEW_START: Duration = Duration::from_secs(10);
 
 /// Looks after the startup App.
 pub struct Keeper<L> {
@@ -44,6 +48,8 @@ pub struct Keeper<L> {
     pub observe: Arc<dyn Observe>,
     /// Counts configurations that cannot be used.
     pub metrics: Metrics,
+    /// When a key service was last asked for the newest version of the key.
+    pub connected: Instant,
 }
 
 /// A configuration that is not used, and why.
@@ -95,7 +101,8 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             Ok(config) => Ingredients::gather(&config, Some((&self.cluster.0, &self.cluster.1))).await,
             Err(error) => Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
         };
-        if gathered == self.current {
+        let unchanged = gathered == self.current;
+        if unchanged && !self.service_is_due() {
             *refused = None;
             return;
         }
@@ -107,10 +114,15 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             return;
         }
         let built = match &gathered {
-            Ok(Some(new)) => new.build(self.observe.clone()).map(Some),
+            Ok(Some(new)) => new.build(self.observe.clone()).await.map(Some),
             Ok(None) => Ok(None),
             Err(problem) => Err(problem.clone()),
         };
+        self.connected = Instant::now();
+        if unchanged && self.has_the_same(&built) {
+            *refused = None;
+            return;
+        }
         let accepted = match &built {
             Ok(Some(app)) => accepted(app).await,
             Ok(None) => Ok(()),
@@ -126,6 +138,24 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
                 self.current = gathered;
                 self.publish.send_replace(startup_app(built));
             }
+        }
+    }
+
+    /// Whether the key is in a service that is to be asked again: for a newer version, or whether it works by now.
+    fn service_is_due(&self) -> bool {
+        let remote = matches!(&self.current, Ok(Some(ingredients)) if ingredients.key_is_remote());
+        let works = matches!(*self.publish.borrow(), Some(Ok(_)));
+        remote && self.connected.elapsed() >= if works { NEW_VERSION } else { NEW_START }
+    }
+
+    /// Whether this App has the key, or the trouble, of the one in use.
+    fn has_the_same(&self, built: &Result<Option<App<Signer>>, Problem>) -> bool {
+        match (&*self.publish.borrow(), built) {
+            (Some(Ok(used)), Ok(Some(built))) => used.client.signer().same_key(built.client.signer()),
+            (Some(Err(before)), Err(now)) => before == now,
+            // What signs goes on, whatever its service says of new versions; if it no longer signs, that says why.
+            (Some(Ok(_)), Err(_)) => true,
+            _ => false,
         }
     }
 

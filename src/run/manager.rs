@@ -10,9 +10,10 @@ use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Events, Record, Secrets, Tokens, follow_policies, watch as watch_cluster};
+use crate::cluster::{self, Events, Record, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Context, Engine, Startup, StartupApp};
 use crate::domain::policy::{DefaultPolicy, Policies};
@@ -92,7 +93,7 @@ pub async fn manager(
 
     let observe: Arc<dyn Observe> = Arc::new(Recorder(metrics.clone()));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
-    let startup = first_app(&config, &gathered, observe.clone(), &metrics)?;
+    let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
     let (publish, startup) = watch::channel(startup);
     let keeper = Keeper {
         publish,
@@ -101,6 +102,7 @@ pub async fn manager(
         cluster: (client.clone(), options.namespace.clone()),
         observe,
         metrics: metrics.clone(),
+        connected: Instant::now(),
     };
     let apps = tokio::spawn(keeper.run());
     let (publish, policies) = watch::channel(None);
@@ -190,28 +192,35 @@ async fn connect() -> Result<Client, String> {
     }
     let name = HeaderValue::from_static(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, name));
-    Client::try_from(config).map_err(|error| format!("the API server's address or credentials cannot be used: {error}"))
+    cluster::connect(config)
 }
 
 /// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
 /// wrong, and go on when it is mended.
-fn first_app(
+async fn first_app(
     config: &Config,
     gathered: &Result<Option<Ingredients>, Problem>,
     observe: Arc<dyn Observe>,
     metrics: &Metrics,
 ) -> Result<StartupApp<Signer>, ManagerError> {
-    let built = match gathered {
-        Ok(Some(ingredients)) => ingredients.build(observe).map(Some),
+    let validate = config.app.as_ref().is_some_and(|app| app.validate_key);
+    let mut built = match gathered {
+        Ok(Some(ingredients)) => ingredients.build(observe).await.map(Some),
         Ok(None) => Ok(None),
         Err(problem) => Err(problem.clone()),
     };
+    if let Ok(Some(app)) = &built
+        && validate
+        && let Err(problem) = apps::signs(app).await
+    {
+        built = Err(problem);
+    }
     match &built {
         Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
         Ok(None) => tracing::info!("no startup App is configured"),
         Err(problem) => {
             metrics.config_failed(Controller::App, ConfigSource::Startup);
-            if config.app.as_ref().is_some_and(|app| app.validate_key) {
+            if validate {
                 return Err(ManagerError::Config(problem.message.clone()));
             }
             tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);

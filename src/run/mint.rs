@@ -43,7 +43,7 @@ pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<Min
         return Err(no_installation());
     };
     let observe: Arc<dyn Observe> = Arc::new(());
-    let app = ingredients.build(observe)?;
+    let app = ingredients.build(observe).await?;
     let installation = app.facts.installation.ok_or_else(no_installation)?;
     let scope = MintScope {
         permissions: scope.permissions.clone(),

@@ -8,5 +8,6 @@ mod mint;
 mod recorder;
 mod webhook;
 
+pub use apps::now;
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};

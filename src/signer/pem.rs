@@ -3,15 +3,14 @@
 use std::fmt;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
+use super::public_key::{PublicKey, why};
 use crate::domain::SignError;
-use crate::domain::digest::base64_sha256;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -56,14 +55,11 @@ impl PemKey {
         Ok(signature)
     }
 
-    /// `SHA256:` and the base64 of the SHA-256 of the SubjectPublicKeyInfo.
-    pub(super) fn fingerprint(&self) -> Result<String, SignError> {
-        let der: PublicKeyX509Der<'_> = self
-            .0
-            .public_key()
-            .as_der()
-            .map_err(|_| invalid("has no public key that can be encoded"))?;
-        Ok(format!("SHA256:{}", base64_sha256(der.as_ref())))
+    /// The public half.
+    pub(super) fn public_key(&self) -> Result<PublicKey, SignError> {
+        let der: Result<PublicKeyX509Der<'_>, _> = self.0.public_key().as_der();
+        let der = der.map_err(|_| invalid("has no public key that can be encoded"))?;
+        PublicKey::from_spki(der.as_ref()).map_err(invalid)
     }
 }
 
@@ -134,16 +130,6 @@ fn not_a_key(label: &str) -> &'static str {
     }
 }
 
-/// What the crypto library's refusal means; it has no type for that, only a text.
-fn why(rejected: KeyRejected) -> &'static str {
-    match rejected.description_() {
-        "TooSmall" => "is an RSA key of fewer than 2048 bits",
-        "TooLarge" => "is an RSA key of more than 8192 bits",
-        "WrongAlgorithm" => "is not an RSA key: GitHub Apps sign with RSA",
-        _ => "is damaged: it does not hold a consistent RSA key",
-    }
-}
-
 fn invalid(problem: &str) -> SignError {
     SignError::InvalidKey(format!("the private key {problem}; {CURE}"))
 }
@@ -190,7 +176,11 @@ mod tests {
             format!("{certificate}{APP}"),
         ] {
             assert_eq!(
-                PemKey::parse(pem.as_bytes()).unwrap().fingerprint().unwrap(),
+                PemKey::parse(pem.as_bytes())
+                    .unwrap()
+                    .public_key()
+                    .unwrap()
+                    .fingerprint(),
                 FINGERPRINT,
                 "{pem}"
             );

@@ -84,6 +84,11 @@ pub const CEILINGS: &[(&str, LevelFilter, &str)] = &[
         "rustls 0.23 prints handshake messages and session tickets at TRACE",
     ),
     (
+        "aws",
+        LevelFilter::WARN,
+        "AWS's SDK prints requests, answers and identities below WARN: redacted today, which nothing promises",
+    ),
+    (
         "tower",
         LevelFilter::INFO,
         "tower 0.5 prints an inner service's error at DEBUG",

@@ -85,7 +85,7 @@ impl Known {
                 Change::Token(record) => {
                     let listing = listings.get(at(record.key.kind)).copied().unwrap_or_default();
                     let facts = Arc::new(facts_of(&record));
-                    known.insert(record.key, Entry { facts, listing });
+                    known.insert((*record.key).clone(), Entry { facts, listing });
                 }
                 Change::TokenGone(record) => drop(known.remove(&record.key)),
                 Change::TokensRestart(kind) => {

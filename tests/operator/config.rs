@@ -3,4 +3,5 @@
 mod keys;
 mod network;
 mod process;
+mod services;
 mod wrong;

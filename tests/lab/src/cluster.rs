@@ -105,9 +105,29 @@ impl Cluster {
     /// # Errors
     /// When the namespace is missing or the file cannot be written.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Result<PathBuf, Error> {
-        let client = self.client().await?;
-        let token = credentials::service_account_token(client, namespace, name).await?;
+        let token = self.service_account_token(namespace, name).await?;
         self.credentials.with_token(&self.folder, &token)
+    }
+
+    /// A token of the service account `name`, which is created when it is missing, as a pod has one mounted; it is good for a day.
+    ///
+    /// # Errors
+    /// When the namespace is missing.
+    pub async fn service_account_token(&self, namespace: &str, name: &str) -> Result<String, Error> {
+        credentials::service_account_token(self.client().await?, namespace, name).await
+    }
+
+    /// The API server's address, for a server that is to ask it.
+    pub fn url(&self) -> String {
+        self.credentials.url()
+    }
+
+    /// The certificate authority of the API server, in PEM.
+    ///
+    /// # Errors
+    /// When the API server has not been ready yet.
+    pub fn ca_pem(&self) -> Result<String, Error> {
+        self.credentials.ca_pem()
     }
 
     /// Creates a namespace whose name starts with `prefix` and is used by nobody else; returns the name.

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod error;
 pub mod github;
 pub mod gtm;
+pub mod keys;
 pub mod monitor;
 pub mod process;
 pub mod tools;

@@ -29,11 +29,13 @@ pub enum Tool {
     Kubectl,
     /// The garbage collector and the namespace controller.
     KubeControllerManager,
+    /// HashiCorp's key service: its core, with what the tests use.
+    Vault,
 }
 
 impl Tool {
-    /// All of them, the quickest to build first.
-    pub const ALL: [Self; 4] = [
+    /// The control plane's, the quickest to build first.
+    pub const CLUSTER: [Self; 4] = [
         Self::Etcd,
         Self::Kubectl,
         Self::KubeControllerManager,
@@ -47,6 +49,7 @@ impl Tool {
             Self::KubeApiServer => "kube-apiserver",
             Self::Kubectl => "kubectl",
             Self::KubeControllerManager => "kube-controller-manager",
+            Self::Vault => "vault",
         }
     }
 
@@ -66,8 +69,8 @@ impl Tool {
         let path = assets.join(self.name());
         match (path.is_file(), self) {
             (true, _) => Ok(path),
-            // envtest's archives do not hold this one.
-            (false, Self::KubeControllerManager) => self.find_in_cache(),
+            // envtest's archives do not hold these.
+            (false, Self::KubeControllerManager | Self::Vault) => self.find_in_cache(),
             (false, _) => Err(Error::Tool(format!(
                 "{ASSETS} is {}, which holds no {}: name a folder that does, or unset it to build from source",
                 assets.display(),
@@ -83,12 +86,7 @@ impl Tool {
         if path.is_file() {
             return Ok(path);
         }
-        fs::create_dir_all(&folder).during(|| format!("make the folder {}", folder.display()))?;
-        // Tests run in several processes: one builds, the others wait. The lock goes with the file's owner.
-        let lock = folder.join(format!(".{}.lock", self.name()));
-        let lock = File::create(&lock).during(|| format!("open {}", lock.display()))?;
-        lock.lock()
-            .during(|| format!("wait for another build of {}", self.name()))?;
+        let _lock = locked(&folder, self.name())?;
         if !path.is_file() {
             self.build(&source, &path)?;
         }
@@ -139,6 +137,12 @@ impl Tool {
             Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
             Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
             Self::KubeControllerManager => Source::kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
+            Self::Vault => Source {
+                folder: "vault",
+                package: ".",
+                module: "github.com/hashicorp/vault",
+                go_mod: include_str!("../tools/vault/go.mod"),
+            },
         }
     }
 }
@@ -190,6 +194,34 @@ impl Source {
             _ => strip.into(),
         }
     }
+}
+
+/// Makes the folder, and holds its lock for `name`: tests run in several processes, of which one builds and the others wait. The
+/// lock goes with the file.
+fn locked(folder: &Path, name: &str) -> Result<File, Error> {
+    fs::create_dir_all(folder).during(|| format!("make the folder {}", folder.display()))?;
+    let lock = folder.join(format!(".{name}.lock"));
+    let lock = File::create(&lock).during(|| format!("open {}", lock.display()))?;
+    lock.lock().during(|| format!("wait for another build of {name}"))?;
+    Ok(lock)
+}
+
+/// A folder of the cache that `build` fills, once. Blocks.
+///
+/// # Errors
+/// What `build` fails with; the next caller tries again.
+pub(crate) fn once(name: &str, build: impl FnOnce(&Path) -> Result<(), Error>) -> Result<PathBuf, Error> {
+    let folder = cache()?.join(format!("bin/{name}"));
+    let built = folder.join(".built");
+    if !built.is_file() {
+        let _lock = locked(&folder, name)?;
+        if !built.is_file() {
+            eprintln!("lab: building {name}, once");
+            build(&folder)?;
+            fs::write(&built, "").during(|| format!("write {}", built.display()))?;
+        }
+    }
+    Ok(folder)
 }
 
 /// `GTM_CACHE`, else `github-token-manager` in the user's cache folder.

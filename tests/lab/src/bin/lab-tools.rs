@@ -1,12 +1,20 @@
-//! Finds or builds every program that the lab runs, and prints where each is, one a line.
+//! Finds or builds the programs that the lab runs, and prints where each is, one a line: those of a cluster, and with the argument
+//! `keys` those of the key services as well.
 
-use std::process::ExitCode;
+use std::{env::args, path::PathBuf, process::ExitCode};
 
-use lab::tools::Tool;
+use lab::{error::Error, keys::Ministack, tools::Tool};
 
 fn main() -> ExitCode {
-    for tool in Tool::ALL {
-        match tool.find() {
+    let cluster = Tool::CLUSTER.into_iter().map(Tool::find);
+    let keys = [|| Tool::Vault.find(), Ministack::install];
+    let keys = keys
+        .into_iter()
+        .filter(|_| args().any(|arg| arg == "keys"))
+        .map(|find| find());
+    for found in cluster.chain(keys) {
+        let found: Result<PathBuf, Error> = found;
+        match found {
             Ok(path) => println!("{}", path.display()),
             Err(error) => {
                 eprintln!("lab-tools: {error}");

@@ -1,6 +1,7 @@
 //! Keys, tokens and kubeconfigs of a cluster.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -25,7 +26,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{error::Error, process::Folder};
+use crate::{
+    error::{During, Error},
+    process::Folder,
+};
 
 /// Who may call the API server, and how.
 #[derive(Debug)]
@@ -74,6 +78,14 @@ impl Credentials {
 
     pub(super) fn controllers_kubeconfig(&self) -> &Path {
         &self.controllers_kubeconfig
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("https://{}", self.server)
+    }
+
+    pub(super) fn ca_pem(&self) -> Result<String, Error> {
+        fs::read_to_string(&self.authority).during(|| format!("read {}", self.authority.display()))
     }
 
     pub(super) fn impersonating(&self, folder: &Folder, user: &str, groups: &[&str]) -> Result<PathBuf, Error> {

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::KeyPair as _;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, encode};
@@ -57,6 +58,31 @@ impl AppKey {
         }
         let key = Self::generate()?;
         Ok(KEY.get_or_init(|| key).clone())
+    }
+
+    /// The private key as PKCS#8, DER: what is imported into a key service.
+    pub(crate) fn pkcs8(&self) -> &[u8] {
+        &self.0.pkcs8
+    }
+
+    /// RSASSA-PKCS1-v1_5 of a SHA-256 digest, as a key service signs; `None` when it is no digest.
+    pub(crate) fn sign_digest(&self, digest: &[u8]) -> Option<Vec<u8>> {
+        let pair = RsaKeyPair::from_pkcs8(&self.0.pkcs8).ok()?;
+        let digest = Digest::import_less_safe(digest, &SHA256).ok()?;
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign_digest(&RSA_PKCS1_SHA256, &digest, &mut signature).ok()?;
+        Some(signature)
+    }
+
+    /// The public modulus and exponent, big-endian.
+    pub(crate) fn components(&self) -> (&[u8], &[u8]) {
+        components(&self.0.pkcs1).unwrap_or_default()
+    }
+
+    /// The public key's SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.0.spki
     }
 
     /// The private key as GitHub's download has it: `-----BEGIN RSA PRIVATE KEY-----`.
@@ -112,6 +138,17 @@ fn pem(label: &str, der: &[u8]) -> String {
     }
     text.push_str(&format!("-----END {label}-----\n"));
     text
+}
+
+/// RFC 8017: `SEQUENCE { version, modulus, publicExponent, ... }`, all of them INTEGER.
+fn components(pkcs1: &[u8]) -> Option<(&[u8], &[u8])> {
+    const INTEGER: u8 = 0x02;
+    let (outer, _) = der_value(pkcs1, 0x30)?;
+    let (_version, rest) = der_value(outer, INTEGER)?;
+    let (n, rest) = der_value(rest, INTEGER)?;
+    let (e, _) = der_value(rest, INTEGER)?;
+    // A number whose first bit is set has a zero in front, which is no part of it.
+    Some((n.strip_prefix(&[0]).unwrap_or(n), e))
 }
 
 /// RFC 5208: `SEQUENCE { version INTEGER, algorithm SEQUENCE, privateKey OCTET STRING }`; the octets are PKCS#1.

@@ -30,7 +30,7 @@ mod record;
 mod serve;
 mod settings;
 mod shared;
-mod tls;
+pub(crate) mod tls;
 mod world;
 
 use std::io;
@@ -98,7 +98,7 @@ impl GitHub {
             Some(key) => key.clone(),
             None => AppKey::of_this_process()?,
         };
-        let (tls, ca_pem) = if settings.tls { Some(tls::acceptor()?) } else { None }.unzip();
+        let (tls, ca_pem) = if settings.tls { Some(tls::acceptor(&[])?) } else { None }.unzip();
         let listener = TcpListener::bind(settings.listen).await?;
         let scheme = if settings.tls { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr()?);

@@ -1,4 +1,4 @@
-//! A certificate of the stand-in's own CA.
+//! A certificate of a stand-in's own CA.
 
 use std::sync::Arc;
 
@@ -10,15 +10,19 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::StartError;
 
-/// Makes a CA and a certificate for loopback; the acceptor, and the CA's certificate as PEM.
-pub(super) fn acceptor() -> Result<(TlsAcceptor, String), StartError> {
+/// Makes a CA and a certificate for loopback and these hosts; the acceptor, and the CA's certificate as PEM.
+pub(crate) fn acceptor(hosts: &[&str]) -> Result<(TlsAcceptor, String), StartError> {
     let failed = |error: rcgen::Error| StartError::Certificate(error.to_string());
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "GitHub stand-in CA");
+    params.distinguished_name.push(DnType::CommonName, "stand-in CA");
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(failed)?).map_err(failed)?;
     let key = KeyPair::generate().map_err(failed)?;
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let names: Vec<String> = ["localhost", "127.0.0.1"]
+        .iter()
+        .chain(hosts)
+        .map(|&name| name.to_owned())
+        .collect();
     let certificate = CertificateParams::new(names)
         .and_then(|params| params.signed_by(&key, &ca))
         .map_err(failed)?;

@@ -1,0 +1,72 @@
+//! The connection to the API server.
+
+use std::time::Duration;
+
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder, ConfigExt};
+use kube::{Client, Config};
+use tower::retry::RetryLayer;
+use tower::timeout::TimeoutLayer;
+use tower::{BoxError, ServiceBuilder};
+
+/// How long the API server may take to begin its answer. It cuts its own work short after a minute; a watch begins at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A connection on which nothing came for so long is asked whether it still lives.
+const PING_AFTER: Duration = Duration::from_secs(10);
+/// How long the answer to that may take, before every call on the connection fails.
+const PING_PATIENCE: Duration = Duration::from_secs(10);
+/// An API server that is busy or starting (429, 503) is asked again so many times at once, so far apart at most: whoever called
+/// has a schedule of its own, which knows how much time is left.
+const RETRIES: (u32, Duration, Duration) = (3, Duration::from_millis(100), Duration::from_secs(1));
+
+/// A client of the API server. kube's own speaks HTTP/1.1 only, which takes a connection for each call under way; over HTTP/2
+/// one does for all, and a dead one is noticed although nothing is sent. It also repeats a refused call for minutes.
+///
+/// # Errors
+/// A text that says which part of the kubeconfig cannot be used.
+pub fn connect(config: Config) -> Result<Client, String> {
+    let wrong =
+        |error: &dyn std::fmt::Display| format!("the API server's address or credentials cannot be used: {error}");
+    if let Some(proxy) = &config.proxy_url {
+        return Err(wrong(&format!(
+            "proxy-url {} is not supported; remove it from the kubeconfig",
+            proxy.host().unwrap_or_default()
+        )));
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(config.connect_timeout);
+    let mut https = HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config().map_err(|error| wrong(&error))?)
+        .https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = name
+            .clone()
+            .try_into()
+            .map_err(|_| wrong(&format!("tls-server-name {name} is no name")))?;
+        https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_keep_alive_interval(PING_AFTER)
+        .http2_keep_alive_timeout(PING_PATIENCE)
+        .http2_keep_alive_while_idle(true)
+        .build(https.enable_all_versions().wrap_connector(tcp));
+    let (times, first, longest) = RETRIES;
+    let retry = RetryPolicy::new(first, longest, times, false).map_err(|error| wrong(&error))?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(RetryLayer::new(retry))
+        .option_layer(config.auth_layer().map_err(|error| wrong(&error))?)
+        .layer(config.extra_headers_layer().map_err(|error| wrong(&error))?)
+        .layer(TimeoutLayer::new(PATIENCE))
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
+}

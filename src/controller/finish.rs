@@ -1,0 +1,100 @@
+//! The end of a job: what it has found out and done becomes what is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::Sign;
+use crate::domain::intent::Key;
+use crate::domain::schedule::{self, Retry};
+
+use super::engine::{Back, Engine};
+use super::job::Done;
+
+impl<S: Sign + 'static> Engine<S> {
+    pub(super) fn back(&mut self, back: Result<Back, tokio::task::JoinError>) {
+        match back {
+            Ok(Back::Token(key, uid, done)) => self.finished(&key, &uid, *done),
+            Ok(Back::Retired(key, uid, retired)) => self.retiring.end(&key, &uid, retired, self.local()),
+            // A job that panicked leaves its Token busy: rather stop than forget a Token.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn finished(&mut self, key: &Arc<Key>, uid: &str, done: Done) {
+        if let Some(token) = done.replaced {
+            self.revoke_later(key, token);
+        }
+        if let Some(record) = done.record {
+            self.index.put_token(record);
+        }
+        if self.index.token(key).is_none_or(|token| *token.uid != *uid) {
+            return;
+        }
+        let now = self
+            .app()
+            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
+        let Some(state) = self.states.get_mut(key) else { return };
+        state.busy = false;
+        state.place = done.place;
+        let outdated = std::mem::take(&mut state.outdated);
+        state.failure = done.failure.filter(|_| !outdated).map(Box::new);
+        match &state.failure {
+            Some(failure) if failure.problem.retry == Retry::Backoff => self.outage.failed(key, now),
+            _ => self.outage.dismiss(key),
+        }
+        if done.out_of_turn {
+            state.budget.spend(now);
+        }
+        if let Some(pending) = done.pending {
+            state.pending = Some(Box::new(pending));
+        }
+        state.granted = done.granted.map(Box::new);
+        state.unsettled = if done.unsettled {
+            state.unsettled.saturating_add(1)
+        } else {
+            0
+        };
+        let pause = schedule::next_attempt(
+            now,
+            Retry::Backoff,
+            state.unsettled,
+            Duration::MAX,
+            (self.context.dice)(),
+        );
+        state.settle_after = done.unsettled.then_some(pause);
+        if let Some((meta, content)) = done.secret {
+            self.secret_changed(&meta, content);
+        }
+        if done.secret_gone
+            && let Some((intent, secret)) = self
+                .index
+                .token(key)
+                .and_then(|token| Some((token.read().0.ok()?, uid)))
+            && let Some(known) = self.index.secret(&intent.secret.key)
+            && known.owner.as_ref().is_some_and(|owner| *owner.uid == *secret)
+        {
+            let known = known.uid.clone();
+            self.index.remove_secret(&intent.secret.key, &known);
+        }
+        if done.issued && self.outage.succeeded(now) {
+            self.wake();
+        }
+        self.touch(key);
+    }
+
+    /// Whoever waits for an outage to pass goes on.
+    pub(super) fn wake(&mut self) {
+        let mut woken = Vec::new();
+        for (key, state) in &mut self.states {
+            if let Some(failure) = &mut state.failure
+                && failure.problem.retry == Retry::Backoff
+            {
+                failure.release();
+                woken.push(key.clone());
+            }
+        }
+        for key in woken {
+            self.touch(&key);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A managed Secret as the index keeps it.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+
+use crate::api::names::{FINALIZER, annotation};
+use crate::api::{Format, Time};
+use crate::cluster::{Metadata, OwnerRef};
+use crate::domain::plan::{Content, SecretFacts};
+use crate::domain::secret::own_labels;
+
+/// A managed Secret's metadata.
+#[derive(Clone, Debug)]
+pub struct SecretRecord {
+    /// Its UID.
+    pub uid: Box<str>,
+    /// Its resource version.
+    pub version: Box<str>,
+    /// Its controlling owner, if that is a Token or ClusterToken.
+    pub owner: Option<OwnerRef>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it has our finalizer.
+    pub held: bool,
+    /// What its content is, if that was looked at in this version.
+    pub judged: Option<Content>,
+    issued_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    hashes: [Option<[u8; 32]>; HASHES.len()],
+    format: Option<Format>,
+    /// Whether it has the labels that every Secret of its owner has.
+    labelled: bool,
+    /// All other labels and annotations, as JSON; most Secrets have none.
+    rest: Option<Box<[u8]>>,
+}
+
+/// Annotations that are kept as 32 bytes.
+const HASHES: [&str; 3] = [
+    annotation::SCOPE_HASH,
+    annotation::HASHED_TOKEN,
+    annotation::METADATA_HASH,
+];
+/// Names and values.
+type Pairs = BTreeMap<String, String>;
+
+impl SecretRecord {
+    /// Takes what is needed of a Secret's metadata. `None` if it has no UID, which the API server never lets happen.
+    #[must_use]
+    pub fn new(meta: &Metadata) -> Option<Self> {
+        let meta = &meta.metadata;
+        let owner = OwnerRef::of(meta);
+        let mut labels = meta.labels.clone().unwrap_or_default();
+        let mut notes = meta.annotations.clone().unwrap_or_default();
+        let own = owner.as_ref().map(|owner| own_labels(&owner.key)).unwrap_or_default();
+        let labelled = !own.is_empty() && own.iter().all(|(name, value)| labels.get(name) == Some(value));
+        if labelled {
+            labels.retain(|name, _| !own.contains_key(name));
+        }
+        let mut time = |name: &str| notes.remove(name).and_then(|text| text.parse().ok());
+        let (issued_at, expires_at) = (time(annotation::ISSUED_AT), time(annotation::EXPIRES_AT));
+        let hashes = HASHES.map(|name| STANDARD.decode(notes.remove(name)?).ok()?.try_into().ok());
+        notes.remove(annotation::CONTENT_HASH);
+        let named = |format: &Format| {
+            notes
+                .get(annotation::FORMAT)
+                .is_some_and(|text| text == format.as_str())
+        };
+        let format = Format::ALL.into_iter().find(named);
+        if format.is_some() {
+            notes.remove(annotation::FORMAT);
+        }
+        let rest = (!labels.is_empty() || !notes.is_empty()).then(|| serde_json::to_vec(&(labels, notes)));
+        Some(SecretRecord {
+            uid: meta.uid.as_deref()?.into(),
+            version: meta.resource_version.as_deref().unwrap_or_default().into(),
+            owner,
+            deleting: meta.deletion_timestamp.is_some(),
+            held: meta.finalizers.iter().flatten().any(|name| name == FINALIZER),
+            judged: None,
+            issued_at,
+            expires_at,
+            hashes,
+            format,
+            labelled,
+            rest: rest.and_then(Result::ok).map(Into::into),
+        })
+    }
+
+    /// When its token was issued.
+    #[must_use]
+    pub const fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
+    }
+
+    /// What the plan has to know. `written` is the version that the owner's status says we wrote: nobody touched it since.
+    #[must_use]
+    pub fn facts(&self, written: Option<&str>) -> SecretFacts {
+        let rest = self.rest.as_ref().and_then(|rest| serde_json::from_slice(rest).ok());
+        let (mut labels, mut annotations): (Pairs, Pairs) = rest.unwrap_or_default();
+        if let Some(owner) = self.owner.as_ref().filter(|_| self.labelled) {
+            labels.extend(own_labels(&owner.key));
+        }
+        let times = [
+            (annotation::ISSUED_AT, self.issued_at),
+            (annotation::EXPIRES_AT, self.expires_at),
+        ];
+        let times = times
+            .into_iter()
+            .filter_map(|(name, at)| Some((name, Time::from(at?).to_string())));
+        let hashes = HASHES.into_iter().zip(&self.hashes);
+        let hashes = hashes.filter_map(|(name, hash)| Some((name, STANDARD.encode((*hash)?))));
+        let format = self
+            .format
+            .map(|format| (annotation::FORMAT, format.as_str().to_owned()));
+        let kept = times.chain(hashes).chain(format);
+        annotations.extend(kept.map(|(name, value)| (name.to_owned(), value)));
+        let untouched = written == Some(&*self.version);
+        let content = self
+            .judged
+            .unwrap_or(if untouched { Content::Intact } else { Content::Unknown });
+        SecretFacts {
+            uid: self.uid.to_string(),
+            resource_version: self.version.to_string(),
+            owner: self.owner.as_ref().map(|owner| owner.uid.to_string()),
+            deleting: self.deleting,
+            labels,
+            annotations,
+            content,
+        }
+    }
+}
