@@ -56,7 +56,10 @@ fuzz_target!(|body: &[u8]| {
         !serde_json::to_string(patch).expect("JSON").contains("$("),
         "Kubernetes would expand it"
     );
-    let mut review: Value = serde_json::from_slice(body).expect("it was read before");
+    // A number that nobody reads may be out of range.
+    let Ok(mut review) = serde_json::from_slice::<Value>(body) else {
+        return;
+    };
     let Some(object) = review
         .pointer_mut("/request/object")
         .filter(|object| object.is_object())

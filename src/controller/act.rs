@@ -116,19 +116,24 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn start(&mut self, key: &Arc<Key>, task: Task, plan: Plan, app: Option<Arc<App<S>>>) {
-        let (Some(intent), Some(app)) = (task.intent.clone(), app) else {
-            return;
-        };
+        let Some(intent) = task.intent.clone() else { return };
         let uid = task.facts.as_ref().map(|facts| facts.uid.clone()).unwrap_or_default();
+        let app = match (plan == Plan::Withdraw, app) {
+            // Needs no App: where there is none, the token is left to expire.
+            (true, _) => {
+                return self.spawn(key, task, move |context, task| async move {
+                    job::withdraw(&context, task, intent.secret.key, &uid).await
+                });
+            }
+            (false, Some(app)) => app,
+            (false, None) => return,
+        };
         match plan {
             Plan::Look => self.spawn(key, task, move |context, task| async move {
                 job::look(&context, task, intent.secret.key).await
             }),
             Plan::Inspect => self.spawn(key, task, move |context, task| async move {
                 job::inspect(&context, task, &intent, &uid).await
-            }),
-            Plan::Withdraw => self.spawn(key, task, move |context, task| async move {
-                job::withdraw(&context, task, intent.secret.key, &uid).await
             }),
             Plan::Rewrite => {
                 if let Some(state) = self.states.get_mut(key) {
@@ -148,7 +153,7 @@ impl<S: Sign + 'static> Engine<S> {
                     job::remove(&context, task, known).await
                 });
             }
-            Plan::Mint { .. } | Plan::Refuse(_) | Plan::Rest { .. } => {}
+            Plan::Mint { .. } | Plan::Refuse(_) | Plan::Rest { .. } | Plan::Withdraw => {}
         }
     }
 

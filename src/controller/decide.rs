@@ -71,6 +71,11 @@ impl<S: Sign + 'static> Engine<S> {
             .failure
             .as_ref()
             .filter(|failure| failure.holds(now, generation, request))
+            // What went wrong before does not put off a prohibition.
+            .filter(|failure| {
+                let reason = forbidden.as_ref().map(|forbidden| forbidden.problem.reason);
+                reason.is_none_or(|reason| reason == failure.problem.reason)
+            })
             .map(|failure| failure.until);
         let mut task = Task {
             key: key.clone(),

@@ -364,8 +364,9 @@ async fn until_the_end(stop: &CancellationToken, readiness: &Readiness, tasks: T
     stop.cancel();
     readiness.set(false);
     apps.abort();
-    law.abort();
     tokio::join!(drain(working, "the controllers"), drain(webhook, "the webhook"));
+    // Until here, both go on by it.
+    law.abort();
     early.map_or(Ok(()), Err)
 }
 

@@ -22,7 +22,12 @@ struct Head {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Review<T> {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
     request: Request<T>,
 }
 
@@ -69,28 +74,29 @@ pub struct Kind {
 /// Says what is wrong with it, for whoever sent it.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Request<T>, String> {
     let wrong = |error: serde_json::Error| format!("the body is no AdmissionReview: {}", quote(&error.to_string()));
-    let review = serde_json::from_slice::<Review<T>>(body);
-    // What it says that it is tells more than what it lacks.
-    if review.is_err() || !is_ours(body) {
-        let head: Head = serde_json::from_slice(body).map_err(wrong)?;
-        if head.api_version != API_VERSION || head.kind != "AdmissionReview" {
-            return Err(format!(
-                "'{}' '{}' is not served: send an AdmissionReview of {API_VERSION}",
-                quote(&head.api_version),
-                quote(&head.kind)
-            ));
-        }
+    // What is skipped is not looked at, so the whole has to be a text.
+    let body = std::str::from_utf8(body).map_err(|_| "the body is no AdmissionReview: it is no UTF-8".to_owned())?;
+    let (head, request) = match serde_json::from_str::<Review<T>>(body) {
+        Ok(Review {
+            api_version,
+            kind,
+            request,
+        }) => (Head { api_version, kind }, Ok(request)),
+        // What it says that it is tells more than what it lacks.
+        Err(error) => (serde_json::from_str(body).map_err(wrong)?, Err(wrong(error))),
+    };
+    if head.api_version != API_VERSION || head.kind != "AdmissionReview" {
+        return Err(format!(
+            "'{}' '{}' is not served: send an AdmissionReview of {API_VERSION}",
+            quote(&head.api_version),
+            quote(&head.kind)
+        ));
     }
-    let request = review.map_err(wrong)?.request;
+    let request = request?;
     if request.uid.is_empty() {
         return Err("request.uid is empty: an AdmissionReview has one".to_owned());
     }
     Ok(request)
-}
-
-/// Whether the head is right, as the API server writes it; anything else is read properly.
-fn is_ours(body: &[u8]) -> bool {
-    body.starts_with(br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","#)
 }
 
 /// An answer.

@@ -53,21 +53,18 @@ impl Known {
     }
 
     /// What is known of a Token; one that is not in memory is asked for once, so that a Token and its pod can be applied
-    /// together. `None`: it does not exist, or the API server has not said so within a second.
-    pub async fn get(&self, key: &Key) -> Option<Arc<TokenFacts>> {
+    /// together. `None`: it does not exist.
+    ///
+    /// # Errors
+    /// When the API server does not say within a second whether it exists.
+    pub async fn get(&self, key: &Key) -> Result<Option<Arc<TokenFacts>>, String> {
         if let Some(facts) = self.in_memory(key) {
-            return Some(facts);
+            return Ok(Some(facts));
         }
         match timeout(LOOK, self.tokens.get(key)).await {
-            Ok(Ok(found)) => found.map(|record| Arc::new(facts_of(&record))),
-            Ok(Err(error)) => {
-                tracing::warn!(token = %key, "it is not known whether the Token exists: {error}");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(token = %key, "the API server has not said within {LOOK:?} whether the Token exists");
-                None
-            }
+            Ok(Ok(found)) => Ok(found.map(|record| Arc::new(facts_of(&record)))),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {LOOK:?}")),
         }
     }
 
@@ -116,4 +113,69 @@ impl Known {
 fn facts_of(record: &TokenRecord) -> TokenFacts {
     let (read, status) = record.read();
     TokenFacts::new(&read, &status, record.deleting)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(name: &str) -> TokenRecord {
+        let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "Token",
+            "metadata": {"name": name, "namespace": "team", "uid": name}, "spec": {}});
+        TokenRecord::new(Kind::Token, serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    /// What is known after these changes. The API server is out of reach.
+    async fn known(changes: Vec<Change>) -> Known {
+        let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let known = Known::new(Tokens::new(client));
+        known.clone().follow(stream::iter(changes)).await;
+        known
+    }
+
+    fn has(known: &Known, name: &str) -> bool {
+        known.in_memory(&record(name).key).is_some()
+    }
+
+    #[tokio::test]
+    async fn what_a_new_listing_lacks_is_gone_and_what_it_has_was_there_all_the_time() {
+        let first = || {
+            vec![
+                Change::TokensRestart(Kind::Token),
+                Change::Token(record("stays")),
+                Change::Token(record("goes")),
+                Change::TokensListed(Kind::Token),
+                Change::TokensRestart(Kind::Token),
+                Change::Token(record("stays")),
+            ]
+        };
+        let half = known(first()).await;
+        assert!(has(&half, "stays") && has(&half, "goes"), "half a listing says nothing");
+        let mut all = first();
+        all.push(Change::TokensListed(Kind::Token));
+        let whole = known(all).await;
+        assert!(has(&whole, "stays") && !has(&whole, "goes"));
+    }
+
+    #[tokio::test]
+    async fn it_is_warm_when_both_kinds_have_been_listed() {
+        let one = known(vec![Change::TokensListed(Kind::Token)]).await;
+        assert!(!*one.warm().borrow());
+        let both = known(vec![
+            Change::TokensListed(Kind::Token),
+            Change::TokensListed(Kind::ClusterToken),
+        ])
+        .await;
+        assert!(*both.warm().borrow());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_gone_is_asked_for_and_no_answer_is_no_statement() {
+        let known = known(vec![Change::Token(record("goes")), Change::TokenGone(record("goes"))]).await;
+        assert!(!has(&known, "goes"));
+        assert!(known.get(&record("goes").key).await.is_err());
+    }
 }

@@ -22,7 +22,7 @@ use crate::api::Reason;
 use crate::api::names::GROUP;
 use crate::cluster::{Record, Secrets};
 use crate::domain::intent::Kind;
-use crate::domain::pod::{Pod, Refusal, Warnings, asks, inject};
+use crate::domain::pod::{Injection, Pod, Refusal, Warnings, asks, inject};
 use crate::domain::policy::Policies;
 
 use super::envelope::{self, Answer, Request};
@@ -182,18 +182,7 @@ async fn decide(desk: &Desk, request: &Request<Pod>) -> Decision {
         return allowed(Reason::NotRequested, Answer::default());
     };
     let mut warnings = Warnings::default();
-    let decided = match asks(pod.annotations(), &request.namespace, &mut warnings) {
-        Ok(asks) => {
-            // At once: those that are not in memory take up to a second each.
-            let look = asks
-                .iter()
-                .map(async |ask| Some((ask.token.clone(), desk.known.get(&ask.token).await?)));
-            let found = join_all(look).await;
-            let facts: BTreeMap<_, _> = found.into_iter().flatten().collect();
-            inject(pod, &request.namespace, &asks, &facts, &mut warnings)
-        }
-        Err(refusal) => Err(refusal),
-    };
+    let decided = inject_into(desk, pod, &request.namespace, &mut warnings).await;
     let warnings = warnings.into_texts();
     match decided {
         Ok(injection) => {
@@ -214,6 +203,28 @@ async fn decide(desk: &Desk, request: &Request<Pod>) -> Decision {
             },
         },
     }
+}
+
+async fn inject_into(desk: &Desk, pod: &Pod, namespace: &str, warnings: &mut Warnings) -> Result<Injection, Refusal> {
+    let asks = asks(pod.annotations(), namespace, warnings)?;
+    // At once: those that are not in memory take up to a second each.
+    let found = join_all(
+        asks.iter()
+            .map(async |ask| (&ask.token, desk.known.get(&ask.token).await)),
+    )
+    .await;
+    let mut facts = BTreeMap::new();
+    for (token, found) in found {
+        match found {
+            Ok(Some(found)) => drop(facts.insert(token.clone(), found)),
+            Ok(None) => {}
+            Err(why) => {
+                let message = format!("whether {token} exists could not be found out, try again: {why}");
+                return Err(Refusal::new(Reason::TokenMissing, message));
+            }
+        }
+    }
+    inject(pod, namespace, &asks, &facts, warnings)
 }
 
 fn allowed(reason: Reason, answer: Answer) -> Decision {

@@ -42,6 +42,8 @@ const PING: Duration = Duration::from_secs(20);
 pub const LINGER: Duration = Duration::from_secs(3);
 /// How long a connection that is asked to leave may finish what it is at.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Connections that the kernel takes before we do.
+const BACKLOG: usize = 1024;
 /// How long to wait after the kernel refused a connection, as it does when files run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -137,7 +139,10 @@ impl Server {
 
     /// Takes what the kernel has taken already, and lets everything come to its end.
     async fn leave(mut self, listener: TcpListener) {
-        while let Ok(accepted) = timeout(Duration::ZERO, listener.accept()).await {
+        for _ in 0..BACKLOG {
+            let Ok(accepted) = timeout(Duration::ZERO, listener.accept()).await else {
+                break;
+            };
             self.accepted(accepted).await;
         }
         drop(listener);

@@ -96,7 +96,7 @@ async fn a_later_policy_ends_a_token_in_its_time_and_one_that_only_warns_does_no
     world.ready("ci").await;
     let issued = world.secret_token("ci").await.unwrap();
     let limit =
-        |enforcement: &str| json!({"enforcement": enforcement, "permissions": {"*": "read"}, "gracePeriod": "4s"});
+        |enforcement: &str| json!({"enforcement": enforcement, "permissions": {"*": "read"}, "gracePeriod": "6s"});
 
     world.policy("read-only", limit("audit")).await;
     let warned = world.condition("ci", "Warning", "PolicyWarns").await;
@@ -125,6 +125,24 @@ async fn a_later_policy_ends_a_token_in_its_time_and_one_that_only_warns_does_no
     .await;
     let told = world.condition("ci", "Ready", "PolicyForbids").await;
     assert!(told.contains("the Secret is removed at"), "{told}");
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    eventually(SOON, "an event", async || {
+        let all = events
+            .list(&Default::default())
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut about = all.iter().filter(|event| {
+            event
+                .regarding
+                .as_ref()
+                .is_some_and(|on| on.name.as_deref() == Some("ci"))
+        });
+        about
+            .any(|event| event.reason.as_deref() == Some("PolicyForbids"))
+            .then_some(())
+            .ok_or("none".to_owned())
+    })
+    .await;
     assert_eq!(
         world.secret_token("ci").await.as_ref(),
         Some(&issued),

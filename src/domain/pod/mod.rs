@@ -27,7 +27,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
+    /// A refusal.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = message.into();
         Refusal { reason, message }
     }
