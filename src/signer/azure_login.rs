@@ -1,9 +1,9 @@
-//! Azure's credentials, in the order that its own libraries have: a secret in the environment, workload identity, managed identity.
+//! Azure's credentials, in the order that its own libraries have: a secret or certificate in the environment, workload identity, managed identity.
 //! See <https://learn.microsoft.com/en-us/azure/developer/intro/azure-developer-authentication-overview>.
 //!
 //! | identity | read |
 //! |---|---|
-//! | environment | `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET` |
+//! | environment | `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, and `AZURE_CLIENT_SECRET` or `AZURE_CLIENT_CERTIFICATE_PATH` (PEM) |
 //! | workload identity | `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_FEDERATED_TOKEN_FILE`, which AKS sets |
 //! | managed identity | `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`, else the machine's metadata server; `AZURE_CLIENT_ID` for a user-assigned one |
 //!
@@ -11,14 +11,21 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::bearer::Bearer;
 use super::http;
-use super::{Ambient, ServiceKey};
+use super::{Ambient, PemKey, ServiceKey};
 use crate::domain::SignError;
+use crate::domain::jwt::assemble;
 
 const AUTHORITY: &str = "https://login.microsoftonline.com";
 const METADATA: &str = "http://169.254.169.254";
@@ -30,6 +37,7 @@ pub(super) struct Login {
     local: Client,
     resource: String,
     method: LoginMethod,
+    clock: fn() -> Timestamp,
 }
 
 enum LoginMethod {
@@ -50,6 +58,8 @@ enum Proof {
     Secret(SecretString),
     /// A file with a token of the cluster's, which is replaced before it expires.
     Federated(String),
+    /// A PEM file of a certificate and its private key.
+    Certificate(String),
 }
 
 #[derive(Deserialize)]
@@ -72,6 +82,7 @@ impl Login {
         let text = |name| ambient.get(name).map(str::to_owned);
         let proof = text("AZURE_CLIENT_SECRET")
             .map(|secret| Proof::Secret(secret.into()))
+            .or_else(|| text("AZURE_CLIENT_CERTIFICATE_PATH").map(Proof::Certificate))
             .or_else(|| text("AZURE_FEDERATED_TOKEN_FILE").map(Proof::Federated));
         let method = match (proof, text("AZURE_TENANT_ID"), text("AZURE_CLIENT_ID")) {
             (Some(proof), Some(tenant), Some(client_id)) => {
@@ -87,7 +98,7 @@ impl Login {
             }
             (Some(_), ..) => {
                 return Err(SignError::NoCredentials(format!(
-                    "key {key}: AZURE_TENANT_ID or AZURE_CLIENT_ID is missing beside AZURE_CLIENT_SECRET or AZURE_FEDERATED_TOKEN_FILE; \
+                    "key {key}: AZURE_TENANT_ID or AZURE_CLIENT_ID is missing beside the secret, certificate or token file; \
                      on AKS, label the pod azure.workload.identity/use and annotate its service account"
                 )));
             }
@@ -114,6 +125,7 @@ impl Login {
             local: http::local_client(key)?,
             resource: resource.to_owned(),
             method,
+            clock: ambient.clock,
         })
     }
 
@@ -124,6 +136,7 @@ impl Login {
                 let secret = match proof {
                     Proof::Secret(secret) => secret.clone(),
                     Proof::Federated(path) => self.read(path).await?,
+                    Proof::Certificate(path) => self.assertion(&self.read(path).await?, client_id, url)?,
                 };
                 let scope = format!("{}/.default", self.resource);
                 let mut form = vec![
@@ -133,7 +146,7 @@ impl Login {
                 ];
                 match proof {
                     Proof::Secret(_) => form.push(("client_secret", secret.expose_secret())),
-                    Proof::Federated(_) => form.extend([
+                    Proof::Federated(_) | Proof::Certificate(_) => form.extend([
                         (
                             "client_assertion_type",
                             "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
@@ -167,6 +180,38 @@ impl Login {
         }
     }
 
+    /// A JWT that proves the certificate's key: <https://learn.microsoft.com/en-us/entra/identity-platform/certificate-credentials>.
+    fn assertion(&self, pem: &SecretString, client_id: &str, url: &str) -> Result<SecretString, SignError> {
+        let unusable = |what: String| {
+            SignError::NoCredentials(format!(
+                "key {}: AZURE_CLIENT_CERTIFICATE_PATH: {what}; give a PEM file with the certificate and its RSA key",
+                self.key
+            ))
+        };
+        let pem = pem.expose_secret();
+        let key = PemKey::parse(pem.as_bytes()).map_err(|error| unusable(error.to_string()))?;
+        let certificate = pem
+            .split_once("-----BEGIN CERTIFICATE-----")
+            .and_then(|(_, rest)| rest.split_once("-----END CERTIFICATE-----"))
+            .and_then(|(body, _)| STANDARD.decode(body.split_ascii_whitespace().collect::<String>()).ok())
+            .ok_or_else(|| unusable("it holds no certificate".to_owned()))?;
+        let now = (self.clock)().as_second();
+        let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, &certificate));
+        let mut id = [0; 16];
+        rand::fill(&mut id).map_err(|_| unusable("the system gives no random bytes".to_owned()))?;
+        let head = json!({"alg": "RS256", "typ": "JWT", "x5t#S256": thumbprint});
+        let claims = json!({
+            "aud": url, "iss": client_id, "sub": client_id, "jti": URL_SAFE_NO_PAD.encode(id),
+            "iat": now, "nbf": now - 60, "exp": now + 600,
+        });
+        let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", part(&head), part(&claims));
+        let signature = key
+            .sign(input.as_bytes())
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(assemble(&input, &signature))
+    }
+
     async fn asked(&self, request: RequestBuilder, cure: &str) -> Result<Bearer, SignError> {
         let key = &self.key;
         let answer = http::send(&format!("key {key}: the source of Azure's access tokens"), request).await?;
@@ -190,7 +235,8 @@ impl Login {
     async fn read(&self, path: &str) -> Result<SecretString, SignError> {
         let text = tokio::fs::read_to_string(path).await.map_err(|error| {
             SignError::NoCredentials(format!(
-                "key {}: AZURE_FEDERATED_TOKEN_FILE: {path} cannot be read: {error}; check what is mounted there",
+                "key {}: {path} cannot be read: {error}; check AZURE_FEDERATED_TOKEN_FILE or AZURE_CLIENT_CERTIFICATE_PATH, and what \
+                 is mounted there",
                 self.key
             ))
         })?;

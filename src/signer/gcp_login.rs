@@ -1,6 +1,7 @@
 //! Google's application default credentials: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, then gcloud's, then the metadata
 //! server, which GKE's workload identity answers for. See <https://cloud.google.com/docs/authentication/application-default-credentials>.
 
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -32,11 +33,22 @@ pub(super) struct Login {
 }
 
 enum Source {
-    Metadata { url: String, client: Client },
-    File(Box<Credentials>),
+    Metadata {
+        url: String,
+        client: Client,
+    },
+    /// The path of a file that is read for each access token: it may be replaced.
+    File(String),
 }
 
-/// A credentials file, by its `type`.
+#[derive(Deserialize)]
+struct CredentialsFile {
+    quota_project_id: Option<String>,
+    #[serde(flatten)]
+    credentials: Credentials,
+}
+
+/// What a credentials file holds, by its `type`.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Credentials {
@@ -53,18 +65,21 @@ enum Credentials {
         refresh_token: SecretString,
         token_uri: Option<String>,
     },
-    /// Workload identity federation: <https://google.aip.dev/auth/4117>.
-    ExternalAccount {
-        audience: String,
-        subject_token_type: String,
-        token_url: String,
-        credential_source: CredentialSource,
-        service_account_impersonation_url: Option<String>,
-    },
+    ExternalAccount(ExternalAccount),
     ImpersonatedServiceAccount {
         service_account_impersonation_url: String,
         source_credentials: Box<Credentials>,
     },
+}
+
+/// Workload identity federation: <https://google.aip.dev/auth/4117>.
+#[derive(Deserialize)]
+struct ExternalAccount {
+    audience: String,
+    subject_token_type: String,
+    token_url: String,
+    credential_source: CredentialSource,
+    service_account_impersonation_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -96,28 +111,17 @@ struct ImpersonationAnswer {
 }
 
 impl Login {
-    /// Finds the credentials; a file of them is read once.
+    /// Finds the credentials.
     pub async fn new(key: &ServiceKey, ambient: &Ambient, client: Client) -> Result<Self, SignError> {
-        let wrong = |what: String| SignError::NoCredentials(format!("key {key}: {what}"));
         let named = ambient.get("GOOGLE_APPLICATION_CREDENTIALS").map(str::to_owned);
-        let path = match (&named, ambient.get("HOME")) {
-            (Some(path), _) => Some(path.clone()),
-            (None, home) => home.map(|home| format!("{home}/{GCLOUD}")),
+        let path = ambient.get("HOME").map(|home| format!("{home}/{GCLOUD}"));
+        let file = match (named, path) {
+            (Some(path), _) => Some(path),
+            (None, Some(path)) => tokio::fs::try_exists(&path).await.unwrap_or(false).then_some(path),
+            (None, None) => None,
         };
         let mut quota_project = ambient.get("GOOGLE_CLOUD_QUOTA_PROJECT").map(str::to_owned);
-        let text = match path {
-            None => None,
-            Some(path) => match tokio::fs::read(&path).await {
-                Ok(text) => Some((path, SecretString::from(String::from_utf8_lossy(&text).into_owned()))),
-                Err(_) if named.is_none() => None,
-                Err(error) => {
-                    return Err(wrong(format!(
-                        "GOOGLE_APPLICATION_CREDENTIALS: {path} cannot be read: {error}; check what is mounted there"
-                    )));
-                }
-            },
-        };
-        let source = match text {
+        let source = match file {
             None => {
                 let host = ambient.get("GCE_METADATA_HOST").unwrap_or(METADATA_HOST);
                 let url =
@@ -125,18 +129,9 @@ impl Login {
                 let client = http::local_client(key)?;
                 Source::Metadata { url, client }
             }
-            Some((path, text)) => {
-                // The parser's words may quote the file, and it holds secrets.
-                let credentials = serde_json::from_str(text.expose_secret()).map_err(|_| {
-                    wrong(format!(
-                        "{path} holds no credentials that can be used: give a file of type service_account, external_account with \
-                         a file or URL as its source, impersonated_service_account or authorized_user"
-                    ))
-                })?;
-                let file: Value = serde_json::from_str(text.expose_secret()).unwrap_or_default();
-                let given = file.get("quota_project_id").and_then(Value::as_str).map(str::to_owned);
-                quota_project = quota_project.or(given);
-                Source::File(Box::new(credentials))
+            Some(path) => {
+                quota_project = quota_project.or(read(key, &path).await?.quota_project_id);
+                Source::File(path)
             }
         };
         let key = key.to_string();
@@ -174,7 +169,7 @@ impl Login {
                     other => other,
                 })
             }
-            Source::File(credentials) => match &**credentials {
+            Source::File(path) => match &read(&self.key, path).await?.credentials {
                 Credentials::ImpersonatedServiceAccount {
                     service_account_impersonation_url: url,
                     source_credentials,
@@ -216,36 +211,33 @@ impl Login {
                 let uri = token_uri.as_deref().unwrap_or(TOKEN_URI);
                 self.asked(http::form(self.client.post(uri), &form)).await
             }
-            Credentials::ExternalAccount {
-                audience,
-                subject_token_type,
-                token_url,
-                credential_source,
-                service_account_impersonation_url,
-            } => {
-                let subject = self.subject_token(credential_source).await?;
-                let scope = match service_account_impersonation_url {
-                    Some(_) => "https://www.googleapis.com/auth/cloud-platform",
-                    None => SCOPE,
-                };
-                let form = [
-                    ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-                    ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
-                    ("audience", audience),
-                    ("scope", scope),
-                    ("subject_token_type", subject_token_type),
-                    ("subject_token", subject.expose_secret()),
-                ];
-                let first = self.asked(http::form(self.client.post(token_url), &form)).await?;
-                match service_account_impersonation_url {
-                    Some(url) => self.impersonate(url, &first.token).await,
-                    None => Ok(first),
-                }
-            }
+            Credentials::ExternalAccount(account) => self.exchange(account).await,
             Credentials::ImpersonatedServiceAccount { .. } => Err(SignError::NoCredentials(format!(
                 "key {}: the credentials file impersonates by way of an impersonation; give one of a single step",
                 self.key
             ))),
+        }
+    }
+
+    /// Another provider's token for one of Google's: <https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token>.
+    async fn exchange(&self, account: &ExternalAccount) -> Result<Bearer, SignError> {
+        let subject = self.subject_token(&account.credential_source).await?;
+        let impersonation = account.service_account_impersonation_url.as_ref();
+        let scope = impersonation.map_or(SCOPE, |_| "https://www.googleapis.com/auth/cloud-platform");
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+            ("audience", &account.audience),
+            ("scope", scope),
+            ("subject_token_type", &account.subject_token_type),
+            ("subject_token", subject.expose_secret()),
+        ];
+        let first = self
+            .asked(http::form(self.client.post(&account.token_url), &form))
+            .await?;
+        match impersonation {
+            Some(url) => self.impersonate(url, &first.token).await,
+            None => Ok(first),
         }
     }
 
@@ -348,6 +340,24 @@ impl Login {
             self.cure()
         ))
     }
+}
+
+/// Reads a credentials file. The parser's words may quote it, and it holds secrets.
+async fn read(key: &impl fmt::Display, path: &str) -> Result<CredentialsFile, SignError> {
+    let wrong = |what: String| SignError::NoCredentials(format!("key {key}: {path} {what}"));
+    let text = tokio::fs::read_to_string(path).await.map(SecretString::from);
+    let text = text.map_err(|error| {
+        wrong(format!(
+            "cannot be read: {error}; check GOOGLE_APPLICATION_CREDENTIALS and what is mounted there"
+        ))
+    })?;
+    serde_json::from_str(text.expose_secret()).map_err(|_| {
+        wrong(
+            "holds no credentials that can be used: give a file of type service_account, external_account with a file or URL as \
+             its source, impersonated_service_account or authorized_user"
+                .to_owned(),
+        )
+    })
 }
 
 fn answer_is_good(status: u16) -> bool {

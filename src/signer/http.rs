@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, header, redirect};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,6 +21,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_secs(2);
 /// When to come again where the service does not say it.
 const COME_AGAIN: Duration = Duration::from_secs(10);
+/// What a service says of that is believed within these bounds.
+const SOONEST: Duration = Duration::from_secs(1);
+const LATEST: Duration = Duration::from_secs(60);
+/// The headers that carry a credential.
+const CREDENTIALS: [&str; 3] = ["authorization", "x-vault-token", "x-identity-header"];
 
 /// A status and a body.
 pub(super) struct Answer {
@@ -28,6 +34,8 @@ pub(super) struct Answer {
     /// The header `WWW-Authenticate`.
     pub challenge: Option<String>,
     body: Vec<u8>,
+    /// What was sent with the request and must not be shown, even if the service says it.
+    sent: Vec<SecretString>,
 }
 
 impl Answer {
@@ -48,7 +56,9 @@ impl Answer {
             .as_ref()
             .and_then(|body| body.pointer(pointer))
             .and_then(Value::as_str);
-        quote(text.unwrap_or_default())
+        let shown = |text: String, secret: &SecretString| text.replace(secret.expose_secret(), "…");
+        let text = text.unwrap_or_default().to_owned();
+        quote(&self.sent.iter().fold(text, shown))
     }
 }
 
@@ -104,10 +114,10 @@ pub(super) fn form(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBu
 /// # Errors
 /// [`SignError::Unavailable`], when there is no answer; [`SignError::Throttled`]; [`SignError::Slow`].
 pub(super) async fn send(who: &str, request: RequestBuilder) -> Result<Answer, SignError> {
-    let mut pause = PAUSE;
+    let (mut pause, sent) = (PAUSE, credentials(&request));
     for _ in 1..TRIES {
         let Some(copy) = request.try_clone() else { break };
-        let wait = match once(copy).await {
+        let wait = match once(copy, &sent).await {
             Ok(answer) => match busy(&answer) {
                 Some(wait) if wait <= SHORT => wait.max(pause),
                 _ => return checked(who, answer),
@@ -118,10 +128,25 @@ pub(super) async fn send(who: &str, request: RequestBuilder) -> Result<Answer, S
         tokio::time::sleep(wait).await;
         pause *= 2;
     }
-    match once(request).await {
+    match once(request, &sent).await {
         Ok(answer) => checked(who, answer),
         Err(error) => Err(unreachable(who, &error)),
     }
+}
+
+/// The credentials of a request.
+fn credentials(request: &RequestBuilder) -> Vec<SecretString> {
+    let Some(Ok(request)) = request.try_clone().map(RequestBuilder::build) else {
+        return Vec::new();
+    };
+    let values = CREDENTIALS
+        .iter()
+        .filter_map(|name| request.headers().get(*name)?.to_str().ok());
+    let secrets = values.map(|value| value.trim_start_matches("Bearer ").trim());
+    secrets
+        .filter(|secret| !secret.is_empty())
+        .map(SecretString::from)
+        .collect()
 }
 
 /// How long a busy service is to be left alone; none for one that has answered.
@@ -145,7 +170,7 @@ fn checked(who: &str, answer: Answer) -> Result<Answer, SignError> {
     match answer.status {
         429 => Err(SignError::Throttled {
             message: format!("{who} wants fewer requests (HTTP 429){said}; it is asked again later"),
-            wait: answer.retry_after.unwrap_or(COME_AGAIN),
+            wait: answer.retry_after.unwrap_or(COME_AGAIN).clamp(SOONEST, LATEST),
         }),
         status @ 500.. => Err(SignError::Unavailable(format!(
             "{who} is not available (HTTP {status}){said}; it is asked again by itself"
@@ -154,7 +179,7 @@ fn checked(who: &str, answer: Answer) -> Result<Answer, SignError> {
     }
 }
 
-async fn once(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+async fn once(request: RequestBuilder, sent: &[SecretString]) -> Result<Answer, reqwest::Error> {
     let mut response = request.send().await?;
     let (status, retry_after) = (response.status(), retry_after(&response));
     let challenge = response
@@ -175,6 +200,7 @@ async fn once(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
         retry_after,
         challenge,
         body,
+        sent: sent.to_vec(),
     })
 }
 

@@ -212,6 +212,12 @@ impl Signer {
         self.version() == other.version() && self.public_key() == other.public_key()
     }
 
+    /// Whether the last signature could not be had: a signer that is connected anew may do better, with new credentials.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        each!(self, _ => false, remote => remote.fails())
+    }
+
     /// Signs something, and verifies the signature with the public key.
     ///
     /// # Errors

@@ -78,6 +78,11 @@ impl<S: Service> Remote<S> {
         self.state().version.clone()
     }
 
+    /// Whether the last signature could not be had.
+    pub(super) fn fails(&self) -> bool {
+        self.state().rest.is_some()
+    }
+
     /// A signature that has been verified.
     pub(super) async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         if let Some((until, error)) = &self.state().rest
@@ -251,9 +256,11 @@ mod tests {
         assert_eq!(asked(&remote), 1);
         *remote.service.failing.lock().unwrap() = None;
         tokio::time::advance(REST).await;
+        assert!(remote.fails());
         remote.sign(MESSAGE).await.unwrap();
         remote.sign(MESSAGE).await.unwrap();
         assert_eq!(asked(&remote), 3);
+        assert!(!remote.fails());
     }
 
     #[tokio::test(start_paused = true)]

@@ -261,11 +261,13 @@ impl Service for Vault {
             other => {
                 // Vault answers 500 where a version may not sign any more, and 400 where there is no key: the key says more.
                 let refused = other.map_or_else(|error| error, |answer| self.refused(&answer, ("update", &path)));
-                let denied = matches!(refused, SignError::Denied(_) | SignError::NoCredentials(_));
-                return match self.version(number).await {
-                    Err(error) if !denied => Err(error),
-                    _ => Err(refused),
+                let unclear = matches!(refused, SignError::NotFound(_) | SignError::Unavailable(_));
+                let looked = if unclear {
+                    self.version(number).await.err()
+                } else {
+                    None
                 };
+                return Err(looked.unwrap_or(refused));
             }
         };
         let answer: SignAnswer = answer.json().ok_or_else(|| self.garbage())?;

@@ -32,7 +32,10 @@ async fn a_key_mints_with_and_without_its_version_by_every_identity() {
     let (file, metadata) = (azure.federated_token_file(), azure.metadata.url());
     let service = format!("{metadata}/msi/token");
     let tenant = [("AZURE_TENANT_ID", "tenant"), ("AZURE_CLIENT_ID", "gtm")];
+    let certificate = AppKey::generate().expect("a key");
+    let certificate = azure.certificate_file(&certificate).expect("written");
     let identities = [
+        [&tenant[..], &[("AZURE_CLIENT_CERTIFICATE_PATH", &*certificate)]].concat(),
         [&tenant[..], &[("AZURE_FEDERATED_TOKEN_FILE", &*file)]].concat(),
         vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", &*metadata)],
         vec![

@@ -282,6 +282,17 @@ async fn what_goes_wrong_with_it_has_its_own_reason_and_ends_when_it_does() {
             "KeyUnavailable",
             "sealed",
         ),
+        // A service, or something in between, that says what was sent to it.
+        (
+            Fault::Status(418, errors("unknown token lab-root-token"), None),
+            "KeyUnavailable",
+            "unknown token …",
+        ),
+        (
+            Fault::Status(429, errors("go away"), Some(u64::MAX)),
+            "KeyServiceThrottled",
+            "go away",
+        ),
         (Fault::BadSignature, "BadSignature", "proxy"),
         (Fault::Garbage, "KeyUnavailable", "not Vault's"),
         (Fault::Hang, "KeyServiceSlow", "in time"),

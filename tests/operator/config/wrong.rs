@@ -47,7 +47,7 @@ async fn every_wrong_key_of_the_file_ends_the_start_with_its_value_and_the_cure(
         (
             "provider: hsm",
             "provider in the configuration file: \"hsm\"",
-            "give file or secret",
+            "give file, secret, aws, azure, gcp or vault",
         ),
         ("app_id: 1\nkey: ' '", "key in the configuration file", "give the path"),
         ("app_id: 1", "key: it is missing", "give the path"),

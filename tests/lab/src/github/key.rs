@@ -118,7 +118,7 @@ impl AppKey {
         encode(&Header::new(Algorithm::RS256), claims, &key).map_err(|_| StartError::Key("sign with it"))
     }
 
-    pub(super) fn verifier(&self) -> &DecodingKey {
+    pub(crate) fn verifier(&self) -> &DecodingKey {
         &self.0.verifier
     }
 }

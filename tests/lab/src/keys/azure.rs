@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -33,6 +34,8 @@ struct World {
     challenge: Option<String>,
     given: usize,
     lifetime: u64,
+    /// The key of the application's certificate, and its thumbprint.
+    certificate: Option<(AppKey, String)>,
 }
 
 /// A running stand-in; dropping it stops it.
@@ -108,6 +111,20 @@ impl Azure {
     /// A file with the token that the cluster gives a pod of AKS.
     pub fn federated_token_file(&self) -> String {
         self.folder.path().join("federated").display().to_string()
+    }
+
+    /// Gives the application a certificate of this key; a PEM file of both.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made or the file not be written.
+    pub fn certificate_file(&self, key: &AppKey) -> Result<String, Error> {
+        let failed = |error: rcgen::Error| Error::Usage(error.to_string());
+        let pair = rcgen::KeyPair::from_pem(&key.pkcs8_pem()).map_err(failed)?;
+        let certificate = rcgen::CertificateParams::default().self_signed(&pair).map_err(failed)?;
+        let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, certificate.der()));
+        lock(&self.world).certificate = Some((key.clone(), thumbprint));
+        let pem = format!("{}{}", key.pkcs8_pem(), certificate.pem());
+        Ok(self.folder.write("certificate.pem", pem)?.display().to_string())
     }
 
     /// Makes or replaces a version that is on and may sign.
@@ -209,11 +226,16 @@ impl World {
 
     fn log_in(&mut self, form: &str) -> Response<Bytes> {
         let proof = ["client_secret=good-secret", "client_assertion=good-assertion"];
+        let certified = form.split("client_assertion=").nth(1).is_some_and(|rest| {
+            self.certificate
+                .as_ref()
+                .is_some_and(|(key, thumbprint)| is_proof(rest.split('&').next().unwrap_or_default(), key, thumbprint))
+        });
         let resource = form
             .split("scope=https%3A%2F%2F")
             .nth(1)
             .and_then(|rest| rest.split_once("%2F.default"));
-        match (proof.iter().any(|proof| form.contains(proof)), resource) {
+        match (certified || proof.iter().any(|proof| form.contains(proof)), resource) {
             (true, Some((host, _))) => self.token(&format!("https://{host}"), false),
             _ => {
                 let text = "AADSTS7000215: Invalid client secret provided.";
@@ -304,6 +326,18 @@ impl World {
             None => error(400, "BadParameter", "Property has invalid value", None),
         }
     }
+}
+
+/// Whether a JWT is signed by the certificate's key, names the certificate, and is meant for the login.
+fn is_proof(jwt: &str, key: &AppKey, thumbprint: &str) -> bool {
+    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS256);
+    validation.set_audience(&["https://login.microsoftonline.com/tenant/oauth2/v2.0/token"]);
+    validation.set_issuer(&["gtm"]);
+    let header = URL_SAFE_NO_PAD
+        .decode(jwt.split('.').next().unwrap_or_default())
+        .unwrap_or_default();
+    let header: Value = serde_json::from_slice(&header).unwrap_or_default();
+    header["x5t#S256"] == thumbprint && jsonwebtoken::decode::<Value>(jwt, key.verifier(), &validation).is_ok()
 }
 
 /// <https://learn.microsoft.com/en-us/azure/key-vault/general/authentication-requests-and-responses#error-responses>
