@@ -92,7 +92,8 @@ pub async fn run(handler: &str) -> Result<(), Failed> {
     let leaf = signer.leaf(Life::new(now(), terms.leaf, terms.backdate), &["127.0.0.1".to_owned()])?;
     let (_serve, certificate) = watch::channel(Some(Arc::new(leaf)));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("{}\n{}", listener.local_addr()?.port(), signer.certificate);
+    // In one write: the reader leaves after the last line.
+    println!("{}\n{}", listener.local_addr()?.port(), signer.certificate.trim_end());
     let stop = CancellationToken::new();
     let routes = match handler {
         "inject" => routes(Arc::new(desk().await?), stop.clone()),
