@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{ClusterToken, Token, TokenPolicy};
+use super::{App, ClusterToken, Token, TokenPolicy};
 
 /// Every CustomResourceDefinition, in the order in which they are printed.
 #[must_use]
@@ -30,7 +30,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         });
         secret.x_kubernetes_validations = Some(unique);
     }
-    vec![token, cluster_token, TokenPolicy::crd()]
+    vec![token, cluster_token, App::crd(), TokenPolicy::crd()]
 }
 
 fn property<'a>(schema: &'a mut JSONSchemaProps, name: &str) -> Option<&'a mut JSONSchemaProps> {

@@ -1,5 +1,6 @@
 //! The custom resources, and the names of everything that others may rely on.
 
+mod app;
 pub mod crd;
 pub mod names;
 mod policy;
@@ -9,6 +10,7 @@ mod status;
 mod time;
 mod token;
 
+pub use app::{App, AppSpec, AppStatus, InstallationStatus, KeyRef, Provider};
 pub use policy::{
     Access, DEFAULT_GRACE_PERIOD, Enforcement, LabelRequirement, NamespaceSelector, Refusal, TokenPolicy,
     TokenPolicySpec, TokenPolicyStatus,

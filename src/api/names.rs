@@ -48,6 +48,8 @@ pub mod annotation {
     pub const REFRESH_REQUESTED: &str = "github.as-code.io/refresh-requested-at";
     /// On a Secret: hash of App, installation, permissions and repositories that the token was issued for.
     pub const SCOPE_HASH: &str = "github.as-code.io/scope-hash";
+    /// On a Secret: the App object that issued the token, as NAMESPACE/NAME; none stands for the operator's own App.
+    pub const APP: &str = "github.as-code.io/app";
     /// On a Secret: RFC 3339, from GitHub's answer.
     pub const EXPIRES_AT: &str = "github.as-code.io/expires-at";
     /// On a Secret: RFC 3339, by GitHub's clock.

@@ -46,6 +46,8 @@ reasons! {
     AppNotReady,
     /// No `spec.appRef`, and the operator was started without an App.
     NoStartupConfig,
+    /// The App's namespace may not use this key.
+    KeyNotAllowed,
     /// The private key is not a usable RSA key.
     InvalidKey,
     /// The key of a key service is not meant for signing.
@@ -144,6 +146,7 @@ impl Reason {
             self,
             Reason::AppNotFound
                 | Reason::AppNotReady
+                | Reason::KeyNotAllowed
                 | Reason::NoStartupConfig
                 | Reason::InvalidKey
                 | Reason::KeyWrongUsage

@@ -20,6 +20,8 @@ pub mod condition {
     pub const EXPIRED: &str = "Expired";
     /// No policy allows the Token: it is not refreshed any more. Since when, counts for the grace of its Secret.
     pub const FORBIDDEN: &str = "Forbidden";
+    /// Of an App: the key signs, and its public key says that the signature is right.
+    pub const KEY_VALID: &str = "KeyValid";
     /// Something in the spec looks wrong but does not stand in the way.
     pub const WARNING: &str = "Warning";
 }

@@ -37,6 +37,11 @@ pub struct TokenScope {
     #[serde(rename = "installationID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub installation_id: Option<i64>,
+    /// Account (organization or user) whose installation of the App is meant, instead of installationID: its ID is found, and found
+    /// again after the App was installed anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub owner: Option<String>,
     /// Permissions of the token: name -> read, write or admin, at most what the installation has. Default: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 128))]
@@ -79,6 +84,7 @@ impl Default for TokenScope {
     fn default() -> Self {
         TokenScope {
             installation_id: None,
+            owner: None,
             permissions: None,
             repositories: Vec::new(),
             repository_ids: Vec::new(),

@@ -1,5 +1,6 @@
 //! The Kubernetes API: observe, publish, patch the status, tell events. Decides nothing.
 
+mod apps;
 mod client;
 mod configurations;
 mod error;
@@ -11,6 +12,7 @@ mod secrets;
 mod tokens;
 mod watch;
 
+pub use apps::{AppChange, AppObject, AppObjects};
 pub use client::connect;
 pub use configurations::{Authorities, Configuration, Configurations, Hook};
 pub use error::ClusterError;

@@ -208,7 +208,7 @@ fn resource(kind: Kind) -> ApiResource {
 }
 
 /// A JSON merge patch (RFC 7396) from one status to the other: maps and fields that are gone become `null`.
-fn merge_patch(previous: &TokenStatus, status: &TokenStatus) -> serde_json::Value {
+pub(super) fn merge_patch<T: Serialize>(previous: &T, status: &T) -> serde_json::Value {
     fn null_out(before: &serde_json::Value, after: &mut serde_json::Value) {
         let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else {
             return;

@@ -80,7 +80,7 @@ fn watch_tokens(tokens: &Tokens, kind: Kind) -> BoxStream<'static, Change> {
 
 /// Between two attempts to take up a watch: short, since while nothing is seen nothing is mended, and one request costs little.
 #[derive(Debug, Default)]
-struct Pause(u32);
+pub(super) struct Pause(u32);
 
 impl Iterator for Pause {
     type Item = Duration;

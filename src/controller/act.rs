@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use crate::domain::Sign;
-use crate::domain::intent::Key;
-use crate::domain::plan::{Plan, SecretFacts, Why};
-use crate::github::Permit;
+use crate::domain::intent::{Intent, Key};
+use crate::domain::plan::{Plan, SecretFacts};
 
-use super::app::{App, Startup, StartupApp};
+use super::app::App;
+use super::decide::Decision;
+use super::desk::Turn;
 use super::engine::{Back, Engine};
 use super::job::{self, Context, Done, Task};
 use super::observer::Revocation;
@@ -27,7 +28,7 @@ impl<S: Sign + 'static> Engine<S> {
         }
         let Some(record) = self.index.token(key) else { return };
         if record.deleting {
-            self.lane.leave(key);
+            self.desks.leave(key);
             return;
         }
         let state = self.states.entry(key.clone()).or_default();
@@ -35,15 +36,13 @@ impl<S: Sign + 'static> Engine<S> {
             // The end of the job brings the next look.
             return;
         }
-        let app = self.app();
-        let now = app
-            .as_ref()
-            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
-        let (task, planned) = self.decide(key, app.as_deref(), now);
+        let Some(Decision { task, planned, app }) = self.decide(key) else {
+            self.desks.leave(key);
+            return;
+        };
         if !matches!(planned, Ok(Plan::Mint { .. })) {
-            self.lane.leave(key);
+            self.desks.leave(key);
         }
-        let Some(task) = task else { return };
         match planned {
             Ok(Plan::Mint { deadline, .. }) => self.queue(key, task, app.as_deref(), deadline),
             Ok(Plan::Rest { until }) => self.rest(key, task, app.as_deref(), until),
@@ -58,9 +57,12 @@ impl<S: Sign + 'static> Engine<S> {
     fn queue(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, deadline: Timestamp) {
         // Where GitHub has no limits, the line moves as fast as the API server: to be told costs as much as to be served.
         let slow = app.is_some_and(|app| app.client.mints_may_wait());
-        let long = slow && self.lane.len() >= LONG_LINE;
+        let Some(name) = task.intent.as_ref().map(|intent| self.apps.borrow().full(&intent.app)) else {
+            return;
+        };
+        let long = slow && self.desks.line(&name) >= LONG_LINE;
         if long && settle::wanted_status(&task, false) != task.status && !self.settles_later(key, task.now) {
-            self.lane.leave(key);
+            self.desks.leave(key);
             self.spawn(key, task, |context, task| async move {
                 settle::settle_status(&context, task, false).await
             });
@@ -70,10 +72,8 @@ impl<S: Sign + 'static> Engine<S> {
             self.timers
                 .set(key, app.map_or(deadline, |app| app.local_time(deadline)));
         }
-        if self.lane.join(key, deadline) {
-            let _ = self.demand.send(());
-        }
-        self.context.observer.waiting(self.lane.len());
+        self.desks.join(&name, key, deadline);
+        self.context.observer.waiting(self.desks.waiting());
     }
 
     /// Whether the status could not be written a moment ago.
@@ -152,28 +152,34 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    /// GitHub lets one more through: the Token with the earliest deadline, if it still needs to.
-    pub(super) fn turn(&mut self, permit: Permit) {
-        while let Some(key) = self.lane.next() {
-            self.context.observer.waiting(self.lane.len());
-            let Some(app) = self.app() else { continue };
-            let now = app.github_time(self.local());
-            let (Some(mut task), Ok(Plan::Mint { why, .. })) = self.decide(&key, Some(&app), now) else {
+    /// GitHub lets one more of an App's through: the Token with the earliest deadline, if it still needs to.
+    pub(super) fn turn(&mut self, turn: Turn) {
+        while let Some(key) = self.desks.next(&turn.app) {
+            self.context.observer.waiting(self.desks.waiting());
+            let Some(Decision {
+                mut task,
+                planned: Ok(Plan::Mint { why, .. }),
+                app: Some(app),
+            }) = self.decide(&key)
+            else {
                 self.touch(&key);
                 continue;
             };
+            // It has come to name another App since it joined the line.
+            let same = |intent: &Intent| self.apps.borrow().full(&intent.app) == turn.app;
+            if !task.intent.as_ref().is_some_and(same) {
+                self.touch(&key);
+                continue;
+            }
             if let Some(state) = self.states.get_mut(&key) {
                 task.pending = state.pending.take().map(|pending| *pending);
             }
-            self.spawn_issue(&key, task, app, permit, why);
+            let Turn { permit, slots, .. } = turn;
+            self.spawn_in(slots, &key, task, move |context, task| async move {
+                issue::issue(&context, task, &app, permit, why).await
+            });
             return;
         }
-    }
-
-    fn spawn_issue(&mut self, key: &Arc<Key>, task: Task, app: Arc<App<S>>, permit: Permit, why: Why) {
-        self.spawn(key, task, move |context, task| async move {
-            issue::issue(&context, task, &app, permit, why).await
-        });
     }
 
     fn spawn<F, Fut>(&mut self, key: &Arc<Key>, task: Task, run: F)
@@ -181,9 +187,17 @@ impl<S: Sign + 'static> Engine<S> {
         F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
         Fut: Future<Output = Done> + Send,
     {
+        self.spawn_in(self.chores.clone(), key, task, run);
+    }
+
+    fn spawn_in<F, Fut>(&mut self, slots: Arc<Semaphore>, key: &Arc<Key>, task: Task, run: F)
+    where
+        F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
+        Fut: Future<Output = Done> + Send,
+    {
         let Some(state) = self.states.get_mut(key) else { return };
         state.busy = true;
-        let (context, slots, key) = (self.context.clone(), self.slots.clone(), key.clone());
+        let (context, key) = (self.context.clone(), key.clone());
         self.jobs.spawn(async move {
             let _slot = slots.acquire_owned().await;
             let uid = task.uid.clone();
@@ -193,11 +207,12 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     pub(super) fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
-        let grace = self
-            .index
-            .token(key)
-            .and_then(|token| token.read().0.ok()?.revoke_previous_after);
-        let (Some(grace), Some(app), context) = (grace, self.app(), self.context.clone()) else {
+        let intent = self.index.token(key).and_then(|token| token.read().0.ok());
+        let app = intent
+            .as_ref()
+            .and_then(|intent| self.apps.borrow().get(&intent.app).ok());
+        let grace = intent.and_then(|intent| intent.revoke_previous_after);
+        let (Some(grace), Some(app), context) = (grace, app, self.context.clone()) else {
             return;
         };
         // Best effort by design: a restart forgets it, and the token expires by itself.
@@ -211,29 +226,5 @@ impl<S: Sign + 'static> Engine<S> {
                 Revocation::GivenUp
             });
         });
-    }
-}
-
-/// Gets one turn at GitHub for each Token that joined the line, and hands it in. The turn comes first and the Token that takes it
-/// is chosen then: so the earliest deadline is served first, even if it joined last.
-pub(super) async fn porter<S: Sign + 'static>(
-    mut startup: Startup<S>,
-    mut demanded: mpsc::UnboundedReceiver<()>,
-    turns: mpsc::Sender<Permit>,
-    slots: Arc<Semaphore>,
-) {
-    while demanded.recv().await.is_some() {
-        let works = |app: &StartupApp<S>| matches!(app, Some(Ok(_)));
-        let Ok(app) = startup.wait_for(works).await.map(|app| app.clone()) else {
-            return;
-        };
-        let Some(Ok(app)) = app else { continue };
-        // Not taken, only waited for: the job takes it.
-        let Ok(slot) = slots.acquire().await else { return };
-        drop(slot);
-        let permit = app.client.mint_turn().await;
-        if turns.send(permit).await.is_err() {
-            return;
-        }
     }
 }

@@ -1,10 +1,16 @@
 //! The Apps that tokens come from.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
 
+use crate::api::Reason;
+use crate::domain::intent::{AppKey, app_not_found};
 use crate::domain::plan::AppFacts;
+use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{Problem, Sign};
 use crate::github::Client;
@@ -17,8 +23,8 @@ pub struct App<S> {
     pub site: Site,
     /// Whether a new token is tried before it is written.
     pub probe_tokens: bool,
-    /// The client.
-    pub client: Client<S>,
+    /// The client; it outlives a change of the facts.
+    pub client: Arc<Client<S>>,
 }
 
 impl<S: Sign> App<S> {
@@ -38,5 +44,129 @@ impl<S: Sign> App<S> {
 /// The App of the startup configuration: none, one that works, or why it does not.
 pub type StartupApp<S> = Option<Result<Arc<App<S>>, Problem>>;
 
-/// The startup App as it is now; a change of the configuration replaces it.
-pub type Startup<S> = tokio::sync::watch::Receiver<StartupApp<S>>;
+/// An App: one that works, or why it does not; `None` for an App object that has not been tried yet.
+pub type Entry<S> = Option<Result<Arc<App<S>>, Problem>>;
+
+/// Namespace and name of an App object.
+pub type AppName = (String, String);
+
+/// So many Apps that are gone are remembered, which is for a moment: their tokens are revoked then, or never.
+const MOST_FORMER: usize = 50;
+
+/// Every App as it is now: one that works, or why it does not.
+pub struct Apps<S> {
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// The App of the startup configuration.
+    pub startup: StartupApp<S>,
+    /// The App objects; `None` until they have been listed.
+    pub objects: Option<HashMap<AppName, Entry<S>>>,
+    /// App objects that are gone, as they last worked: their tokens can still be revoked.
+    pub former: HashMap<AppName, Arc<App<S>>>,
+}
+
+/// Asks for an App's installations to be listed anew.
+pub type Rediscover = broadcast::Sender<AppKey>;
+
+/// The Apps; whatever changes one of them replaces its entry.
+pub type AppsNow<S> = watch::Receiver<Apps<S>>;
+
+impl<S> Apps<S> {
+    /// None is known yet.
+    #[must_use]
+    pub fn new(namespace: &str, startup: StartupApp<S>) -> Self {
+        Apps {
+            namespace: namespace.to_owned(),
+            startup,
+            objects: None,
+            former: HashMap::new(),
+        }
+    }
+
+    /// An App object is gone: of those, a few are remembered.
+    pub fn remember(&mut self, name: &AppName, app: Arc<App<S>>) {
+        if self.former.len() >= MOST_FORMER {
+            self.former.clear();
+        }
+        self.former.insert(name.clone(), app);
+    }
+
+    fn name(&self, namespace: Option<&str>, name: &str) -> AppName {
+        (namespace.unwrap_or(&self.namespace).to_owned(), name.to_owned())
+    }
+
+    /// The App of this key.
+    ///
+    /// # Errors
+    /// Why there is none that works.
+    pub fn get(&self, key: &AppKey) -> Result<Arc<App<S>>, Problem> {
+        match key {
+            AppKey::Startup => self.startup.clone().unwrap_or_else(|| Err(no_startup_app())),
+            AppKey::Object { namespace, name } => {
+                let untried = || {
+                    let message =
+                        format!("spec.appRef: the App {name} is being looked at; the Token goes on when it works");
+                    Err(Problem::new(
+                        Reason::AppNotReady,
+                        Retry::Every(Duration::from_secs(600)),
+                        message,
+                    ))
+                };
+                let Some(objects) = &self.objects else { return untried() };
+                match objects.get(&self.name(namespace.as_deref(), name)) {
+                    None => Err(app_not_found(namespace.as_deref(), name)),
+                    Some(entry) => entry.clone().unwrap_or_else(untried),
+                }
+            }
+        }
+    }
+
+    /// Whether it is not known yet what is to be said of this App.
+    #[must_use]
+    pub fn is_untried(&self, key: &AppKey) -> bool {
+        let AppKey::Object { namespace, name } = key else {
+            return false;
+        };
+        let name = self.name(namespace.as_deref(), name);
+        self.objects
+            .as_ref()
+            .is_none_or(|objects| objects.get(&name).is_some_and(Option::is_none))
+    }
+
+    /// The App of this key for revoking a token of its: one that is gone will do.
+    #[must_use]
+    pub fn for_revocation(&self, key: &AppKey) -> Option<Arc<App<S>>> {
+        let former = || match key {
+            AppKey::Startup => None,
+            AppKey::Object { namespace, name } => self.former.get(&self.name(namespace.as_deref(), name)).cloned(),
+        };
+        self.get(key).ok().or_else(former)
+    }
+
+    /// Every App.
+    #[must_use]
+    pub fn entries(&self) -> HashMap<AppKey, Entry<S>> {
+        let objects = self.objects.iter().flatten().map(|((namespace, name), entry)| {
+            let key = AppKey::Object {
+                namespace: Some(namespace.clone()),
+                name: name.clone(),
+            };
+            (key, entry.clone())
+        });
+        objects.chain([(AppKey::Startup, self.startup.clone())]).collect()
+    }
+
+    /// The key as it stands in [`Apps::entries`]: an App of the operator's own namespace may be named without it.
+    #[must_use]
+    pub fn full(&self, key: &AppKey) -> AppKey {
+        key.in_namespace(&self.namespace)
+    }
+}
+
+fn no_startup_app() -> Problem {
+    Problem::new(
+        Reason::NoStartupConfig,
+        Retry::Every(Duration::from_secs(600)),
+        "spec.appRef is not set, and the operator was started without an App; set app_id, installation_id and key in gtm.yaml, or name an App",
+    )
+}

@@ -1,15 +1,13 @@
 //! What is known of a Token, put before the plan.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Reason, condition};
-use crate::domain::intent::{AppKey, Intent, Key, app_not_found};
+use crate::api::condition;
+use crate::domain::intent::{Intent, Key};
 use crate::domain::plan::{Observed, Place as Seen, Plan, Why, plan};
 use crate::domain::policy::consequence;
-use crate::domain::schedule::Retry;
 use crate::domain::{Problem, Sign};
 
 use super::app::App;
@@ -19,23 +17,30 @@ use super::record::SecretRecord;
 use super::settle::status_life;
 use super::state::Place;
 
+/// What is to be done about a Token.
+pub(super) struct Decision<S> {
+    /// What is known of it.
+    pub task: Task,
+    /// What the plan says.
+    pub planned: Result<Plan, Problem>,
+    /// Its App, if that works.
+    pub app: Option<Arc<App<S>>>,
+}
+
 impl<S: Sign + 'static> Engine<S> {
-    /// What is known of the Token, and what is to be done about it. No task: nothing, before its alarm goes off.
-    pub(super) fn decide(
-        &mut self,
-        key: &Arc<Key>,
-        app: Option<&App<S>>,
-        now: Timestamp,
-    ) -> (Option<Task>, Result<Plan, Problem>) {
-        let nothing = (None, Ok(Plan::Rest { until: Timestamp::MAX }));
-        let Some(record) = self.index.token(key) else {
-            return nothing;
+    /// What is known of the Token, and what is to be done about it. `None`: nothing, before its alarm goes off.
+    pub(super) fn decide(&mut self, key: &Arc<Key>) -> Option<Decision<S>> {
+        let (mut intent, status) = self.index.token(key)?.read();
+        let told = status.condition(condition::READY).is_some();
+        let app = match &intent {
+            // What the status says holds until more is known.
+            Ok(intent) if told && self.apps.borrow().is_untried(&intent.app) => return None,
+            Ok(intent) => self.apps.borrow().get(&intent.app),
+            Err(problem) => Err(problem.clone()),
         };
-        let (mut intent, status) = record.read();
+        let now = self.time_of(app.as_deref().ok());
         let forbidden = intent.as_mut().ok().and_then(|intent| self.judge(key, intent));
-        let Some(record) = self.index.token(key) else {
-            return nothing;
-        };
+        let record = self.index.token(key)?;
         let (uid, generation) = (record.uid.clone(), record.generation);
         self.index
             .want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
@@ -50,9 +55,7 @@ impl<S: Sign + 'static> Engine<S> {
         let facts = ours
             .map(|secret| secret.facts(written))
             .filter(|facts| facts.owner.as_deref() == Some(&*uid));
-        let Some(state) = self.states.get_mut(key) else {
-            return nothing;
-        };
+        let state = self.states.get(key)?;
         let out_of_turn = state.budget.check(now);
         let request = intent
             .as_ref()
@@ -84,7 +87,7 @@ impl<S: Sign + 'static> Engine<S> {
                     let since = since.map(|condition| condition.last_transition_time.into());
                     consequence(forbidden, task.facts.as_ref(), since, now)
                 }
-                None => self.plan(intent, app, &task),
+                None => self.plan(intent, &app, &task),
             },
         };
         task.intent = intent.ok();
@@ -101,24 +104,27 @@ impl<S: Sign + 'static> Engine<S> {
             (_, Some(until), _) | (_, None, Err(until)) => Ok(Plan::Rest { until }),
             (planned, None, Ok(())) => planned,
         };
-        (Some(task), planned)
+        Some(Decision {
+            task,
+            planned,
+            app: app.ok(),
+        })
     }
 
-    fn why_no_app(&self) -> Problem {
-        let why = self
-            .startup
-            .borrow()
-            .as_ref()
-            .and_then(|app| app.as_ref().err().cloned());
-        why.unwrap_or_else(no_startup_app)
+    /// The local time, by the clock of the GitHub that the Token comes from.
+    pub(super) fn time_for(&self, key: &Key) -> Timestamp {
+        let intent = self.index.token(key).and_then(|token| token.read().0.ok());
+        let app = intent.and_then(|intent| self.apps.borrow().get(&intent.app).ok());
+        self.time_of(app.as_deref())
     }
 
-    fn plan(&self, intent: &Intent, app: Option<&App<S>>, task: &Task) -> Result<Plan, Problem> {
-        let app = match (&intent.app, app) {
-            (AppKey::Startup, Some(app)) => app,
-            (AppKey::Startup, None) => return Err(self.why_no_app()),
-            (AppKey::Object { namespace, name }, _) => return Err(app_not_found(namespace.as_deref(), name)),
-        };
+    /// The local time, by the clock of the App's GitHub.
+    pub(super) fn time_of(&self, app: Option<&App<S>>) -> Timestamp {
+        app.map_or_else(|| self.local(), |app| app.github_time(self.local()))
+    }
+
+    fn plan(&self, intent: &Intent, app: &Result<Arc<App<S>>, Problem>, task: &Task) -> Result<Plan, Problem> {
+        let app = app.as_ref().map_err(Problem::clone)?;
         let state = self.states.get(&task.key);
         let place = match (
             &task.facts,
@@ -144,12 +150,4 @@ impl<S: Sign + 'static> Engine<S> {
         };
         Ok(plan(task.now, intent, &app.facts, &observed))
     }
-}
-
-fn no_startup_app() -> Problem {
-    Problem::new(
-        Reason::NoStartupConfig,
-        Retry::Every(Duration::from_secs(600)),
-        "spec.appRef is not set, and the operator was started without an App; set app_id, installation_id and key in gtm.yaml, or name an App",
-    )
 }

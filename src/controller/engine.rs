@@ -13,22 +13,21 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Reason, condition};
 use crate::cluster::{Change, Metadata, TokenRecord};
 use crate::domain::Sign;
-use crate::domain::intent::{Key, Kind, SecretKey};
+use crate::domain::intent::{AppKey, Key, Kind, SecretKey};
 use crate::domain::plan::Content;
 
-use super::act::porter;
-use super::app::{App, Startup};
+use super::app::{App, AppsNow, Entry};
+use super::desk::Desks;
 use super::index::Index;
 use super::job::{Context, Done};
-use super::lane::Lane;
 use super::outage::Outage;
 use super::record::SecretRecord;
 use super::retire::{Retired, Retirement, Retiring, Standing};
 use super::state::State;
 use super::timers::Timers;
 
-/// Jobs under way at once. More than GitHub lets through, so that writes of finished ones do not hold up the next.
-const JOBS: usize = 160;
+/// Jobs under way at once that do not ask GitHub.
+const CHORES: usize = 64;
 /// The longest that the loop sleeps: how late it can be after the machine itself slept.
 const TICK: Duration = Duration::from_secs(15);
 /// How soon policies hear that they are about more Tokens, or fewer.
@@ -47,17 +46,18 @@ pub(super) enum Back {
 /// The loop's state.
 pub struct Engine<S> {
     pub(super) context: Arc<Context>,
-    pub(super) startup: Startup<S>,
+    pub(super) apps: AppsNow<S>,
+    /// The Apps as they were when they were last looked at.
+    pub(super) seen: HashMap<AppKey, Entry<S>>,
     pub(super) index: Index,
     /// Of the Tokens that are not simply at rest.
     pub(super) states: HashMap<Arc<Key>, Box<State>>,
     pub(super) timers: Timers,
-    pub(super) lane: Lane,
-    pub(super) demand: mpsc::UnboundedSender<()>,
+    pub(super) desks: Desks<S>,
     pub(super) retiring: Retiring,
     pub(super) outage: Outage,
     pub(super) jobs: JoinSet<Back>,
-    pub(super) slots: Arc<Semaphore>,
+    pub(super) chores: Arc<Semaphore>,
     /// The numbers of Tokens that policies are about have changed.
     pub(super) recount: bool,
     contacted: bool,
@@ -70,32 +70,30 @@ impl<S: Sign + 'static> Engine<S> {
     /// Works until `stop`, then lets the jobs under way end.
     pub async fn run(
         context: Arc<Context>,
-        startup: Startup<S>,
+        apps: AppsNow<S>,
         changes: impl Stream<Item = Change> + Send,
         stop: CancellationToken,
     ) {
-        let (demand, demanded) = mpsc::unbounded_channel();
         let (turns, mut turned) = mpsc::channel(1);
-        let slots = Arc::new(Semaphore::new(JOBS));
-        let porter = tokio::spawn(porter(startup.clone(), demanded, turns, slots.clone()));
         let mut engine = Engine {
             context,
-            startup,
+            desks: Desks::new(apps.clone(), turns),
+            apps,
+            seen: HashMap::new(),
             index: Index::default(),
             states: HashMap::new(),
             timers: Timers::default(),
-            lane: Lane::default(),
-            demand,
             retiring: Retiring::default(),
             outage: Outage::default(),
             jobs: JoinSet::new(),
-            slots,
+            chores: Arc::new(Semaphore::new(CHORES)),
             recount: false,
             contacted: false,
             cut: false,
             listed: [false; 4],
         };
         let first_contact = first_contact(engine.app());
+        engine.see_apps();
         let mut first_contact = std::pin::pin!(first_contact);
         let mut policies = engine.context.policies.clone();
         policies.mark_changed();
@@ -113,9 +111,9 @@ impl<S: Sign + 'static> Engine<S> {
                     None => break,
                 },
                 Some(back) = engine.jobs.join_next() => engine.back(back),
-                Some(permit) = turned.recv() => engine.turn(permit),
-                changed = engine.startup.changed() => match changed {
-                    Ok(()) => engine.app_changed(),
+                Some(turn) = turned.recv() => engine.turn(turn),
+                changed = engine.apps.changed() => match changed {
+                    Ok(()) => engine.apps_changed(),
                     Err(_) => break,
                 },
                 changed = policies.changed() => match changed {
@@ -126,12 +124,11 @@ impl<S: Sign + 'static> Engine<S> {
                 () = tokio::time::sleep(nap) => engine.ring(),
             }
         }
-        porter.abort();
         while engine.jobs.join_next().await.is_some() {}
     }
 
-    pub(super) fn app(&self) -> Option<Arc<App<S>>> {
-        self.startup.borrow().as_ref()?.as_ref().ok().cloned()
+    fn app(&self) -> Option<Arc<App<S>>> {
+        self.apps.borrow().get(&AppKey::Startup).ok()
     }
 
     pub(super) fn local(&self) -> Timestamp {
@@ -234,21 +231,9 @@ impl<S: Sign + 'static> Engine<S> {
     fn begin(&mut self) {
         if self.ready() {
             self.index.share_owners();
-            self.remember_the_last_minute();
+            self.remember_the_last_minute(|_| true);
             self.sweep();
         }
-    }
-
-    /// The mints of the last minute, from the Secrets: a restart must not spend GitHub's budget twice.
-    fn remember_the_last_minute(&self) {
-        let Some(app) = self.app() else { return };
-        let now = app.github_time(self.local());
-        let ages = self
-            .index
-            .secrets()
-            .filter_map(|(_, secret)| Duration::try_from(now.duration_since(secret.issued_at()?)).ok());
-        app.client
-            .record_past_mints(ages.filter(|age| *age < Duration::from_secs(60)));
     }
 
     /// Looks at everything: by the wall clock, whatever events or alarms were missed.
@@ -263,15 +248,6 @@ impl<S: Sign + 'static> Engine<S> {
         self.count_policies();
     }
 
-    fn app_changed(&mut self) {
-        for state in self.states.values_mut() {
-            state.failure = None;
-            state.outdated = state.busy;
-        }
-        self.remember_the_last_minute();
-        self.sweep();
-    }
-
     fn token_gone(&mut self, record: &TokenRecord) {
         let wanted = self.index.wanted(&record.key).cloned();
         let Some(key) = self.index.remove_token(&record.key, &record.uid) else {
@@ -280,7 +256,7 @@ impl<S: Sign + 'static> Engine<S> {
         let counted = self.states.remove(&key).is_some_and(|state| state.policies.is_some());
         self.recount |= counted;
         self.timers.clear(&key);
-        self.lane.leave(&key);
+        self.desks.leave(&key);
         self.outage.dismiss(&key);
         if let Some(secret) = wanted {
             self.context.observer.expiry(&key, &secret, None);
@@ -321,7 +297,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     /// A managed Secret whose Token is gone, or that is being deleted, is let go.
-    fn touch_secret(&mut self, key: &SecretKey) {
+    pub(super) fn touch_secret(&mut self, key: &SecretKey) {
         if !self.ready() {
             return;
         }
@@ -346,9 +322,9 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn retire(&mut self, key: SecretKey, retirement: Retirement) {
-        let (context, app) = (self.context.clone(), self.app());
+        let (context, apps) = (self.context.clone(), self.apps.clone());
         self.jobs.spawn(async move {
-            let retired = retirement.run(&context, app.as_deref(), &key).await;
+            let retired = retirement.run(&context, &apps, &key).await;
             Back::Retired(key, retirement.uid, retired)
         });
     }

@@ -30,9 +30,7 @@ impl<S: Sign + 'static> Engine<S> {
         if self.index.token(key).is_none_or(|token| *token.uid != *uid) {
             return;
         }
-        let now = self
-            .app()
-            .map_or_else(|| self.local(), |app| app.github_time(self.local()));
+        let now = self.time_for(key);
         let Some(state) = self.states.get_mut(key) else { return };
         state.busy = false;
         state.place = done.place;

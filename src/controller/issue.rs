@@ -33,7 +33,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         return carry(task);
     };
     let Some(hash) = scope_hash(&intent, &app.facts) else {
-        return fail(context, task, no_installation()).await;
+        return fail(context, task, app.facts.no_installation(&intent)).await;
     };
     let started = Instant::now();
     let refresh = task.facts.is_some();
@@ -86,16 +86,6 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
     }
 }
 
-/// No installation is known.
-#[must_use]
-pub fn no_installation() -> Problem {
-    Problem::new(
-        Reason::InstallationUnknown,
-        Retry::Every(Duration::from_secs(600)),
-        "spec.installationID is not set, and the App's configuration names no installation either; set one of the two to the number at the end of the installation's URL",
-    )
-}
-
 async fn mint<S: Sign>(
     context: &Context,
     task: &Task,
@@ -103,10 +93,10 @@ async fn mint<S: Sign>(
     app: &App<S>,
     permit: Permit,
 ) -> Result<Minted, Problem> {
-    let installation = intent
-        .installation
-        .or(app.facts.installation)
-        .ok_or_else(no_installation)?;
+    let installation = app
+        .facts
+        .installation_of(intent)
+        .ok_or_else(|| app.facts.no_installation(intent))?;
     let scope = MintScope {
         permissions: intent.scope.permissions.clone(),
         repositories: intent.scope.repositories.clone(),

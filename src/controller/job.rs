@@ -15,7 +15,7 @@ use crate::domain::policy::Policies;
 use crate::domain::secret::{self};
 use crate::domain::status::Granted;
 
-use super::app::App;
+use super::app::{App, Rediscover};
 use super::observer::Observer;
 use super::settle::{cluster_problem, fail, published, status_life};
 use super::state::{Failure, Pending, Place};
@@ -34,6 +34,10 @@ pub struct Context {
     pub policies: watch::Receiver<Option<Arc<Policies>>>,
     /// What became of the policies.
     pub record: Record,
+    /// Where to say that an installation was not found.
+    pub rediscover: Rediscover,
+    /// The operator's own namespace.
+    pub namespace: String,
     /// The local clock.
     pub clock: fn() -> Timestamp,
     /// 0.0 to 1.0, for jitter.

@@ -2,7 +2,9 @@
 
 mod act;
 mod app;
+mod clients;
 mod decide;
+mod desk;
 mod engine;
 mod finish;
 mod index;
@@ -18,8 +20,7 @@ mod settle;
 mod state;
 mod timers;
 
-pub use app::{App, Startup, StartupApp};
+pub use app::{App, AppName, Apps, AppsNow, Rediscover, StartupApp};
 pub use engine::Engine;
-pub use issue::no_installation;
 pub use job::Context;
 pub use observer::{Observer, Revocation};

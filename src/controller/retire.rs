@@ -10,11 +10,11 @@ use crate::api::Reason;
 use crate::api::names::annotation;
 use crate::cluster::{ClusterError, Note, OwnerRef};
 use crate::domain::Sign;
-use crate::domain::intent::SecretKey;
+use crate::domain::intent::{AppKey, SecretKey};
 use crate::domain::schedule::later;
 use crate::domain::secret::find_token;
 
-use super::app::App;
+use super::app::AppsNow;
 use super::job::Context;
 use super::observer::Revocation;
 use super::record::SecretRecord;
@@ -146,8 +146,8 @@ impl Retiring {
 
 impl Retirement {
     /// Does it.
-    pub async fn run<S: Sign>(&self, context: &Context, app: Option<&App<S>>, key: &SecretKey) -> Retired {
-        match self.attempt(context, app, key).await {
+    pub async fn run<S: Sign>(&self, context: &Context, apps: &AppsNow<S>, key: &SecretKey) -> Retired {
+        match self.attempt(context, apps, key).await {
             Ok(retired) => retired,
             Err(ClusterError::Missing | ClusterError::Conflict) => Retired::Gone,
             Err(error) => {
@@ -160,7 +160,7 @@ impl Retirement {
     async fn attempt<S: Sign>(
         &self,
         context: &Context,
-        app: Option<&App<S>>,
+        apps: &AppsNow<S>,
         key: &SecretKey,
     ) -> Result<Retired, ClusterError> {
         // The index may be behind: before a token is revoked, or let go without that, the API server is asked.
@@ -172,7 +172,7 @@ impl Retirement {
             if exists && self.standing != Standing::Forbidden {
                 return Ok(Retired::Later);
             }
-            if !self.revoke(context, app, key).await? {
+            if !self.revoke(context, apps, key).await? {
                 return Ok(Retired::Later);
             }
             context.secrets.delete(key, &self.uid).await?;
@@ -190,7 +190,7 @@ impl Retirement {
     async fn revoke<S: Sign>(
         &self,
         context: &Context,
-        app: Option<&App<S>>,
+        apps: &AppsNow<S>,
         key: &SecretKey,
     ) -> Result<bool, ClusterError> {
         let held = context.secrets.read(key, &self.uid).await?;
@@ -208,8 +208,10 @@ impl Retirement {
         let (Some(token), false) = (token, expired) else {
             return Ok(true);
         };
+        let issuer = note(annotation::APP).map_or(AppKey::Startup, |name| AppKey::named(&name));
+        let app = apps.borrow().for_revocation(&issuer);
         let Some(app) = app else {
-            self.give_up(context, key, "the operator has no App to ask").await;
+            self.give_up(context, key, "the App that issued it is gone").await;
             return Ok(true);
         };
         let queue = tokio::time::timeout(LONGEST_QUEUE, app.client.revocation_turn()).await;

@@ -76,6 +76,11 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
     let until = in_time(until, problem.retry, task.now, good_until(&task));
     tracing::warn!(token = %task.key, reason = %problem.reason, next_attempt = %until, "{}", problem.message);
     context.observer.failed(&task.key, problem.reason);
+    if problem.reason == Reason::InstallationNotFound
+        && let Some(intent) = &task.intent
+    {
+        let _ = context.rediscover.send(intent.app.in_namespace(&context.namespace));
+    }
     if problem.reason.is_about_the_app() {
         context.observer.app_missing(&task.key);
     }

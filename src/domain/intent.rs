@@ -93,6 +93,40 @@ pub enum AppKey {
     },
 }
 
+impl AppKey {
+    /// How an App object stands in an annotation: NAMESPACE/NAME, and /NAME for one of the operator's own namespace. The startup
+    /// App has no name.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        match self {
+            AppKey::Startup => None,
+            AppKey::Object { namespace, name } => Some(format!("{}/{name}", namespace.as_deref().unwrap_or_default())),
+        }
+    }
+
+    /// The same with its namespace, where it has none: the operator's own.
+    #[must_use]
+    pub fn in_namespace(&self, own: &str) -> Self {
+        match self {
+            AppKey::Startup => AppKey::Startup,
+            AppKey::Object { namespace, name } => AppKey::Object {
+                namespace: Some(namespace.clone().unwrap_or_else(|| own.to_owned())),
+                name: name.clone(),
+            },
+        }
+    }
+
+    /// The App object of this [`AppKey::name`].
+    #[must_use]
+    pub fn named(text: &str) -> Self {
+        let (namespace, name) = text.split_once('/').unwrap_or(("", text));
+        AppKey::Object {
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            name: name.to_owned(),
+        }
+    }
+}
+
 /// What is asked of GitHub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -154,8 +188,10 @@ pub struct Intent {
     pub generation: i64,
     /// Who issues the token.
     pub app: AppKey,
-    /// `None`: the App's own.
+    /// `None`: the owner's, or the App's own.
     pub installation: Option<u64>,
+    /// The account whose installation is meant.
+    pub owner: Option<String>,
     /// What is asked of GitHub.
     pub scope: Scope,
     /// 1 min to 55 min.
@@ -200,6 +236,7 @@ impl Intent {
             generation: meta.generation.unwrap_or_default(),
             app: object.app(),
             installation: installation(scope)?,
+            owner: owner(scope)?,
             scope: read_scope(scope, &mut warnings)?,
             refresh: interval("refreshInterval", &scope.refresh_interval, (60, 55 * 60), &mut warnings)?,
             retry: interval("retryInterval", &scope.retry_interval, (1, 3600), &mut warnings)?,
@@ -242,6 +279,17 @@ fn installation(scope: &TokenScope) -> Result<Option<u64>, Problem> {
         .filter(|id| *id != 0)
         .map(|id| positive("installationID", id))
         .transpose()
+}
+
+fn owner(scope: &TokenScope) -> Result<Option<String>, Problem> {
+    let named = scope.installation_id.is_some_and(|id| id != 0);
+    match &scope.owner {
+        Some(owner) if named => Err(invalid(format!(
+            "spec.owner: {} and spec.installationID are both set; leave one of them out",
+            quote(owner)
+        ))),
+        owner => Ok(owner.clone().filter(|owner| !owner.is_empty())),
+    }
 }
 
 fn positive(field: &str, id: i64) -> Result<u64, Problem> {

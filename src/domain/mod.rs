@@ -1,5 +1,6 @@
 //! Every decision, pure: no clock, no environment, no network.
 
+pub mod app;
 pub mod authority;
 pub mod base_url;
 pub mod digest;

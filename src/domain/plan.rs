@@ -1,6 +1,7 @@
 //! What to do about a Token: a pure function of the clock, the intent and what is observed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -9,6 +10,7 @@ use crate::api::names::annotation;
 
 use super::intent::{Intent, SecretKey};
 use super::problem::Problem;
+use super::quote;
 use super::schedule::{Retry, due};
 use super::secret;
 
@@ -22,6 +24,64 @@ pub struct AppFacts {
     pub identity: String,
     /// The installation that is meant when a Token names none.
     pub installation: Option<u64>,
+    /// The account whose installation is meant when neither names an ID.
+    pub owner: Option<String>,
+    /// The App's installations, by the account's login in lower case.
+    pub installations: BTreeMap<String, u64>,
+}
+
+impl AppFacts {
+    /// The installation that a Token comes from: by ID or owner, its own word first.
+    #[must_use]
+    pub fn installation_of(&self, intent: &Intent) -> Option<u64> {
+        let of = |owner: &String| self.installations.get(&owner.to_lowercase()).copied();
+        match (intent.installation, &intent.owner) {
+            (Some(id), _) => Some(id),
+            (None, Some(owner)) => of(owner),
+            (None, None) => self.installation.or_else(|| of(self.owner.as_ref()?)),
+        }
+    }
+
+    /// The installation where nothing but the App is asked for.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn default_installation(&self) -> Result<u64, Problem> {
+        let of = |owner: &String| self.installations.get(&owner.to_lowercase()).copied();
+        let found = self.installation.or_else(|| of(self.owner.as_ref()?));
+        found.ok_or_else(|| self.why_none(None))
+    }
+
+    /// Why there is no installation for a Token.
+    #[must_use]
+    pub fn no_installation(&self, intent: &Intent) -> Problem {
+        self.why_none(intent.owner.as_ref())
+    }
+
+    fn why_none(&self, asked: Option<&String>) -> Problem {
+        let asked = asked.map(|owner| ("spec.owner", owner));
+        let Some((field, owner)) = asked.or_else(|| Some(("the App's owner", self.owner.as_ref()?))) else {
+            return Problem::new(
+                Reason::InstallationUnknown,
+                Retry::Every(Duration::from_secs(600)),
+                "spec.installationID and spec.owner are not set, and the App's configuration names no installation either; set one of them: the owner is the account's login, the ID the number at the end of the installation's URL",
+            );
+        };
+        let known: Vec<_> = self.installations.keys().take(10).map(String::as_str).collect();
+        let known = if known.is_empty() {
+            "no account".to_owned()
+        } else {
+            known.join(", ")
+        };
+        Problem::new(
+            Reason::InstallationNotFound,
+            Retry::Every(Duration::from_secs(60)),
+            format!(
+                "{field}: {} has no installation of the App, which is installed for {known}; install it there, or correct the name",
+                quote(owner)
+            ),
+        )
+    }
 }
 
 /// What is known of a Secret's keys and values, without keeping them.
@@ -256,7 +316,7 @@ fn reason_to_mint(
 /// The hash of the wanted scope; `None` while no installation is known.
 #[must_use]
 pub fn scope_hash(intent: &Intent, app: &AppFacts) -> Option<String> {
-    let installation = intent.installation.or(app.installation)?;
+    let installation = app.installation_of(intent)?;
     Some(intent.scope.hash(&app.identity, installation))
 }
 

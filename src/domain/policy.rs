@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::quote;
 use super::schedule::{Retry, later};
 
+pub use glob::fits_exactly;
 use limits::Limits;
 use selector::Selector;
 

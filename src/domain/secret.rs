@@ -272,6 +272,9 @@ pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &s
         base64_sha256(issued.token.expose_secret().as_bytes()),
     );
     set(annotation::CONTENT_HASH, content);
+    if let Some(app) = intent.app.name() {
+        set(annotation::APP, app);
+    }
     if let Some(request) = &intent.refresh_request {
         set(annotation::REFRESH_REQUESTED, request.clone());
     }

@@ -1,5 +1,6 @@
 //! From configuration to a working App, and again whenever the configuration, its file or its key changes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::signer::{Ambient, KeySpec, Signer};
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
 const API_VERSION: &str = "2022-11-28";
+/// Soon enough for people, and not a hot loop.
+pub const SOON: Duration = Duration::from_secs(1);
 /// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -65,6 +68,11 @@ impl Ingredients {
         }
     }
 
+    /// Whether nothing but the key makes the difference: then what signs with either is the same App.
+    pub fn differs_in_key_alone(&self, other: &Self) -> bool {
+        self.app.identity == other.app.identity && self.base_url == other.base_url && self.ca_bundle == other.ca_bundle
+    }
+
     /// Whether the key is in a service, which has versions of it and may be away.
     pub fn key_is_remote(&self) -> bool {
         matches!(self.key, KeySpec::Service(_))
@@ -100,6 +108,8 @@ impl Ingredients {
             facts: AppFacts {
                 identity: format!("{base_url} {issuer}"),
                 installation: self.app.installation_id,
+                owner: self.app.owner.clone(),
+                installations: BTreeMap::new(),
             },
             site: Site {
                 host: base_url.web_host(),
@@ -107,7 +117,7 @@ impl Ingredients {
                 api_url: base_url.to_string(),
             },
             probe_tokens: self.probe_tokens,
-            client: Client::new(settings, signer, http, Arc::new(now), observe),
+            client: Arc::new(Client::new(settings, signer, http, Arc::new(now), observe)),
         })
     }
 }

@@ -15,14 +15,16 @@ use tokio::time::Instant;
 
 use crate::api::Reason;
 use crate::config::Config;
-use crate::controller::{App, StartupApp};
+use crate::controller::{App, Apps, Rediscover, StartupApp};
 use crate::domain::Problem;
+use crate::domain::intent::AppKey;
 use crate::domain::schedule::Retry;
 use crate::github::Observe;
 use crate::signer::Signer;
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{Ingredients, accepted, startup_app};
+use super::discovery;
 
 /// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
 /// file event.
@@ -37,7 +39,11 @@ const NEW_START: Duration = Duration::from_secs(10);
 /// Looks after the startup App.
 pub struct Keeper<L> {
     /// Tells the controllers.
-    pub publish: watch::Sender<StartupApp<Signer>>,
+    pub publish: Arc<watch::Sender<Apps<Signer>>>,
+    /// Tells the keepers of App objects what the configuration says.
+    pub settings: watch::Sender<Arc<Config>>,
+    /// Hears that an App's installations are to be listed anew.
+    pub rediscover: Rediscover,
     /// What the present App was made of.
     pub current: Result<Option<Ingredients>, Problem>,
     /// Reads file and environment.
@@ -50,6 +56,8 @@ pub struct Keeper<L> {
     pub metrics: Metrics,
     /// When a key service was last asked for the newest version of the key.
     pub connected: Instant,
+    /// When the installations were last listed.
+    pub discovered: Option<Instant>,
 }
 
 /// A configuration that is not used, and why.
@@ -60,9 +68,10 @@ struct Refused {
 }
 
 impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
-    /// Works until nobody listens any more.
+    /// Works until it is aborted.
     pub async fn run(mut self) {
-        let mut refused = None;
+        let (mut refused, mut wished) = (None, None);
+        let mut rediscover = self.rediscover.subscribe();
         let mut key: Option<(String, BoxStream<'static, ()>)> = None;
         loop {
             let hurried = async {
@@ -72,16 +81,28 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
                 }
             };
             tokio::select! {
-                () = self.publish.closed() => return,
                 () = tokio::time::sleep(POLL) => {}
                 _ = hurried => {}
+                () = discovery::asked(&mut rediscover, &AppKey::Startup) => {
+                    self.discovered = self.discovered.filter(|_| !discovery::granted(&mut wished));
+                }
             }
             let config = (self.load)();
+            if let Ok(config) = &config {
+                self.settings.send_if_modified(|settings| {
+                    let changed = **settings != *config;
+                    if changed {
+                        *settings = Arc::new(config.clone());
+                    }
+                    changed
+                });
+            }
             let secret = config.as_ref().ok().and_then(Ingredients::key_secret);
             if key.as_ref().map(|(name, _)| name.as_str()) != secret {
                 key = secret.map(|name| (name.to_owned(), self.changes_of(name)));
             }
             self.look(config, &mut refused).await;
+            self.discover().await;
         }
     }
 
@@ -102,14 +123,13 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             Err(error) => Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
         };
         let unchanged = gathered == self.current;
+        let same = |refused: &Refused| refused.ingredients.as_ref() == gathered.as_ref().ok().and_then(Option::as_ref);
         if unchanged && !self.service_is_due() {
-            *refused = None;
+            // What was refused of the same configuration is a new version of its key.
+            refused.take_if(|refused| !same(refused));
             return;
         }
-        let tried = |refused: &Refused| {
-            refused.ingredients.as_ref() == gathered.as_ref().ok().and_then(Option::as_ref)
-                && refused.at.elapsed() < SECOND_CHANCE
-        };
+        let tried = |refused: &Refused| same(refused) && refused.at.elapsed() < SECOND_CHANCE;
         if gathered.is_ok() && refused.as_ref().is_some_and(tried) {
             return;
         }
@@ -128,7 +148,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             Ok(None) => Ok(()),
             Err(problem) => Err(problem.clone()),
         };
-        let works = matches!(*self.publish.borrow(), Some(Ok(_)));
+        let works = matches!(self.startup(), Some(Ok(_)));
         match accepted {
             // The trouble is the service's, and whoever needs a signature tells of it.
             Err(_) if unchanged && self.has_its_key(&built) => *refused = None,
@@ -138,7 +158,32 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
                 tracing::info!("the configuration has changed and is used from now on");
                 *refused = None;
                 self.current = gathered;
-                self.publish.send_replace(startup_app(built));
+                let startup = startup_app(built);
+                self.publish.send_modify(|apps| apps.startup = startup);
+                self.discovered = None;
+            }
+        }
+    }
+
+    fn startup(&self) -> StartupApp<Signer> {
+        self.publish.borrow().startup.clone()
+    }
+
+    /// Lists the installations, for Tokens that name an owner.
+    async fn discover(&mut self) {
+        let due = self.discovered.is_none_or(|at| at.elapsed() >= discovery::PERIOD);
+        let Some(Ok(app)) = self.startup().filter(|_| due) else {
+            return;
+        };
+        self.discovered = Some(Instant::now());
+        match discovery::installations(&app).await {
+            Ok(found) => {
+                if let Some(app) = discovery::with_installations(&app, &found) {
+                    self.publish.send_modify(|apps| apps.startup = Some(Ok(app)));
+                }
+            }
+            Err(problem) => {
+                tracing::warn!(reason = %problem.reason, "the App's installations are not known: {}", problem.message)
             }
         }
     }
@@ -146,13 +191,13 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
     /// Whether the key is in a service that is to be asked again: for a newer version, or whether it works by now.
     fn service_is_due(&self) -> bool {
         let remote = matches!(&self.current, Ok(Some(ingredients)) if ingredients.key_is_remote());
-        let works = matches!(&*self.publish.borrow(), Some(Ok(app)) if !app.client.signer().fails());
+        let works = matches!(self.startup(), Some(Ok(app)) if !app.client.signer().fails());
         remote && self.connected.elapsed() >= if works { NEW_VERSION } else { NEW_START }
     }
 
     /// Whether there is no reason to use what was connected anew instead of what is in use.
     fn brings_nothing(&self, built: &Result<Option<App<Signer>>, Problem>) -> bool {
-        match (&*self.publish.borrow(), built) {
+        match (&self.startup(), built) {
             (Some(Ok(used)), Ok(Some(_))) => self.has_its_key(built) && !used.client.signer().fails(),
             (Some(Err(before)), Err(now)) => before == now,
             // What signs goes on, whatever its service says of new versions; if it no longer signs, that says why.
@@ -163,7 +208,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
 
     /// Whether this App has the key of the one in use.
     fn has_its_key(&self, built: &Result<Option<App<Signer>>, Problem>) -> bool {
-        match (&*self.publish.borrow(), built) {
+        match (&self.startup(), built) {
             (Some(Ok(used)), Ok(Some(built))) => used.client.signer().same_key(built.client.signer()),
             _ => false,
         }

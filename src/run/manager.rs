@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Events, Record, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
-use crate::controller::{Context, Engine, Startup, StartupApp};
+use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
 use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
@@ -26,6 +26,7 @@ use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 use super::apps::{self, Ingredients};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
+use super::objects::Objects;
 use super::recorder::Recorder;
 use super::webhook::{Admission, Webhook};
 
@@ -61,13 +62,16 @@ pub enum ManagerError {
     Failed(String),
 }
 
+/// Wishes for a new list of installations that may wait at once; who misses one lists them all the same.
+const REDISCOVERIES: usize = 16;
+
 /// What the manager's tasks share.
 struct Manager {
     client: Client,
     options: ManagerOptions,
     metrics: Metrics,
     stop: CancellationToken,
-    startup: Startup<Signer>,
+    apps: Objects,
     policies: watch::Receiver<Option<Arc<Policies>>>,
     record: Record,
 }
@@ -94,9 +98,23 @@ pub async fn manager(
     let observe: Arc<dyn Observe> = Arc::new(Recorder(metrics.clone()));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
     let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
-    let (publish, startup) = watch::channel(startup);
+    let publish = Arc::new(watch::Sender::new(Apps::new(&options.namespace, startup)));
+    let (settings, configured) = watch::channel(Arc::new(config));
+    let rediscover = Rediscover::new(REDISCOVERIES);
+    let objects = Objects {
+        client: client.clone(),
+        namespace: options.namespace.clone(),
+        settings: configured,
+        publish: publish.clone(),
+        rediscover: rediscover.clone(),
+        observe: observe.clone(),
+        events: Events::new(client.clone(), Some(identity())),
+    };
     let keeper = Keeper {
         publish,
+        settings,
+        rediscover,
+        discovered: None,
         current: gathered,
         load,
         cluster: (client.clone(), options.namespace.clone()),
@@ -122,7 +140,7 @@ pub async fn manager(
         options,
         metrics,
         stop: stop.clone(),
-        startup,
+        apps: objects,
         policies,
         record,
     };
@@ -272,15 +290,19 @@ impl Manager {
             observer: Arc::new(Recorder(self.metrics.clone())),
             policies: self.policies.clone(),
             record: self.record.clone(),
+            rediscover: self.apps.rediscover.clone(),
+            namespace: self.options.namespace.clone(),
             clock: apps::now,
             dice,
         });
-        Engine::run(context, self.startup.clone(), watch_cluster(&self.client), stop).await;
+        let apps = self.apps.publish.subscribe();
+        let engine = Engine::run(context, apps, watch_cluster(&self.client), stop.clone());
+        tokio::join!(engine, self.apps.clone().keep(stop));
     }
 }
 
 /// A number from 0.0 to 1.0 that nobody can foresee.
-fn dice() -> f64 {
+pub(super) fn dice() -> f64 {
     let mut bytes = [0; 8];
     // Without randomness there is no jitter; nothing else depends on it.
     let _ = aws_lc_rs::rand::fill(&mut bytes);

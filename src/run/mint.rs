@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+use crate::api::Reason;
 use crate::config::{AppConfig, Config};
-use crate::controller::no_installation;
 use crate::domain::Problem;
 use crate::domain::intent::Scope;
+use crate::domain::schedule::Retry;
 use crate::github::{MintScope, Observe};
 
 use super::apps::Ingredients;
+use super::discovery;
 
 /// What GitHub answered. There is no `Debug`: `gtm mint` is the one place that prints a token.
 pub struct MintAnswer {
@@ -40,11 +43,19 @@ pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<Min
         ..config.clone()
     };
     let Some(ingredients) = Ingredients::gather(&config, None).await? else {
-        return Err(no_installation());
+        return Err(Problem::new(
+            Reason::NoStartupConfig,
+            Retry::Every(Duration::from_secs(600)),
+            "no App is configured",
+        ));
     };
     let observe: Arc<dyn Observe> = Arc::new(());
-    let app = ingredients.build(observe).await?;
-    let installation = app.facts.installation.ok_or_else(no_installation)?;
+    let mut app = Arc::new(ingredients.build(observe).await?);
+    if app.facts.installation.is_none() {
+        let found = discovery::installations(&app).await?;
+        app = discovery::with_installations(&app, &found).unwrap_or(app);
+    }
+    let installation = app.facts.default_installation()?;
     let scope = MintScope {
         permissions: scope.permissions.clone(),
         repositories: scope.repositories.clone(),

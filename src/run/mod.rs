@@ -1,10 +1,13 @@
 //! The composition root: the only place that builds clients, spawns tasks and drains them.
 
 mod apps;
+mod discovery;
 mod keeper;
 mod leader;
 mod manager;
 mod mint;
+mod object;
+mod objects;
 mod recorder;
 mod webhook;
 

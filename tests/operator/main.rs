@@ -1,5 +1,6 @@
 //! The operator as its users run it: the real binary against a real API server and the GitHub stand-in.
 
+mod apps;
 mod bad_input;
 mod config;
 mod events_metrics;

@@ -187,7 +187,12 @@ fn conditions_are_a_map_by_type_as_server_side_apply_merges_them() {
 
 #[test]
 fn people_find_their_way_names_categories_and_columns() {
-    let wanted = [("ght", "Namespaced"), ("ghct", "Cluster"), ("ghtp", "Cluster")];
+    let wanted = [
+        ("ght", "Namespaced"),
+        ("ghct", "Cluster"),
+        ("gha", "Namespaced"),
+        ("ghtp", "Cluster"),
+    ];
     for (crd, (short, scope)) in all().into_iter().zip(wanted) {
         let names = crd.spec.names;
         assert_eq!(names.short_names, Some(vec![short.to_owned()]));
@@ -198,6 +203,7 @@ fn people_find_their_way_names_categories_and_columns() {
         let columns = version.additional_printer_columns.unwrap_or_default();
         let columns: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         let wanted: &[&str] = match short {
+            "gha" => &["Ready", "Reason", "Slug", "Provider", "Key valid", "Age"],
             "ghtp" => &["Enforcement", "Tokens", "Last refusal", "Age"],
             _ => &["Ready", "Secret", "Expires", "Next refresh", "Age"],
         };

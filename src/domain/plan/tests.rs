@@ -24,6 +24,8 @@ fn app() -> AppFacts {
     AppFacts {
         identity: "https://api.github.com#1".to_owned(),
         installation: Some(INSTALLATION),
+        owner: None,
+        installations: BTreeMap::new(),
     }
 }
 

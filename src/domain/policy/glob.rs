@@ -3,7 +3,16 @@
 /// Whether `text` fits `glob`: `*` stands for any characters, `?` for one. Letters fit in either case, as GitHub's names do.
 pub(super) fn matches(glob: &str, text: &str) -> bool {
     let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<Vec<char>>();
-    let (glob, text) = (lower(glob), lower(text));
+    fits(&lower(glob), &lower(text))
+}
+
+/// The same where `A` is not `a`.
+#[must_use]
+pub fn fits_exactly(glob: &str, text: &str) -> bool {
+    fits(&glob.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>())
+}
+
+fn fits(glob: &[char], text: &[char]) -> bool {
     // Where to go on when what follows the last star does not fit: one character later.
     let (mut at, mut from, mut retry) = (0, 0, None);
     while let Some(character) = text.get(from) {

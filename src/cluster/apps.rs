@@ -1,0 +1,141 @@
+//! App objects, and the Secrets that hold their keys.
+
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::{ApiResource, PartialObjectMeta};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt};
+
+use crate::api::names::MANAGER;
+use crate::api::{App, AppStatus, Reason};
+use crate::domain::schedule::Retry;
+use crate::domain::{Problem, quote};
+
+use super::ClusterError;
+use super::tokens::{api_version, merge_patch};
+use super::watch::Pause;
+
+/// An App object as it was last seen.
+#[derive(Clone, Debug)]
+pub struct AppObject {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// The object, or why it cannot be read.
+    pub read: Result<App, Problem>,
+}
+
+impl AppObject {
+    fn new(object: &DynamicObject) -> Self {
+        let parsed = serde_json::to_value(object).and_then(serde_json::from_value::<App>);
+        AppObject {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+            generation: object.metadata.generation.unwrap_or_default(),
+            read: parsed.map_err(|error| {
+                let message = format!("the object cannot be read: {}", quote(&error.to_string()));
+                Problem::new(Reason::InvalidSpec, Retry::Every(Duration::from_secs(3600)), message)
+            }),
+        }
+    }
+
+    /// The object, for an Event.
+    #[must_use]
+    pub fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(api_version()),
+            kind: Some("App".to_owned()),
+            namespace: Some(self.namespace.clone()),
+            name: Some(self.name.clone()),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+/// A change of the App objects.
+#[derive(Debug)]
+pub enum AppChange {
+    /// One was added or changed.
+    Put(Box<AppObject>),
+    /// One is gone.
+    Gone(Box<AppObject>),
+    /// All are about to be listed.
+    Restart,
+    /// All have been listed.
+    Listed,
+    /// The watch failed; it is taken up again by itself.
+    Failed(ClusterError),
+}
+
+/// The App objects of the cluster.
+#[derive(Clone)]
+pub struct AppObjects {
+    client: Client,
+}
+
+impl AppObjects {
+    /// Over this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        AppObjects { client }
+    }
+
+    /// What happens to them.
+    pub fn watch(&self) -> impl Stream<Item = AppChange> + Send + use<> {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &ApiResource::erase::<App>(&()));
+        let events = watcher(api, watcher::Config::default()).backoff(Pause::default());
+        events.flat_map(|event| {
+            stream::iter(match event {
+                Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                    [AppChange::Put(Box::new(AppObject::new(&object)))]
+                }
+                Ok(Event::Delete(object)) => [AppChange::Gone(Box::new(AppObject::new(&object)))],
+                Ok(Event::Init) => [AppChange::Restart],
+                Ok(Event::InitDone) => [AppChange::Listed],
+                Err(error) => [AppChange::Failed(error.into())],
+            })
+        })
+    }
+
+    /// Makes the status what `status` says.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn patch_status(
+        &self,
+        object: &AppObject,
+        previous: &AppStatus,
+        status: &AppStatus,
+    ) -> Result<(), ClusterError> {
+        let api: Api<App> = Api::namespaced(self.client.clone(), &object.namespace);
+        let patch = serde_json::json!({"metadata": {"uid": object.uid}, "status": merge_patch(previous, status)});
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        api.patch_status(&object.name, &params, &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    /// Changes of one Secret; its metadata is all that is watched.
+    #[must_use]
+    pub fn secret_changes(&self, namespace: &str, name: &str) -> BoxStream<'static, ()> {
+        let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), namespace);
+        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let changes = watcher(secrets, only).backoff(Pause::default());
+        let changes = changes.filter(|event| std::future::ready(event.is_ok()));
+        changes.map(drop).boxed()
+    }
+}

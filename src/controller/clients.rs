@@ -1,0 +1,108 @@
+//! Apps that come, change and go.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::Sign;
+use crate::domain::intent::AppKey;
+
+use super::app::{App, Entry};
+use super::engine::Engine;
+use super::state::State;
+
+/// GitHub's limit on new tokens is counted over so long.
+const MINUTE: Duration = Duration::from_secs(60);
+/// How far GitHub's clock may be from ours for a Secret to count as new before the App's own skew is looked at.
+const LARGEST_SKEW: Duration = Duration::from_secs(15 * 60);
+
+fn same<S>(one: Option<&Entry<S>>, other: Option<&Entry<S>>) -> bool {
+    match (one, other) {
+        (Some(Some(Ok(one))), Some(Some(Ok(other)))) => Arc::ptr_eq(one, other),
+        (Some(Some(Err(one))), Some(Some(Err(other)))) => one == other,
+        (Some(None), Some(None)) | (None, None) => true,
+        _ => false,
+    }
+}
+
+impl<S: Sign + 'static> Engine<S> {
+    /// Takes note of the Apps. Returns which of them have changed.
+    pub(super) fn see_apps(&mut self) -> HashSet<AppKey> {
+        let now = self.apps.borrow_and_update().entries();
+        let keys = self.seen.keys().chain(now.keys());
+        let changed = keys.filter(|key| !same(self.seen.get(*key), now.get(*key)));
+        let changed = changed.cloned().collect();
+        self.seen = now;
+        changed
+    }
+
+    fn seen_app(&self, key: &AppKey) -> Option<&Arc<App<S>>> {
+        self.seen.get(key)?.as_ref()?.as_ref().ok()
+    }
+
+    /// An App was replaced, works no more, or for the first time: its Tokens are looked at, whatever they waited for.
+    pub(super) fn apps_changed(&mut self) {
+        let client = |engine: &Self, key: &AppKey| engine.seen_app(key).map(|app| app.client.clone());
+        let before: HashMap<_, _> = self.seen.keys().map(|key| (key.clone(), client(self, key))).collect();
+        let changed = self.see_apps();
+        let fresh = |key: &AppKey| match (before.get(key).and_then(Option::as_ref), client(self, key)) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(before, &now),
+            (_, now) => now.is_some(),
+        };
+        self.remember_the_last_minute(fresh);
+        let keys: Vec<_> = self.index.keys().cloned().collect();
+        for key in keys {
+            let intent = self.index.token(&key).and_then(|token| token.read().0.ok());
+            let app = intent.map(|intent| self.apps.borrow().full(&intent.app));
+            // A Token waits for an App that did not exist, too.
+            let waits = |state: &State| {
+                let failure = state.failure.as_ref();
+                failure.is_some_and(|failure| failure.problem.reason.is_about_the_app())
+            };
+            let state = self.states.get_mut(&key).map(Box::as_mut);
+            let concerned = app.is_some_and(|app| changed.contains(&app)) || state.as_deref().is_some_and(waits);
+            if !concerned {
+                continue;
+            }
+            if let Some(state) = state {
+                state.failure = None;
+                state.outdated = state.busy;
+            }
+            self.touch(&key);
+        }
+        let secrets: Vec<_> = self.index.secrets().map(|(key, _)| key.clone()).collect();
+        for key in secrets {
+            self.touch_secret(&key);
+        }
+        let seen = &self.seen;
+        self.desks.close(|app| seen.contains_key(app));
+    }
+
+    /// The mints of the last minute, from the Secrets: neither a restart nor a new key may spend GitHub's budget twice.
+    pub(super) fn remember_the_last_minute(&self, of: impl Fn(&AppKey) -> bool) {
+        let mut ages: HashMap<AppKey, Vec<Duration>> = HashMap::new();
+        for (_, secret) in self.index.secrets() {
+            let Some(issued) = secret.issued_at() else { continue };
+            if self.local().duration_since(issued).unsigned_abs() > LARGEST_SKEW + MINUTE {
+                continue;
+            }
+            let owner = secret.owner.as_ref().and_then(|owner| self.index.owner(owner));
+            let Some(intent) = owner.and_then(|token| token.read().0.ok()) else {
+                continue;
+            };
+            let key = self.apps.borrow().full(&intent.app);
+            let Some(app) = self.seen_app(&key).filter(|_| of(&key)) else {
+                continue;
+            };
+            let age = Duration::try_from(app.github_time(self.local()).duration_since(issued));
+            ages.entry(key)
+                .or_default()
+                .extend(age.ok().filter(|age| *age < MINUTE));
+        }
+        for (key, ages) in ages {
+            if let Some(app) = self.seen_app(&key) {
+                app.client.record_past_mints(ages);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Where an App is installed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use crate::controller::App;
+use crate::domain::Problem;
+use crate::domain::intent::AppKey;
+use crate::domain::plan::AppFacts;
+use crate::github::{Error, Installation};
+use crate::signer::Signer;
+
+/// How often an App's installations are listed.
+pub const PERIOD: Duration = Duration::from_secs(600);
+/// How often they are listed anew because a Token did not find its own.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(30);
+/// How long GitHub may take to list them.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The installations, as GitHub lists them.
+///
+/// # Errors
+/// A [`Problem`] of the key or of GitHub.
+pub async fn installations(app: &App<Signer>) -> Result<Vec<Installation>, Problem> {
+    answered(tokio::time::timeout(PATIENCE, app.client.installations()).await)
+}
+
+/// The App's slug and its installations.
+///
+/// # Errors
+/// A [`Problem`] of the key or of GitHub.
+pub async fn found(app: &App<Signer>) -> Result<(String, Vec<Installation>), Problem> {
+    let slug = answered(tokio::time::timeout(PATIENCE, app.client.app()).await)?.slug;
+    Ok((slug, installations(app).await?))
+}
+
+/// The answer, if it came in time.
+///
+/// # Errors
+/// A [`Problem`] of the key or of GitHub.
+fn answered<T>(answer: Result<Result<T, Error>, tokio::time::error::Elapsed>) -> Result<T, Problem> {
+    let problem = |error: Error| Problem::new(error.reason(), error.retry(), error.to_string());
+    match answer {
+        Ok(answer) => answer.map_err(problem),
+        Err(_) => Err(Problem::new(
+            crate::api::Reason::GitHubUnavailable,
+            crate::domain::schedule::Retry::Backoff,
+            format!("GitHub has not answered within {PATIENCE:?}"),
+        )),
+    }
+}
+
+/// The same App with these installations; `None` if it knows them already.
+#[must_use]
+pub fn with_installations(app: &Arc<App<Signer>>, found: &[Installation]) -> Option<Arc<App<Signer>>> {
+    let named = found.iter().filter_map(|installation| {
+        let account = installation.account.as_ref()?;
+        Some((account.login.to_lowercase(), installation.id))
+    });
+    let installations: BTreeMap<_, _> = named.collect();
+    (installations != app.facts.installations).then(|| {
+        Arc::new(App {
+            facts: AppFacts {
+                installations,
+                ..app.facts.clone()
+            },
+            site: app.site.clone(),
+            probe_tokens: app.probe_tokens,
+            client: app.client.clone(),
+        })
+    })
+}
+
+/// Whether a wish for a new list is granted: many Tokens of one vanished installation ask for it at about the same time.
+pub fn granted(last: &mut Option<Instant>) -> bool {
+    let granted = last.is_none_or(|at| at.elapsed() >= SHORTEST_PERIOD);
+    if granted {
+        *last = Some(Instant::now());
+    }
+    granted
+}
+
+/// Waits until a Token of this App does not find its installation.
+pub async fn asked(rediscover: &mut broadcast::Receiver<AppKey>, app: &AppKey) {
+    loop {
+        match rediscover.recv().await {
+            Ok(asked) if asked == *app => return,
+            // Among what was missed may have been this App.
+            Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! One App object: its key and GitHub are tried at once, on every change, and again and again; the status says what was found.
+
+use std::path::{Component, Path};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::api::{AppSpec, AppStatus, InstallationStatus, Provider, Reason, Time, condition};
+use crate::cluster::{AppObject, AppObjects, Note};
+use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
+use crate::controller::{App, AppName};
+use crate::domain::app::{Findings, may_use, settle};
+use crate::domain::intent::AppKey;
+use crate::domain::schedule::{Retry, next_attempt};
+use crate::domain::{BaseUrl, Problem};
+use crate::github::Installation;
+use crate::signer::{ServiceKey, Signer};
+
+use super::apps::{self, Ingredients, SOON, signs};
+use super::discovery;
+use super::objects::Objects;
+
+/// How often a key service is asked for a new version of the key.
+const NEW_VERSION: Duration = Duration::from_secs(60);
+/// The longest wait before an App that does not work is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Takes care of one App object.
+pub struct Caretaker {
+    shared: Objects,
+    name: AppName,
+    object: watch::Receiver<AppObject>,
+    /// What works, and what it was made of.
+    current: Option<(Ingredients, Arc<App<Signer>>)>,
+    /// When GitHub was last asked.
+    asked: Option<Instant>,
+    failures: u32,
+    status: Option<AppStatus>,
+}
+
+/// What one look at the App has brought.
+struct Look {
+    findings: Findings,
+    app: Result<Arc<App<Signer>>, Problem>,
+}
+
+impl Caretaker {
+    /// Nothing has been tried yet.
+    pub fn new(shared: Objects, name: AppName, object: watch::Receiver<AppObject>) -> Self {
+        Caretaker {
+            shared,
+            name,
+            object,
+            current: None,
+            asked: None,
+            failures: 0,
+            status: None,
+        }
+    }
+
+    fn key(&self) -> AppKey {
+        AppKey::Object {
+            namespace: Some(self.name.0.clone()),
+            name: self.name.1.clone(),
+        }
+    }
+
+    /// Works for as long as the object exists.
+    pub async fn work(mut self) {
+        let mut rediscover = self.shared.rediscover.subscribe();
+        let mut settings = self.shared.settings.clone();
+        let mut wished = None;
+        let mut secret: Option<(String, BoxStream<'static, ()>)> = None;
+        loop {
+            let object = self.object.borrow_and_update().clone();
+            let config = settings.borrow_and_update().clone();
+            let named = key_secret(&object);
+            if secret.as_ref().map(|(name, _)| name.as_str()) != named {
+                let objects = AppObjects::new(self.shared.client.clone());
+                secret = named.map(|name| (name.to_owned(), objects.secret_changes(&object.namespace, name)));
+            }
+            let pause = self.attend(&object, &config).await;
+            let app = self.key();
+            let hurried = async {
+                match &mut secret {
+                    Some((_, changes)) => drop(changes.next().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.object.changed() => if changed.is_err() { return },
+                changed = settings.changed() => if changed.is_err() { return },
+                () = hurried => {}
+                () = discovery::asked(&mut rediscover, &app) => {
+                    self.asked = self.asked.filter(|_| !discovery::granted(&mut wished));
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Looks at the App, tells the controllers and the status. Returns when to look again.
+    async fn attend(&mut self, object: &AppObject, config: &Config) -> Duration {
+        let Look { findings, app } = self.look(object, config).await;
+        self.publish(&app);
+        let wrong = app.is_err() || findings.problem.is_some() || findings.refused_key.is_some();
+        self.failures = if wrong { self.failures.saturating_add(1) } else { 0 };
+        self.tell(object, &findings).await;
+        if wrong {
+            let now = apps::now();
+            let next = next_attempt(
+                now,
+                Retry::Backoff,
+                self.failures,
+                LONGEST_PAUSE,
+                super::manager::dice(),
+            );
+            return Duration::try_from(next.duration_since(now)).unwrap_or(SOON).max(SOON);
+        }
+        let remote = self
+            .current
+            .as_ref()
+            .is_some_and(|(made_of, _)| made_of.key_is_remote());
+        let period = if remote { NEW_VERSION } else { discovery::PERIOD };
+        // Up to a tenth early, so that many Apps do not ask at once.
+        period.mul_f64(1.0 - 0.1 * super::manager::dice())
+    }
+
+    fn publish(&self, app: &Result<Arc<App<Signer>>, Problem>) {
+        self.shared.publish.send_if_modified(|apps| {
+            // Not listed yet: who finds it first says so.
+            let objects = apps.objects.get_or_insert_default();
+            let entry = objects.entry(self.name.clone()).or_default();
+            let same = match (&*entry, app) {
+                (Some(Ok(before)), Ok(now)) => Arc::ptr_eq(before, now),
+                (Some(Err(before)), Err(now)) => before == now,
+                _ => false,
+            };
+            if !same {
+                *entry = Some(app.clone());
+            }
+            !same
+        });
+    }
+
+    async fn look(&mut self, object: &AppObject, config: &Config) -> Look {
+        let made_of = match self.gather(object, config).await {
+            Ok(made_of) => made_of,
+            Err(problem) => return self.without(problem, None),
+        };
+        let unchanged = self.current.as_ref().is_some_and(|(before, _)| *before == made_of);
+        let due = self.asked.is_none_or(|at| at.elapsed() >= discovery::PERIOD);
+        if unchanged && !due && !made_of.key_is_remote() {
+            return self.as_before();
+        }
+        let candidate = match &self.current {
+            Some((_, app)) if unchanged && !made_of.key_is_remote() => app.clone(),
+            current => match made_of.build(self.shared.observe.clone()).await {
+                Ok(built) => match current {
+                    Some((_, app)) if unchanged && app.client.signer().same_key(built.client.signer()) => app.clone(),
+                    _ => Arc::new(built),
+                },
+                Err(problem) => return self.without(problem.clone(), Some((made_of, problem))),
+            },
+        };
+        let known = self
+            .current
+            .as_ref()
+            .is_some_and(|(_, app)| Arc::ptr_eq(app, &candidate));
+        if known && !due {
+            return self.as_before();
+        }
+        if let Err(problem) = signs(&candidate).await {
+            return self.without(problem.clone(), Some((made_of, problem)));
+        }
+        self.ask_github(candidate, made_of, known).await
+    }
+
+    /// Whether GitHub takes the key, and where the App is installed.
+    async fn ask_github(&mut self, candidate: Arc<App<Signer>>, made_of: Ingredients, known: bool) -> Look {
+        self.asked = Some(Instant::now());
+        let fingerprint = candidate.client.signer().fingerprint().ok();
+        let found = discovery::found(&candidate).await;
+        let (slug, installations) = match found {
+            Ok(found) => found,
+            Err(problem) if problem.retry.is_transient() && known => {
+                self.asked = None;
+                tracing::warn!(app = %self.name.1, namespace = %self.name.0, reason = %problem.reason, "the App could not be checked: {}", problem.message);
+                return self.as_before();
+            }
+            Err(problem) => {
+                self.asked = None;
+                if known {
+                    self.current = None;
+                }
+                return self.without(problem.clone(), Some((made_of, problem)));
+            }
+        };
+        let app = discovery::with_installations(&candidate, &installations).unwrap_or(candidate);
+        self.current = Some((made_of, app.clone()));
+        Look {
+            findings: Findings {
+                slug: Some(slug),
+                fingerprint,
+                installations: Some(installations.iter().map(shown).collect()),
+                key: Some(None),
+                problem: missing_owner(&app),
+                refused_key: None,
+            },
+            app: Ok(app),
+        }
+    }
+
+    /// Everything is as it was.
+    fn as_before(&self) -> Look {
+        let app = self.current.as_ref().map(|(_, app)| app.clone());
+        Look {
+            findings: Findings {
+                key: Some(None),
+                problem: app.as_ref().and_then(|app| missing_owner(app)),
+                ..Findings::default()
+            },
+            app: app.ok_or_else(|| Problem::new(Reason::AppNotReady, Retry::Backoff, "the App has not been tried yet")),
+        }
+    }
+
+    /// Something is wrong. A new key that does not work leaves the former one in use, if it is for the same App.
+    fn without(&mut self, problem: Problem, refused: Option<(Ingredients, Problem)>) -> Look {
+        self.asked = None;
+        let former = self.current.as_ref().filter(|(before, _)| match &refused {
+            Some((made_of, _)) => before.differs_in_key_alone(made_of),
+            // The key cannot be had at the moment: what was read of it is as good as before.
+            None => problem.reason == Reason::KeyUnavailable,
+        });
+        match former {
+            Some((_, app)) => Look {
+                findings: Findings {
+                    key: Some(None),
+                    problem: missing_owner(app),
+                    refused_key: Some(problem),
+                    ..Findings::default()
+                },
+                app: Ok(app.clone()),
+            },
+            None => {
+                self.current = None;
+                let about_key = problem.reason.is_about_the_app() && problem.reason != Reason::AppAuthenticationFailed;
+                Look {
+                    findings: Findings {
+                        key: about_key.then(|| Some(problem.clone())),
+                        problem: Some(problem.clone()),
+                        ..Findings::default()
+                    },
+                    app: Err(not_ready(&self.name, &problem)),
+                }
+            }
+        }
+    }
+
+    async fn gather(&self, object: &AppObject, config: &Config) -> Result<Ingredients, Problem> {
+        let app = object.read.as_ref().map_err(Problem::clone)?;
+        let own = &self.shared.namespace;
+        let configured = Config {
+            app: Some(app_config(&app.spec, config, own, &object.namespace)?),
+            base_url: match &app.spec.base_url {
+                None => config.base_url.clone(),
+                Some(text) => text
+                    .parse::<BaseUrl>()
+                    .map_err(|error| invalid(format!("spec.baseURL: {error}")))?,
+            },
+            ca_bundle: match &app.spec.ca_bundle {
+                None => config.ca_bundle.clone(),
+                Some(pem) => Some(CaBundle::Pem(pem.clone())),
+            },
+            ..config.clone()
+        };
+        let gathered = Ingredients::gather(&configured, Some((&self.shared.client, &object.namespace))).await?;
+        gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
+    }
+
+    /// Writes the status if it is not what it should be, and an Event when the App begins or ceases to work.
+    async fn tell(&mut self, object: &AppObject, findings: &Findings) {
+        let stored = object.read.as_ref().ok().and_then(|app| app.status.clone());
+        let previous = self.status.clone().or(stored).unwrap_or_default();
+        let status = settle(&previous, object.generation, findings, apps::now());
+        if status == previous {
+            self.status = Some(status);
+            return;
+        }
+        let objects = AppObjects::new(self.shared.client.clone());
+        if let Err(error) = objects.patch_status(object, &previous, &status).await {
+            tracing::warn!(app = %self.name.1, namespace = %self.name.0, %error, "the App's status could not be written");
+            self.status = None;
+            return;
+        }
+        let ready = |status: &AppStatus| {
+            status
+                .condition(condition::READY)
+                .map(|c| (c.status.clone(), c.reason.clone()))
+        };
+        if ready(&previous) != ready(&status)
+            && let Some(now) = status.condition(condition::READY)
+        {
+            let note = Note {
+                reason: findings
+                    .problem
+                    .as_ref()
+                    .map_or(Reason::Accepted, |problem| problem.reason),
+                message: now.message.clone(),
+                warning: now.status != "True",
+            };
+            tracing::info!(app = %self.name.1, namespace = %self.name.0, ready = now.status, reason = now.reason, "{}", now.message);
+            self.shared.events.about(&object.reference(), &note).await;
+        }
+        self.status = Some(status);
+    }
+}
+
+/// The Secret that holds the key, if one does.
+fn key_secret(object: &AppObject) -> Option<&str> {
+    let spec = &object.read.as_ref().ok()?.spec;
+    let key = spec.key_ref.as_ref().filter(|_| spec.provider == Provider::Secret)?;
+    Some(&key.name)
+}
+
+fn invalid(message: String) -> Problem {
+    Problem::new(Reason::InvalidSpec, Retry::Every(Duration::from_secs(3600)), message)
+}
+
+/// What the App's Tokens are told. They are looked at again as soon as the App works.
+fn not_ready(name: &AppName, problem: &Problem) -> Problem {
+    let message = format!(
+        "spec.appRef: the App {}/{} does not work: {}",
+        name.0, name.1, problem.message
+    );
+    Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message)
+}
+
+/// An owner whose installation is not there: the App itself works, and Tokens that name another installation do.
+fn missing_owner(app: &App<Signer>) -> Option<Problem> {
+    app.facts.owner.as_ref()?;
+    app.facts.default_installation().err()
+}
+
+fn shown(installation: &Installation) -> InstallationStatus {
+    let account = installation.account.as_ref();
+    InstallationStatus {
+        id: i64::try_from(installation.id).unwrap_or(i64::MAX),
+        account: account.map(|account| account.login.clone()),
+        account_type: account.and_then(|account| account.kind.clone()),
+        repository_selection: installation.repository_selection.clone(),
+        permissions: installation.permissions.clone(),
+        suspended_at: installation.suspended_at.map(Time::from),
+    }
+}
+
+/// The App as the startup configuration would have it.
+fn app_config(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Result<AppConfig, Problem> {
+    let id = |field: &str, id: i64| {
+        let id = u64::try_from(id).ok().filter(|id| *id > 0);
+        id.ok_or_else(|| invalid(format!("spec.{field}: an ID is a whole number from 1")))
+    };
+    let app_id = spec.app_id.map(|app_id| id("appID", app_id)).transpose()?;
+    let client_id = spec.client_id.clone().filter(|client_id| !client_id.is_empty());
+    let identity = match (app_id, client_id) {
+        (Some(app_id), Some(client_id)) => AppIdentity::Both { app_id, client_id },
+        (Some(app_id), None) => AppIdentity::AppId(app_id),
+        (None, Some(client_id)) => AppIdentity::ClientId(client_id),
+        (None, None) => {
+            let cure = "set one of them: both are on the App's settings page at GitHub";
+            return Err(invalid(format!("spec.appID and spec.clientID are not set; {cure}")));
+        }
+    };
+    let installation = spec.installation_id.filter(|id| *id != 0);
+    Ok(AppConfig {
+        identity,
+        installation_id: installation.map(|number| id("installationID", number)).transpose()?,
+        owner: spec.owner.clone().filter(|owner| !owner.is_empty()),
+        key: key_source(spec, config, own, namespace)?,
+        validate_key: true,
+    })
+}
+
+/// Where the key is. What is reached with the operator's own identity or files has to be allowed for the App's namespace.
+fn key_source(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Result<KeySource, Problem> {
+    let key = spec.key.clone().unwrap_or_default();
+    let (source, name) = match spec.provider {
+        Provider::Secret => {
+            let Some(named) = &spec.key_ref else {
+                return Err(invalid(
+                    "spec.keyRef: provider secret needs the name of a Secret".to_owned(),
+                ));
+            };
+            return Ok(KeySource::Secret {
+                name: named.name.clone(),
+                key: named.key.clone(),
+            });
+        }
+        Provider::File => {
+            let path = Path::new(&key);
+            let plain = path.is_absolute()
+                && path
+                    .components()
+                    .all(|part| !matches!(part, Component::ParentDir | Component::CurDir));
+            if !plain || key.contains('\n') {
+                let cure = "give an absolute path without . and .., or use provider secret";
+                return Err(invalid(format!(
+                    "spec.key: with provider file it is the path of a file; {cure}"
+                )));
+            }
+            (KeySource::File(path.to_owned()), key)
+        }
+        Provider::Aws | Provider::Azure | Provider::Gcp | Provider::Vault => {
+            let Some(service) = crate::signer::Provider::named(spec.provider.as_str()) else {
+                return Err(invalid(format!(
+                    "spec.provider: {} is not known",
+                    spec.provider.as_str()
+                )));
+            };
+            let named = ServiceKey::parse(service, &key)
+                .map_err(|cure| invalid(format!("spec.key: it names no key; {cure}")))?;
+            let name = named.to_string();
+            (KeySource::Service(named), name)
+        }
+    };
+    if may_use(&config.allowed_keys, own, namespace, &name) {
+        return Ok(source);
+    }
+    Err(Problem::new(
+        Reason::KeyNotAllowed,
+        Retry::Every(Duration::from_secs(600)),
+        format!(
+            "spec.key: Apps of the namespace {namespace} may not use this key of provider {}; the operator's configuration has to allow it: allowed_keys: {{\"{namespace}\": [\"KEY\"]}}",
+            spec.provider.as_str()
+        ),
+    ))
+}

@@ -1,0 +1,135 @@
+//! App objects become Apps: each has a task of its own, so that one App's trouble is nobody else's.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events};
+use crate::config::Config;
+use crate::controller::{AppName, Apps, Rediscover};
+use crate::github::Observe;
+use crate::signer::Signer;
+
+use super::object::Caretaker;
+
+/// What the keepers of all App objects share.
+#[derive(Clone)]
+pub struct Objects {
+    /// The cluster.
+    pub client: Client,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// What the startup configuration says beside its own App.
+    pub settings: watch::Receiver<Arc<Config>>,
+    /// Tells the controllers.
+    pub publish: Arc<watch::Sender<Apps<Signer>>>,
+    /// Hears that an App's installations are to be listed anew.
+    pub rediscover: Rediscover,
+    /// Hears of each request of an App's.
+    pub observe: Arc<dyn Observe>,
+    /// Tells people.
+    pub events: Events,
+}
+
+/// The task of one App object, and what tells it of changes.
+struct Kept {
+    tell: watch::Sender<AppObject>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Objects {
+    /// Works until `stop`; then no App object is known any more, so that who leads next finds them as they are then.
+    pub async fn keep(self, stop: CancellationToken) {
+        let mut kept = HashMap::new();
+        let mut listing: Option<HashSet<AppName>> = None;
+        let changes = AppObjects::new(self.client.clone()).watch();
+        let mut changes = std::pin::pin!(changes);
+        loop {
+            let change = tokio::select! {
+                () = stop.cancelled() => break,
+                change = changes.next() => change,
+            };
+            match change {
+                None => break,
+                Some(AppChange::Put(object)) => {
+                    let name = (object.namespace.clone(), object.name.clone());
+                    if let Some(seen) = &mut listing {
+                        seen.insert(name.clone());
+                    }
+                    self.put(&mut kept, name, *object);
+                }
+                Some(AppChange::Gone(object)) => self.gone(&mut kept, &(object.namespace, object.name)),
+                Some(AppChange::Restart) => listing = Some(HashSet::new()),
+                Some(AppChange::Listed) => {
+                    let seen = listing.take().unwrap_or_default();
+                    let lost: Vec<_> = kept.keys().filter(|name| !seen.contains(*name)).cloned().collect();
+                    for name in lost {
+                        self.gone(&mut kept, &name);
+                    }
+                    self.listed(&kept);
+                }
+                Some(AppChange::Failed(ClusterError::Missing)) => {
+                    tracing::warn!(
+                        "the API server does not know the kind App: install the CustomResourceDefinitions, which `gtm crds` prints"
+                    );
+                    self.listed(&kept);
+                }
+                Some(AppChange::Failed(error)) => {
+                    tracing::warn!(%error, "the watch of Apps was interrupted; it is taken up again");
+                }
+            }
+        }
+        self.publish.send_modify(|apps| apps.objects = None);
+    }
+
+    /// All App objects are known by name.
+    fn listed(&self, kept: &HashMap<AppName, Kept>) {
+        self.publish.send_if_modified(|apps| {
+            let first = apps.objects.is_none();
+            let untried = || kept.keys().map(|name| (name.clone(), None)).collect();
+            apps.objects.get_or_insert_with(untried);
+            first
+        });
+    }
+
+    fn put(&self, kept: &mut HashMap<AppName, Kept>, name: AppName, object: AppObject) {
+        if let Some(known) = kept.get(&name)
+            && known.tell.borrow().uid == object.uid
+        {
+            // A status that changed is no news.
+            known.tell.send_if_modified(|before| {
+                let changed = before.generation != object.generation || before.read.is_err() != object.read.is_err();
+                *before = object;
+                changed
+            });
+            return;
+        }
+        self.publish.send_modify(|apps| {
+            if let Some(objects) = &mut apps.objects {
+                objects.insert(name.clone(), None);
+            }
+        });
+        let (tell, told) = watch::channel(object);
+        let task = tokio::spawn(Caretaker::new(self.clone(), name.clone(), told).work());
+        let kept_now = Kept {
+            tell,
+            _task: AbortOnDropHandle::new(task),
+        };
+        kept.insert(name, kept_now);
+    }
+
+    fn gone(&self, kept: &mut HashMap<AppName, Kept>, name: &AppName) {
+        kept.remove(name);
+        self.publish.send_modify(|apps| {
+            let was = apps.objects.as_mut().and_then(|objects| objects.remove(name));
+            if let Some(Some(Ok(app))) = was {
+                apps.remember(name, app);
+            }
+        });
+    }
+}
