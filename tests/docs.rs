@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use github_token_manager::api::{ClusterToken, Format, Reason, Token};
+use github_token_manager::api::{App, ClusterToken, Format, Reason, Token};
 use github_token_manager::domain::intent::Intent;
 
 fn read(path: &str) -> String {
@@ -122,8 +122,15 @@ fn every_manifest_in_readme_and_examples_means_something() {
         ));
     }
     assert!(manifests.len() >= 5);
-    for (place, text) in manifests {
-        let value: serde_json::Value = serde_saphyr::from_str(&text).expect(&place);
+    let documents = manifests.into_iter().flat_map(|(place, text)| {
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).expect(&place);
+        documents.into_iter().map(move |document| (place.clone(), document))
+    });
+    for (place, value) in documents {
+        if value["kind"] == "App" {
+            serde_json::from_value::<App>(value).expect(&place);
+            continue;
+        }
         let intent = match value["kind"].as_str() {
             Some("Token") => Intent::new(&serde_json::from_value::<Token>(value).expect(&place)),
             Some("ClusterToken") => Intent::new(&serde_json::from_value::<ClusterToken>(value).expect(&place)),

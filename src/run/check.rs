@@ -19,7 +19,7 @@ use crate::github::{Installation, MintScope, Minted};
 use crate::signer::Signer;
 
 use super::apps::{Ingredients, signs};
-use super::{discovery, manager, object};
+use super::{discovery, manager, object_spec};
 
 /// How long the token that was issued for the check may take to be revoked.
 const REVOCATION: Duration = Duration::from_secs(10);
@@ -221,14 +221,15 @@ async fn ingredients(
         AppKey::Object { namespace, name } => {
             let cluster = match cluster {
                 Some(cluster) => cluster,
-                None => manager::connect().await.map_err(object::invalid)?,
+                None => manager::connect().await.map_err(object_spec::invalid)?,
             };
             let objects = AppObjects::new(cluster.clone());
             let found = objects.get(namespace.as_deref().unwrap_or(own), name).await;
-            let found = found
-                .map_err(|error| object::invalid(format!("spec.appRef: the App {name} cannot be read: {error}")))?;
+            let found = found.map_err(|error| {
+                object_spec::invalid(format!("spec.appRef: the App {name} cannot be read: {error}"))
+            })?;
             let found = found.ok_or_else(|| app_not_found(namespace.as_deref(), name))?;
-            object::ingredients(&found, config, &cluster, own).await
+            object_spec::ingredients(&found, config, &cluster, own).await
         }
     }
 }

@@ -8,6 +8,7 @@ mod leader;
 mod manager;
 mod mint;
 mod object;
+mod object_spec;
 mod objects;
 mod recorder;
 mod webhook;

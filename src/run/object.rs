@@ -1,28 +1,27 @@
 //! One App object: its key and GitHub are tried at once, on every change, and again and again; the status says what was found.
 
-use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use kube::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api::{AppSpec, AppStatus, InstallationStatus, Provider, Reason, Time, condition};
+use crate::api::{AppStatus, InstallationStatus, Provider, Reason, Time, condition};
 use crate::cluster::{AppObject, AppObjects, Note};
-use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
+use crate::config::Config;
 use crate::controller::{App, AppName};
-use crate::domain::app::{Findings, may_use, settle};
+use crate::domain::Problem;
+use crate::domain::app::{Findings, settle};
 use crate::domain::intent::AppKey;
 use crate::domain::schedule::{Retry, next_attempt};
-use crate::domain::{BaseUrl, Problem};
 use crate::github::Installation;
-use crate::signer::{ServiceKey, Signer};
+use crate::signer::Signer;
 
 use super::apps::{self, Ingredients, SOON, signs};
 use super::discovery;
+use super::object_spec::ingredients;
 use super::objects::Objects;
 
 /// How often a key service is asked for a new version of the key.
@@ -313,40 +312,6 @@ fn key_secret(object: &AppObject) -> Option<&str> {
     Some(&key.name)
 }
 
-/// What the App object and the configuration together say of the App.
-///
-/// # Errors
-/// A [`Problem`] of the spec, of what is allowed, or of the Secret or file that holds the key.
-pub async fn ingredients(
-    object: &AppObject,
-    config: &Config,
-    cluster: &Client,
-    own: &str,
-) -> Result<Ingredients, Problem> {
-    let app = object.read.as_ref().map_err(Problem::clone)?;
-    let configured = Config {
-        app: Some(app_config(&app.spec, config, own, &object.namespace)?),
-        base_url: match &app.spec.base_url {
-            None => config.base_url.clone(),
-            Some(text) => text
-                .parse::<BaseUrl>()
-                .map_err(|error| invalid(format!("spec.baseURL: {error}")))?,
-        },
-        ca_bundle: match &app.spec.ca_bundle {
-            None => config.ca_bundle.clone(),
-            Some(pem) => Some(CaBundle::Pem(pem.clone())),
-        },
-        ..config.clone()
-    };
-    let gathered = Ingredients::gather(&configured, Some((cluster, &object.namespace))).await?;
-    gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
-}
-
-/// The spec is wrong.
-pub fn invalid(message: String) -> Problem {
-    Problem::new(Reason::InvalidSpec, Retry::Every(Duration::from_secs(3600)), message)
-}
-
 /// What the App's Tokens are told. They are looked at again as soon as the App works.
 fn not_ready(name: &AppName, problem: &Problem) -> Problem {
     let message = format!(
@@ -372,86 +337,4 @@ fn shown(installation: &Installation) -> InstallationStatus {
         permissions: installation.permissions.clone(),
         suspended_at: installation.suspended_at.map(Time::from),
     }
-}
-
-/// The App as the startup configuration would have it.
-fn app_config(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Result<AppConfig, Problem> {
-    let id = |field: &str, id: i64| {
-        let id = u64::try_from(id).ok().filter(|id| *id > 0);
-        id.ok_or_else(|| invalid(format!("spec.{field}: an ID is a whole number from 1")))
-    };
-    let app_id = spec.app_id.map(|app_id| id("appID", app_id)).transpose()?;
-    let client_id = spec.client_id.clone().filter(|client_id| !client_id.is_empty());
-    let identity = match (app_id, client_id) {
-        (Some(app_id), Some(client_id)) => AppIdentity::Both { app_id, client_id },
-        (Some(app_id), None) => AppIdentity::AppId(app_id),
-        (None, Some(client_id)) => AppIdentity::ClientId(client_id),
-        (None, None) => {
-            let cure = "set one of them: both are on the App's settings page at GitHub";
-            return Err(invalid(format!("spec.appID and spec.clientID are not set; {cure}")));
-        }
-    };
-    let installation = spec.installation_id.filter(|id| *id != 0);
-    Ok(AppConfig {
-        identity,
-        installation_id: installation.map(|number| id("installationID", number)).transpose()?,
-        owner: spec.owner.clone().filter(|owner| !owner.is_empty()),
-        key: key_source(spec, config, own, namespace)?,
-        validate_key: true,
-    })
-}
-
-/// Where the key is. What is reached with the operator's own identity or files has to be allowed for the App's namespace.
-fn key_source(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Result<KeySource, Problem> {
-    let key = spec.key.clone().unwrap_or_default();
-    let (source, name) = match spec.provider {
-        Provider::Secret => {
-            let Some(named) = &spec.key_ref else {
-                return Err(invalid(
-                    "spec.keyRef: provider secret needs the name of a Secret".to_owned(),
-                ));
-            };
-            return Ok(KeySource::Secret {
-                name: named.name.clone(),
-                key: named.key.clone(),
-            });
-        }
-        Provider::File => {
-            let path = Path::new(&key);
-            let plain = path.is_absolute()
-                && path
-                    .components()
-                    .all(|part| !matches!(part, Component::ParentDir | Component::CurDir));
-            if !plain || key.contains('\n') {
-                let cure = "give an absolute path without . and .., or use provider secret";
-                return Err(invalid(format!(
-                    "spec.key: with provider file it is the path of a file; {cure}"
-                )));
-            }
-            (KeySource::File(path.to_owned()), key)
-        }
-        Provider::Aws | Provider::Azure | Provider::Gcp | Provider::Vault => {
-            let Some(service) = crate::signer::Provider::named(spec.provider.as_str()) else {
-                return Err(invalid(format!(
-                    "spec.provider: {} is not known",
-                    spec.provider.as_str()
-                )));
-            };
-            let named = ServiceKey::parse(service, &key)
-                .map_err(|cure| invalid(format!("spec.key: it names no key; {cure}")))?;
-            let name = named.to_string();
-            (KeySource::Service(named), name)
-        }
-    };
-    if may_use(&config.allowed_keys, own, namespace, &name) {
-        return Ok(source);
-    }
-    Err(Problem::new(
-        Reason::KeyNotAllowed,
-        Retry::Every(Duration::from_secs(600)),
-        format!(
-            "spec.key: Apps of the namespace {namespace} may not use this key of provider {}; the operator's configuration has to allow it: allowed_keys: {{\"{namespace}\": [\"KEY\"]}}",
-            spec.provider.as_str()
-        ),
-    ))
 }

@@ -1,0 +1,132 @@
+//! What an App object says, as the startup configuration would have said it.
+
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use kube::Client;
+
+use crate::api::{AppSpec, Provider, Reason};
+use crate::cluster::AppObject;
+use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
+use crate::domain::app::may_use;
+use crate::domain::schedule::Retry;
+use crate::domain::{BaseUrl, Problem};
+use crate::signer::ServiceKey;
+
+use super::apps::Ingredients;
+
+/// What the App object and the configuration together say of the App.
+///
+/// # Errors
+/// A [`Problem`] of the spec, of what is allowed, or of the Secret or file that holds the key.
+pub async fn ingredients(
+    object: &AppObject,
+    config: &Config,
+    cluster: &Client,
+    own: &str,
+) -> Result<Ingredients, Problem> {
+    let app = object.read.as_ref().map_err(Problem::clone)?;
+    let configured = Config {
+        app: Some(app_config(&app.spec, config, own, &object.namespace)?),
+        base_url: match &app.spec.base_url {
+            None => config.base_url.clone(),
+            Some(text) => text
+                .parse::<BaseUrl>()
+                .map_err(|error| invalid(format!("spec.baseURL: {error}")))?,
+        },
+        ca_bundle: match &app.spec.ca_bundle {
+            None => config.ca_bundle.clone(),
+            Some(pem) => Some(CaBundle::Pem(pem.clone())),
+        },
+        ..config.clone()
+    };
+    let gathered = Ingredients::gather(&configured, Some((cluster, &object.namespace))).await?;
+    gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
+}
+
+/// The spec is wrong.
+pub fn invalid(message: String) -> Problem {
+    Problem::new(Reason::InvalidSpec, Retry::Every(Duration::from_secs(3600)), message)
+}
+
+/// The App as the startup configuration would have it.
+fn app_config(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Result<AppConfig, Problem> {
+    let id = |field: &str, id: i64| {
+        let id = u64::try_from(id).ok().filter(|id| *id > 0);
+        id.ok_or_else(|| invalid(format!("spec.{field}: an ID is a whole number from 1")))
+    };
+    let app_id = spec.app_id.map(|app_id| id("appID", app_id)).transpose()?;
+    let client_id = spec.client_id.clone().filter(|client_id| !client_id.is_empty());
+    let identity = match (app_id, client_id) {
+        (Some(app_id), Some(client_id)) => AppIdentity::Both { app_id, client_id },
+        (Some(app_id), None) => AppIdentity::AppId(app_id),
+        (None, Some(client_id)) => AppIdentity::ClientId(client_id),
+        (None, None) => {
+            let cure = "set one of them: both are on the App's settings page at GitHub";
+            return Err(invalid(format!("spec.appID and spec.clientID are not set; {cure}")));
+        }
+    };
+    let installation = spec.installation_id.filter(|id| *id != 0);
+    Ok(AppConfig {
+        identity,
+        installation_id: installation.map(|number| id("installationID", number)).transpose()?,
+        owner: spec.owner.clone().filter(|owner| !owner.is_empty()),
+        key: key_source(spec, config, own, namespace)?,
+        validate_key: true,
+    })
+}
+
+/// Where the key is. What is reached with the operator's own identity or files has to be allowed for the App's namespace.
+fn key_source(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Result<KeySource, Problem> {
+    let key = spec.key.clone().unwrap_or_default();
+    let (source, name) = match spec.provider {
+        Provider::Secret => {
+            let Some(named) = &spec.key_ref else {
+                return Err(invalid(
+                    "spec.keyRef: provider secret needs the name of a Secret".to_owned(),
+                ));
+            };
+            return Ok(KeySource::Secret {
+                name: named.name.clone(),
+                key: named.key.clone(),
+            });
+        }
+        Provider::File => {
+            let path = Path::new(&key);
+            let plain = path.is_absolute()
+                && path
+                    .components()
+                    .all(|part| !matches!(part, Component::ParentDir | Component::CurDir));
+            if !plain || key.contains('\n') {
+                let cure = "give an absolute path without . and .., or use provider secret";
+                return Err(invalid(format!(
+                    "spec.key: with provider file it is the path of a file; {cure}"
+                )));
+            }
+            (KeySource::File(path.to_owned()), key)
+        }
+        Provider::Aws | Provider::Azure | Provider::Gcp | Provider::Vault => {
+            let Some(service) = crate::signer::Provider::named(spec.provider.as_str()) else {
+                return Err(invalid(format!(
+                    "spec.provider: {} is not known",
+                    spec.provider.as_str()
+                )));
+            };
+            let named = ServiceKey::parse(service, &key)
+                .map_err(|cure| invalid(format!("spec.key: it names no key; {cure}")))?;
+            let name = named.to_string();
+            (KeySource::Service(named), name)
+        }
+    };
+    if may_use(&config.allowed_keys, own, namespace, &name) {
+        return Ok(source);
+    }
+    Err(Problem::new(
+        Reason::KeyNotAllowed,
+        Retry::Every(Duration::from_secs(600)),
+        format!(
+            "spec.key: Apps of the namespace {namespace} may not use this key of provider {}; the operator's configuration has to allow it: allowed_keys: {{\"{namespace}\": [\"KEY\"]}}",
+            spec.provider.as_str()
+        ),
+    ))
+}
