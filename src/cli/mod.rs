@@ -1,5 +1,6 @@
 //! The command line: arguments, and one file for each command.
 
+mod check;
 pub mod crds;
 mod failure;
 mod go_style;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Environment, Flags, Warning};
+pub use check::CheckArgs;
 pub use failure::Failure;
 pub use manager::ManagerArgs;
 pub use mint::{MintArgs, MintRequest, Output};
@@ -32,6 +34,8 @@ enum Command {
     Manager(ManagerArgs),
     /// Print one token to standard output; needs no cluster.
     Mint(MintArgs),
+    /// Say why it does not work: configuration, key, GitHub, installation, and what a Token may do.
+    Check(CheckArgs),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crds,
 }
@@ -64,6 +68,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Mint(args),
         }) => mint::run(args),
+        Ok(Cli {
+            command: Command::Check(args),
+        }) => check::run(args),
         Ok(Cli { command: Command::Crds }) => crds::run(),
         // Help and version are "errors" of clap with exit code 0; where their text cannot be written, nobody reads it.
         Err(answer) => {

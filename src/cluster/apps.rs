@@ -92,6 +92,16 @@ impl AppObjects {
         AppObjects { client }
     }
 
+    /// One of them as it is now.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<AppObject>, ClusterError> {
+        let kind = ApiResource::erase::<App>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        Ok(api.get_opt(name).await?.as_ref().map(AppObject::new))
+    }
+
     /// What happens to them.
     pub fn watch(&self) -> impl Stream<Item = AppChange> + Send + use<> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &ApiResource::erase::<App>(&()));

@@ -163,7 +163,9 @@ impl<S> Apps<S> {
     }
 }
 
-fn no_startup_app() -> Problem {
+/// What a Token without `spec.appRef` is told where the operator has no App of its own.
+#[must_use]
+pub fn no_startup_app() -> Problem {
     Problem::new(
         Reason::NoStartupConfig,
         Retry::Every(Duration::from_secs(600)),

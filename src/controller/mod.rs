@@ -20,7 +20,7 @@ mod settle;
 mod state;
 mod timers;
 
-pub use app::{App, AppName, Apps, AppsNow, Rediscover, StartupApp};
+pub use app::{App, AppName, Apps, AppsNow, Rediscover, StartupApp, no_startup_app};
 pub use engine::Engine;
 pub use job::Context;
 pub use observer::{Observer, Revocation};

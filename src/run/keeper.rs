@@ -124,14 +124,13 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             Err(error) => Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
         };
         let unchanged = gathered == self.current;
+        let same = |refused: &Refused| refused.ingredients.as_ref() == gathered.as_ref().ok().and_then(Option::as_ref);
         if unchanged && !self.service_is_due() {
-            *refused = None;
+            // What was refused of the same configuration is a new version of its key.
+            refused.take_if(|refused| !same(refused));
             return;
         }
-        let tried = |refused: &Refused| {
-            refused.ingredients.as_ref() == gathered.as_ref().ok().and_then(Option::as_ref)
-                && refused.at.elapsed() < SECOND_CHANCE
-        };
+        let tried = |refused: &Refused| same(refused) && refused.at.elapsed() < SECOND_CHANCE;
         if gathered.is_ok() && refused.as_ref().is_some_and(tried) {
             return;
         }

@@ -201,7 +201,7 @@ fn kubeconfig_names_a_proxy() -> bool {
     clusters.any(|cluster| cluster.proxy_url.is_some())
 }
 
-async fn connect() -> Result<Client, String> {
+pub(super) async fn connect() -> Result<Client, String> {
     let mut config = kube::Config::infer().await.map_err(|error| {
         format!("no cluster: {error}; set KUBECONFIG, or run the operator in a pod with a service account")
     })?;

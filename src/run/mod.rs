@@ -1,6 +1,7 @@
 //! The composition root: the only place that builds clients, spawns tasks and drains them.
 
 mod apps;
+mod check;
 mod discovery;
 mod keeper;
 mod leader;
@@ -12,5 +13,6 @@ mod recorder;
 mod webhook;
 
 pub use apps::now;
+pub use check::{Link, Subject, Verdict, check};
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use kube::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -148,7 +149,7 @@ impl Caretaker {
     }
 
     async fn look(&mut self, object: &AppObject, config: &Config) -> Look {
-        let made_of = match self.gather(object, config).await {
+        let made_of = match ingredients(object, config, &self.shared.client, &self.shared.namespace).await {
             Ok(made_of) => made_of,
             Err(problem) => return self.without(problem, None),
         };
@@ -267,27 +268,6 @@ impl Caretaker {
         }
     }
 
-    async fn gather(&self, object: &AppObject, config: &Config) -> Result<Ingredients, Problem> {
-        let app = object.read.as_ref().map_err(Problem::clone)?;
-        let own = &self.shared.namespace;
-        let configured = Config {
-            app: Some(app_config(&app.spec, config, own, &object.namespace)?),
-            base_url: match &app.spec.base_url {
-                None => config.base_url.clone(),
-                Some(text) => text
-                    .parse::<BaseUrl>()
-                    .map_err(|error| invalid(format!("spec.baseURL: {error}")))?,
-            },
-            ca_bundle: match &app.spec.ca_bundle {
-                None => config.ca_bundle.clone(),
-                Some(pem) => Some(CaBundle::Pem(pem.clone())),
-            },
-            ..config.clone()
-        };
-        let gathered = Ingredients::gather(&configured, Some((&self.shared.client, &object.namespace))).await?;
-        gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
-    }
-
     /// Writes the status if it is not what it should be, and an Event when the App begins or ceases to work.
     async fn tell(&mut self, object: &AppObject, findings: &Findings) {
         let stored = object.read.as_ref().ok().and_then(|app| app.status.clone());
@@ -333,7 +313,37 @@ fn key_secret(object: &AppObject) -> Option<&str> {
     Some(&key.name)
 }
 
-fn invalid(message: String) -> Problem {
+/// What the App object and the configuration together say of the App.
+///
+/// # Errors
+/// A [`Problem`] of the spec, of what is allowed, or of the Secret or file that holds the key.
+pub async fn ingredients(
+    object: &AppObject,
+    config: &Config,
+    cluster: &Client,
+    own: &str,
+) -> Result<Ingredients, Problem> {
+    let app = object.read.as_ref().map_err(Problem::clone)?;
+    let configured = Config {
+        app: Some(app_config(&app.spec, config, own, &object.namespace)?),
+        base_url: match &app.spec.base_url {
+            None => config.base_url.clone(),
+            Some(text) => text
+                .parse::<BaseUrl>()
+                .map_err(|error| invalid(format!("spec.baseURL: {error}")))?,
+        },
+        ca_bundle: match &app.spec.ca_bundle {
+            None => config.ca_bundle.clone(),
+            Some(pem) => Some(CaBundle::Pem(pem.clone())),
+        },
+        ..config.clone()
+    };
+    let gathered = Ingredients::gather(&configured, Some((cluster, &object.namespace))).await?;
+    gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
+}
+
+/// The spec is wrong.
+pub fn invalid(message: String) -> Problem {
     Problem::new(Reason::InvalidSpec, Retry::Every(Duration::from_secs(3600)), message)
 }
 

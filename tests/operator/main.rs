@@ -2,6 +2,7 @@
 
 mod apps;
 mod bad_input;
+mod check;
 mod config;
 mod events_metrics;
 mod examples;

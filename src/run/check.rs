@@ -1,0 +1,371 @@
+//! Why does it not work: the chain from the configuration to what a token may do, link by link. The first that is broken says what
+//! helps; what hangs on it is not tried.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client as Cluster;
+use secrecy::SecretString;
+
+use crate::api::{ClusterToken, Token};
+use crate::cluster::{AppObjects, Tokens};
+use crate::config::Config;
+use crate::controller::App;
+use crate::domain::Problem;
+use crate::domain::intent::{AppKey, Intent, Key, TokenObject, app_not_found, unreadable};
+use crate::domain::plan::AppFacts;
+use crate::github::{Installation, MintScope, Minted};
+use crate::signer::Signer;
+
+use super::apps::{Ingredients, signs};
+use super::{discovery, manager, object};
+
+/// How long the token that was issued for the check may take to be revoked.
+const REVOCATION: Duration = Duration::from_secs(10);
+/// From this difference on, the clock is worth a word: GitHub's tolerance of a JWT is a minute.
+const NOTEWORTHY_SKEW: i64 = 20;
+
+/// How one link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// It works, but perhaps not as it is meant.
+    Doubtful,
+    /// Broken: what comes after cannot work.
+    Bad,
+}
+
+impl Verdict {
+    /// For programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Good => "good",
+            Verdict::Doubtful => "doubtful",
+            Verdict::Bad => "bad",
+        }
+    }
+}
+
+/// One link of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Which.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found; with the cure, where one is needed. Never a secret.
+    pub message: String,
+}
+
+/// The Token that is checked.
+pub enum Subject {
+    /// None: the operator's own App alone.
+    App,
+    /// One of the cluster.
+    Object(Key),
+    /// One that is not applied yet.
+    Manifest(serde_json::Value),
+}
+
+/// The links that were looked at.
+#[derive(Default)]
+struct Chain(Vec<Link>);
+
+/// A link is broken: nothing more is tried.
+struct Broken;
+
+impl Chain {
+    fn say(&mut self, name: &'static str, verdict: Verdict, message: impl Into<String>) {
+        let message = message.into();
+        self.0.push(Link { name, verdict, message });
+    }
+
+    fn good(&mut self, name: &'static str, message: impl Into<String>) {
+        self.say(name, Verdict::Good, message);
+    }
+
+    /// The value, or the end of the chain.
+    fn need<T>(&mut self, name: &'static str, found: Result<T, Problem>) -> Result<T, Broken> {
+        found.map_err(|problem| {
+            self.say(name, Verdict::Bad, format!("{}: {}", problem.reason, problem.message));
+            Broken
+        })
+    }
+}
+
+/// Looks at every link. `own` is the operator's namespace.
+pub async fn check(config: &Config, subject: Subject, own: &str) -> Vec<Link> {
+    let mut chain = Chain::default();
+    // What broke is in the chain.
+    let _ = walk(&mut chain, config, subject, own).await;
+    chain.0
+}
+
+async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -> Result<(), Broken> {
+    let cluster = match &subject {
+        Subject::Object(_) => Some(cluster(chain).await?),
+        Subject::App | Subject::Manifest(_) => None,
+    };
+    let intent = match subject {
+        Subject::App => None,
+        Subject::Manifest(manifest) => Some(chain.need("token", of_manifest(manifest))?),
+        Subject::Object(key) => Some(of_cluster(chain, cluster.as_ref(), &key).await?),
+    };
+    if let Some(intent) = &intent {
+        chain.good(
+            "token",
+            format!("{} can be read; its Secret is {}", intent.key, intent.secret.key),
+        );
+        for warning in &intent.warnings {
+            chain.say(
+                "token",
+                Verdict::Doubtful,
+                format!("{}: {}", warning.reason, warning.message),
+            );
+        }
+    }
+    let app_key = intent.as_ref().map_or(AppKey::Startup, |intent| intent.app.clone());
+    let made_of = ingredients(config, cluster, &app_key, own).await;
+    let made_of = chain.need("configuration", made_of)?;
+    chain.good(
+        "configuration",
+        "it names an App, its key can be reached, and nothing contradicts itself",
+    );
+    let app = chain.need("key", made_of.build(Arc::new(())).await)?;
+    let fingerprint = app.client.signer().fingerprint().unwrap_or_default();
+    chain.good(
+        "key",
+        format!("fingerprint {fingerprint}, as the App's settings page at GitHub shows it"),
+    );
+    chain.need("signature", signs(&app).await)?;
+    chain.good("signature", "a signature was made, and verified with the public key");
+    let app = github(chain, Arc::new(app)).await?;
+    match &intent {
+        Some(intent) => of_token(chain, &app, intent).await,
+        None => of_app(chain, &app),
+    }
+}
+
+async fn cluster(chain: &mut Chain) -> Result<Cluster, Broken> {
+    manager::connect().await.map_err(|error| {
+        chain.say(
+            "cluster",
+            Verdict::Bad,
+            format!("{error}; or check a manifest with -f, which needs no cluster"),
+        );
+        Broken
+    })
+}
+
+async fn of_cluster(chain: &mut Chain, cluster: Option<&Cluster>, key: &Key) -> Result<Intent, Broken> {
+    let Some(cluster) = cluster else { return Err(Broken) };
+    let record = match Tokens::new(cluster.clone()).get(key).await {
+        Ok(Some(record)) => record,
+        Ok(None) => {
+            chain.say(
+                "token",
+                Verdict::Bad,
+                format!("{key} does not exist; check namespace and name"),
+            );
+            return Err(Broken);
+        }
+        Err(error) => {
+            chain.say("cluster", Verdict::Bad, format!("{key} cannot be read: {error}"));
+            return Err(Broken);
+        }
+    };
+    chain.good("cluster", "the API server answers");
+    let (intent, status) = record.read();
+    for condition in status
+        .conditions
+        .iter()
+        .filter(|c| (c.kind == "Ready") != (c.status == "True"))
+    {
+        let message = format!(
+            "its condition {} is {}: {}: {}",
+            condition.kind, condition.status, condition.reason, condition.message
+        );
+        chain.say("token", Verdict::Doubtful, message);
+    }
+    chain.need("token", intent)
+}
+
+fn of_manifest(mut manifest: serde_json::Value) -> Result<Intent, Problem> {
+    fn read<T: TokenObject + serde::de::DeserializeOwned>(manifest: serde_json::Value) -> Result<Intent, Problem> {
+        Intent::new(&serde_json::from_value::<T>(manifest).map_err(|error| unreadable(&error))?)
+    }
+    if manifest.get("kind").and_then(serde_json::Value::as_str) == Some("ClusterToken") {
+        return read::<ClusterToken>(manifest);
+    }
+    // As kubectl would: what names no namespace is applied to the present one, which makes no difference here.
+    if let Some(meta) = manifest.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+        meta.entry("namespace").or_insert_with(|| "default".into());
+    }
+    read::<Token>(manifest)
+}
+
+async fn ingredients(
+    config: &Config,
+    cluster: Option<Cluster>,
+    app: &AppKey,
+    own: &str,
+) -> Result<Ingredients, Problem> {
+    match app {
+        AppKey::Startup => {
+            let gathered = Ingredients::gather(config, cluster.as_ref().map(|cluster| (cluster, own))).await?;
+            gathered.ok_or_else(crate::controller::no_startup_app)
+        }
+        AppKey::Object { namespace, name } => {
+            let cluster = match cluster {
+                Some(cluster) => cluster,
+                None => manager::connect().await.map_err(object::invalid)?,
+            };
+            let objects = AppObjects::new(cluster.clone());
+            let found = objects.get(namespace.as_deref().unwrap_or(own), name).await;
+            let found = found
+                .map_err(|error| object::invalid(format!("spec.appRef: the App {name} cannot be read: {error}")))?;
+            let found = found.ok_or_else(|| app_not_found(namespace.as_deref(), name))?;
+            object::ingredients(&found, config, &cluster, own).await
+        }
+    }
+}
+
+/// GitHub knows the App, and where it is installed.
+async fn github(chain: &mut Chain, app: Arc<App<Signer>>) -> Result<Arc<App<Signer>>, Broken> {
+    let (slug, installations) = chain.need("github", discovery::found(&app).await)?;
+    chain.good("github", format!("it takes the App's JWT, and knows the App as {slug}"));
+    let skew = app.client.skew().as_secs();
+    if skew.abs() >= NOTEWORTHY_SKEW {
+        let message = format!("this clock and GitHub's differ by {skew} seconds, which is corrected; see to NTP");
+        chain.say("clock", Verdict::Doubtful, message);
+    } else {
+        chain.good("clock", "it agrees with GitHub's");
+    }
+    list(chain, &installations);
+    Ok(discovery::with_installations(&app, &installations).unwrap_or(app))
+}
+
+fn list(chain: &mut Chain, installations: &[Installation]) {
+    if installations.is_empty() {
+        let message = "the App is installed nowhere: install it on its page at GitHub, \"Install App\"";
+        chain.say("installations", Verdict::Doubtful, message);
+    }
+    for installation in installations {
+        let account = installation.account.as_ref().map_or("?", |account| &account.login);
+        let repositories = installation.repository_selection.as_deref().unwrap_or("?");
+        let message = format!("{} for {account}, {repositories} repositories", installation.id);
+        match installation.suspended_at {
+            None => chain.good("installations", message),
+            Some(_) => {
+                let cure = "its owner lifts that in the account's settings, \"GitHub Apps\"";
+                chain.say(
+                    "installations",
+                    Verdict::Doubtful,
+                    format!("{message}: suspended; {cure}"),
+                );
+            }
+        }
+    }
+}
+
+fn of_app(chain: &mut Chain, app: &App<Signer>) -> Result<(), Broken> {
+    let facts: &AppFacts = &app.facts;
+    if facts.installation.is_none() && facts.owner.is_none() {
+        chain.good("installation", "none is configured: each Token names its own");
+        return Ok(());
+    }
+    let installation = chain.need("installation", facts.default_installation())?;
+    chain.good("installation", format!("Tokens that name none get {installation}"));
+    Ok(())
+}
+
+/// A token is issued as the operator would, looked at, and revoked.
+async fn of_token(chain: &mut Chain, app: &App<Signer>, intent: &Intent) -> Result<(), Broken> {
+    let installation = app
+        .facts
+        .installation_of(intent)
+        .ok_or_else(|| app.facts.no_installation(intent));
+    let installation = chain.need("installation", installation)?;
+    chain.good("installation", format!("{installation}"));
+    let scope = MintScope {
+        permissions: intent.scope.permissions.clone(),
+        repositories: intent.scope.repositories.clone(),
+        repository_ids: intent.scope.repository_ids.clone(),
+    };
+    let turn = app.client.mint_turn().await;
+    let minted = app.client.mint(installation, &scope, turn).await;
+    let minted = minted.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string()));
+    let minted = chain.need("permissions", minted)?;
+    granted(chain, &minted);
+    let verdict = accepted(chain, app, &minted.token).await;
+    rights(chain, &minted.permissions);
+    let turn = app.client.revocation_turn().await;
+    if let Err(error) = app.client.revoke(&minted.token, REVOCATION, turn).await {
+        let message = format!("the token of this check could not be revoked and expires within the hour: {error}");
+        chain.say("revocation", Verdict::Doubtful, message);
+    }
+    verdict
+}
+
+fn granted(chain: &mut Chain, minted: &Minted) {
+    let all: Vec<_> = minted
+        .permissions
+        .iter()
+        .map(|(name, level)| format!("{name}: {level}"))
+        .collect();
+    chain.good("permissions", format!("GitHub grants {}", all.join(", ")));
+    if minted.repositories.is_empty() {
+        chain.good("repositories", "all of the installation's");
+    } else {
+        chain.good("repositories", minted.repositories.join(", "));
+    }
+}
+
+async fn accepted(chain: &mut Chain, app: &App<Signer>, token: &SecretString) -> Result<(), Broken> {
+    match app.client.verify(token).await {
+        Ok(()) => {
+            let message = "GitHub takes the token. Where a client says \"Authentication failed\", it reads another Secret, has read an older token, or sends another username than x-access-token";
+            chain.good("authentication", message);
+            Ok(())
+        }
+        Err(error) => {
+            chain.say(
+                "authentication",
+                Verdict::Bad,
+                format!("GitHub does not take its own token: {error}"),
+            );
+            Err(Broken)
+        }
+    }
+}
+
+/// What people want to do with a token, and what each takes.
+fn rights(chain: &mut Chain, granted: &BTreeMap<String, String>) {
+    let may = |name: &str, levels: &[&str]| granted.get(name).is_some_and(|level| levels.contains(&level.as_str()));
+    let mut say = |name: &'static str, can: bool, yes: &str, no: &str| {
+        let verdict = if can { Verdict::Good } else { Verdict::Doubtful };
+        chain.say(name, verdict, if can { yes } else { no });
+    };
+    let (read, write) = (may("contents", &["read", "write"]), may("contents", &["write"]));
+    say(
+        "can read",
+        read,
+        "clone and fetch work",
+        "clone and fetch of private repositories do not work: add contents: read to spec.permissions, and to the App where it lacks it",
+    );
+    say(
+        "can push",
+        write,
+        "push works, unless a branch is protected: then let the App bypass the rule. \"Cannot push to branch\" below .github/workflows takes workflows: write as well",
+        "\"Cannot push to branch\": add contents: write to spec.permissions, and to the App where it lacks it",
+    );
+    say(
+        "can open a pull request",
+        read && may("pull_requests", &["write"]),
+        "pull requests can be opened",
+        "\"Cannot create PR\": add pull_requests: write and contents: read (write, to push the branch) to spec.permissions, and to the App where it lacks them",
+    );
+}

@@ -1,0 +1,174 @@
+//! `gtm check`, as its users run it.
+
+use std::process::Command;
+
+use jiff::SignedDuration;
+use lab::github::{AppKey, GitHub, Settings, TokenState};
+use lab::process::Folder;
+use serde_json::{Value, json};
+
+use crate::world::{World, configure, gtm_yaml};
+
+/// What `gtm check` says: check -> verdict and message, and whether it succeeded.
+struct Report {
+    links: Vec<Value>,
+    success: bool,
+}
+
+impl Report {
+    fn of(config: &std::path::Path, kubeconfig: Option<&std::path::Path>, args: &[&str]) -> Report {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gtm"));
+        command
+            .env_clear()
+            .arg("check")
+            .arg("--config")
+            .arg(config)
+            .args(["-o", "json"])
+            .args(args);
+        if let Some(kubeconfig) = kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        let output = command.output().expect("gtm runs");
+        let text = String::from_utf8(output.stdout).expect("a text");
+        let links: Value = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr)));
+        Report {
+            links: links.as_array().expect("a list").clone(),
+            success: output.status.success(),
+        }
+    }
+
+    fn verdict(&self, check: &str) -> (String, String) {
+        let text = |link: &Value, field: &str| link[field].as_str().unwrap_or_default().to_owned();
+        let found = self.links.iter().find(|link| link["check"] == check);
+        let found = found.unwrap_or_else(|| panic!("{check} is not in {:?}", self.links));
+        (text(found, "verdict"), text(found, "message"))
+    }
+
+    #[track_caller]
+    fn expect(&self, check: &str, verdict: &str, part: &str) {
+        let (found, message) = self.verdict(check);
+        assert!(
+            found == verdict && message.contains(part),
+            "{check}: {found}: {message}"
+        );
+    }
+}
+
+async fn github() -> (GitHub, Folder) {
+    let github = GitHub::start(Settings::default()).await.expect("the stand-in starts");
+    (github, Folder::new().expect("a folder"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_chain_is_good_link_by_link_and_a_broken_link_ends_it() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    let good = Report::of(&config, None, &[]);
+    assert!(good.success);
+    for check in [
+        "configuration",
+        "key",
+        "signature",
+        "github",
+        "clock",
+        "installations",
+        "installation",
+    ] {
+        good.expect(check, "good", "");
+    }
+    good.expect("key", "good", &github.key().expect("a key").fingerprint());
+    assert_eq!(github.mint_count(), 0);
+
+    github.set_clock_offset(SignedDuration::from_mins(10));
+    let skewed = Report::of(&config, None, &[]);
+    assert!(skewed.success);
+    skewed.expect("clock", "doubtful", "NTP");
+
+    let other = folder
+        .write("other.pem", AppKey::generate().expect("a key").pkcs1_pem().as_bytes())
+        .expect("a key");
+    let config = folder
+        .write("other.yaml", gtm_yaml(&github, &other).as_bytes())
+        .expect("a file");
+    let wrong = Report::of(&config, None, &[]);
+    assert!(!wrong.success);
+    wrong.expect("signature", "good", "");
+    wrong.expect("github", "bad", "AppAuthenticationFailed");
+    assert!(
+        wrong.links.iter().all(|link| link["check"] != "installation"),
+        "{:?}",
+        wrong.links
+    );
+
+    let config = gtm_yaml(&github, &folder.path().join("absent.pem"));
+    let config = folder.write("absent.yaml", config.as_bytes()).expect("a file");
+    let absent = Report::of(&config, None, &[]);
+    assert!(!absent.success);
+    absent.expect("configuration", "bad", "absent.pem");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_is_tried_for_reading_pushing_and_pull_requests_without_a_cluster() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    let manifest = |permissions: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\n---\napiVersion: github.as-code.io/v1\nkind: Token\nmetadata:\n  name: t\nspec:\n  permissions: {permissions}\n"
+        );
+        folder.write("token.yaml", text.as_bytes()).expect("a file")
+    };
+    let file = manifest("{contents: read}").display().to_string();
+    let reader = Report::of(&config, None, &["-f", &file]);
+    assert!(reader.success);
+    reader.expect("can read", "good", "");
+    reader.expect("can push", "doubtful", "Cannot push to branch");
+    reader.expect("can open a pull request", "doubtful", "Cannot create PR");
+    reader.expect("authentication", "good", "Authentication failed");
+
+    let file = manifest("{contents: write, pull_requests: write}")
+        .display()
+        .to_string();
+    let writer = Report::of(&config, None, &["-f", &file]);
+    assert!(writer.success);
+    writer.expect("can push", "good", "");
+    writer.expect("can open a pull request", "good", "");
+
+    let file = manifest("{contents: write, organization_administration: write}")
+        .display()
+        .to_string();
+    let greedy = Report::of(&config, None, &["-f", &file]);
+    assert!(!greedy.success);
+    greedy.expect("permissions", "bad", "PermissionsNotGranted");
+    for token in github.tokens() {
+        assert_eq!(
+            github.token_state(&token),
+            TokenState::Revoked,
+            "what was issued for a check is revoked"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_cluster_is_checked_with_the_app_that_it_names() {
+    let world = World::new().await;
+    let config = world.folder.path().join("gtm.yaml");
+    world.token("plain", json!({"permissions": {"contents": "read"}})).await;
+    world.ready("plain").await;
+    let kubeconfig = Some(world.cluster.kubeconfig_path());
+    let name = format!("{}/plain", world.namespace);
+    let plain = Report::of(&config, kubeconfig, &["token", &name]);
+    assert!(plain.success, "{:?}", plain.links);
+    plain.expect("token", "good", &name);
+    plain.expect("can read", "good", "");
+
+    world.token("lost", json!({"appRef": {"name": "nowhere"}})).await;
+    world.condition("lost", "Ready", "False", "AppNotFound").await;
+    let lost = Report::of(&config, kubeconfig, &["token", &format!("{}/lost", world.namespace)]);
+    assert!(!lost.success);
+    lost.expect("configuration", "bad", "nowhere");
+
+    let absent = Report::of(&config, kubeconfig, &["token", &format!("{}/absent", world.namespace)]);
+    assert!(!absent.success);
+    absent.expect("token", "bad", "does not exist");
+}
