@@ -14,10 +14,10 @@ use super::problem::Problem;
 use super::schedule::Retry;
 use super::{permissions, quote, template};
 
-mod app_key;
+mod key;
 mod object;
 
-pub use app_key::AppKey;
+pub use key::{AppKey, Key, Kind, SecretKey};
 pub use object::TokenObject;
 
 /// How often an object that cannot be read is looked at again, in case the operator was the cause.
@@ -25,61 +25,6 @@ const INVALID_SPEC_PERIOD: Duration = Duration::from_secs(3600);
 /// At most so many repositories in one request
 /// (<https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app>).
 const MAX_REPOSITORIES: usize = 500;
-
-/// Which of the two kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Namespaced.
-    Token,
-    /// Cluster-scoped.
-    ClusterToken,
-}
-
-impl Kind {
-    /// The kind as it stands in a manifest and in the label `app.kubernetes.io/name`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Kind::Token => "Token",
-            Kind::ClusterToken => "ClusterToken",
-        }
-    }
-}
-
-/// Names a Token or ClusterToken in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Which kind.
-    pub kind: Kind,
-    /// The namespace; `None` for a ClusterToken.
-    pub namespace: Option<Box<str>>,
-    /// The name.
-    pub name: Box<str>,
-}
-
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind.as_str(), self.name),
-            None => write!(f, "{} {}", self.kind.as_str(), self.name),
-        }
-    }
-}
-
-/// Names a Secret in the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SecretKey {
-    /// The namespace.
-    pub namespace: Box<str>,
-    /// The name.
-    pub name: Box<str>,
-}
-
-impl std::fmt::Display for SecretKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// What is asked of GitHub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,59 @@
-//! Which App a token comes from.
+//! Names: of a Token, of its Secret, of its App.
+
+/// Which of the two kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Namespaced.
+    Token,
+    /// Cluster-scoped.
+    ClusterToken,
+}
+
+impl Kind {
+    /// The kind as it stands in a manifest and in the label `app.kubernetes.io/name`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Token => "Token",
+            Kind::ClusterToken => "ClusterToken",
+        }
+    }
+}
+
+/// Names a Token or ClusterToken in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Which kind.
+    pub kind: Kind,
+    /// The namespace; `None` for a ClusterToken.
+    pub namespace: Option<Box<str>>,
+    /// The name.
+    pub name: Box<str>,
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind.as_str(), self.name),
+            None => write!(f, "{} {}", self.kind.as_str(), self.name),
+        }
+    }
+}
+
+/// Names a Secret in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SecretKey {
+    /// The namespace.
+    pub namespace: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+}
+
+impl std::fmt::Display for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
 
 /// The App that is to issue the token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
