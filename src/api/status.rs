@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Time;
+use super::{Reason, Time};
 
 /// The types of our conditions. `Reconciling` and `Stalled` are kstatus'
 /// (<https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>): present only while true.
@@ -121,4 +121,39 @@ pub struct Condition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
+}
+
+impl Condition {
+    /// Makes the condition of this type what `value` (status, reason, message) says, or removes it. Its time changes only when its
+    /// status does.
+    pub fn set(
+        all: &mut Vec<Condition>,
+        kind: &str,
+        value: Option<(&str, Reason, String)>,
+        generation: i64,
+        now: Time,
+    ) {
+        let before = all.iter().position(|c| c.kind == kind);
+        let Some((status, reason, message)) = value else {
+            before.map(|at| all.remove(at));
+            return;
+        };
+        let known = before.and_then(|at| all.get_mut(at));
+        let since = known
+            .as_ref()
+            .filter(|c| c.status == status)
+            .map_or(now, |c| c.last_transition_time);
+        let condition = Condition {
+            kind: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.as_str().to_owned(),
+            message,
+            last_transition_time: since,
+            observed_generation: Some(generation),
+        };
+        match known {
+            Some(place) => *place = condition,
+            None => all.push(condition),
+        }
+    }
 }

@@ -44,23 +44,8 @@ pub fn settle(previous: &AppStatus, generation: i64, found: &Findings, now: Time
         status.installations = installations.iter().take(MOST_INSTALLATIONS).cloned().collect();
     }
     let mut set = |kind: &str, truth: &str, reason: Reason, message: String| {
-        let before = status.conditions.iter().position(|c| c.kind == kind);
-        let since = before
-            .and_then(|at| status.conditions.get(at))
-            .filter(|c| c.status == truth)
-            .map_or(Time::from(now), |c| c.last_transition_time);
-        let condition = Condition {
-            kind: kind.to_owned(),
-            status: truth.to_owned(),
-            reason: reason.as_str().to_owned(),
-            message,
-            last_transition_time: since,
-            observed_generation: Some(generation),
-        };
-        match before.and_then(|at| status.conditions.get_mut(at)) {
-            Some(place) => *place = condition,
-            None => status.conditions.push(condition),
-        }
+        let value = Some((truth, reason, message));
+        Condition::set(&mut status.conditions, kind, value, generation, Time::from(now));
     };
     match &found.problem {
         Some(problem) => set(condition::READY, "False", problem.reason, problem.message.clone()),

@@ -98,27 +98,13 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     let expires = good_until(status, outcome);
     let expired = expires.filter(|at| *at <= outcome.now);
     let mut set = |kind: &str, value: Option<(&str, Reason, String)>| {
-        let before = status.conditions.iter().position(|c| c.kind == kind);
-        let Some((truth, reason, message)) = value else {
-            before.map(|at| status.conditions.remove(at));
-            return;
-        };
-        let since = before
-            .and_then(|at| status.conditions.get(at))
-            .filter(|c| c.status == truth)
-            .map_or(Time::from(outcome.now), |c| c.last_transition_time);
-        let condition = Condition {
-            kind: kind.to_owned(),
-            status: truth.to_owned(),
-            reason: reason.as_str().to_owned(),
-            message,
-            last_transition_time: since,
-            observed_generation: Some(outcome.generation),
-        };
-        match before.and_then(|at| status.conditions.get_mut(at)) {
-            Some(place) => *place = condition,
-            None => status.conditions.push(condition),
-        }
+        Condition::set(
+            &mut status.conditions,
+            kind,
+            value,
+            outcome.generation,
+            Time::from(outcome.now),
+        );
     };
     let ready = match outcome.problem {
         Some(problem) => ("False", problem.reason, message_of(problem, expires, expired)),
