@@ -18,6 +18,10 @@ const LONGEST_ANSWER: usize = 8 << 20;
 /// An error is read up to here, in bytes.
 const LONGEST_ERROR: usize = 64 << 10;
 
+/// An unused connection is closed after this long: a busy operator has no pause of this length, for an idle one a new connection costs
+/// nothing that anyone waits for.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// How GitHub is reached. The proxy variables of the environment are respected in any case.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
@@ -61,6 +65,8 @@ pub fn http_client(options: &HttpOptions) -> Result<reqwest::Client, HttpError> 
         .referer(false)
         .connect_timeout(options.connect_timeout)
         .timeout(options.total_timeout)
+        // After a burst over HTTP/1.1 a hundred connections, with their buffers, would wait for the next one.
+        .pool_idle_timeout(IDLE)
         // A connection that a firewall has forgotten is found out before it costs a request its whole time.
         .http2_keep_alive_interval(Duration::from_secs(15))
         .http2_keep_alive_timeout(Duration::from_secs(5));

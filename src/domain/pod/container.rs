@@ -1,5 +1,6 @@
 //! One container: what its mounts and variables lack.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ pub(super) struct Granted<'a> {
     /// The Secret's name.
     pub secret: Box<str>,
     /// The Secret's key with the bare token.
-    pub key: Box<str>,
+    pub key: Cow<'static, str>,
 }
 
 impl Granted<'_> {

@@ -1,5 +1,7 @@
 //! What is known of a Token when a pod asks for it.
 
+use std::borrow::Cow;
+
 use crate::api::{Format, TokenStatus, condition};
 use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, SecretKey};
@@ -23,7 +25,7 @@ pub struct SecretFacts {
     /// Its form.
     pub format: Format,
     /// The key that holds the bare token; `None` where none does.
-    pub token_key: Option<Box<str>>,
+    pub token_key: Option<Cow<'static, str>>,
 }
 
 impl TokenFacts {
@@ -51,13 +53,13 @@ impl SecretFacts {
     fn new(intent: &Intent) -> Self {
         let secret = &intent.secret;
         let token_key = match secret.format {
-            Format::Token => Some("token"),
-            Format::BasicAuth | Format::ArgoCdRepoCreds => Some("password"),
+            Format::Token => Some(Cow::Borrowed("token")),
+            Format::BasicAuth | Format::ArgoCdRepoCreds => Some(Cow::Borrowed("password")),
             Format::Template => secret
                 .template
                 .iter()
                 .find(|(_, text)| is_bare(text))
-                .map(|(key, _)| key.as_str()),
+                .map(|(key, _)| Cow::Owned(key.clone())),
             Format::GitCredentials
             | Format::GitConfig
             | Format::Netrc
@@ -67,7 +69,7 @@ impl SecretFacts {
         SecretFacts {
             key: secret.key.clone(),
             format: secret.format,
-            token_key: token_key.map(Into::into),
+            token_key,
         }
     }
 

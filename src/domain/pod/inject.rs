@@ -1,6 +1,7 @@
 //! The whole pod: its Tokens, its volumes, its containers.
 
 use std::borrow::Borrow;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -150,7 +151,7 @@ fn in_namespace(ask: &Ask, namespace: &str, found: Found) -> Result<Found, Refus
     Err(Refusal::new(Reason::OtherNamespace, message))
 }
 
-fn token_key(ask: &Ask, secret: &SecretFacts) -> Result<Box<str>, Refusal> {
+fn token_key(ask: &Ask, secret: &SecretFacts) -> Result<Cow<'static, str>, Refusal> {
     secret.token_key.clone().ok_or_else(|| {
         let message = format!(
             "{} {}: a Secret of format {} has no key with the bare token: set spec.secret.format to token or basicAuth",
