@@ -30,6 +30,8 @@ fn object<T: TokenObject>(object: &T) {
     let app = AppFacts {
         identity: "https://api.github.com appID 1".to_owned(),
         installation: Some(7),
+        owner: None,
+        installations: None,
     };
     for place in [Place::Unknown, Place::Free] {
         let observed = Observed {
