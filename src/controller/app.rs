@@ -59,8 +59,10 @@ pub struct Apps<S> {
     pub namespace: String,
     /// The App of the startup configuration.
     pub startup: StartupApp<S>,
-    /// The App objects; `None` until they have been listed.
-    pub objects: Option<HashMap<AppName, Entry<S>>>,
+    /// The App objects that are known.
+    pub objects: HashMap<AppName, Entry<S>>,
+    /// Whether those are all: before, one that is not among them may exist all the same.
+    pub listed: bool,
     /// App objects that are gone, as they last worked: their tokens can still be revoked.
     pub former: HashMap<AppName, Arc<App<S>>>,
 }
@@ -78,7 +80,8 @@ impl<S> Apps<S> {
         Apps {
             namespace: namespace.to_owned(),
             startup,
-            objects: None,
+            objects: HashMap::new(),
+            listed: false,
             former: HashMap::new(),
         }
     }
@@ -112,8 +115,8 @@ impl<S> Apps<S> {
                         message,
                     ))
                 };
-                let Some(objects) = &self.objects else { return untried() };
-                match objects.get(&self.name(namespace.as_deref(), name)) {
+                match self.objects.get(&self.name(namespace.as_deref(), name)) {
+                    None if !self.listed => untried(),
                     None => Err(app_not_found(namespace.as_deref(), name)),
                     Some(entry) => entry.clone().unwrap_or_else(untried),
                 }
@@ -128,9 +131,7 @@ impl<S> Apps<S> {
             return false;
         };
         let name = self.name(namespace.as_deref(), name);
-        self.objects
-            .as_ref()
-            .is_none_or(|objects| objects.get(&name).is_some_and(Option::is_none))
+        self.objects.get(&name).map_or(!self.listed, Option::is_none)
     }
 
     /// The App of this key for revoking a token of its: one that is gone will do.
@@ -146,7 +147,7 @@ impl<S> Apps<S> {
     /// Every App.
     #[must_use]
     pub fn entries(&self) -> HashMap<AppKey, Entry<S>> {
-        let objects = self.objects.iter().flatten().map(|((namespace, name), entry)| {
+        let objects = self.objects.iter().map(|((namespace, name), entry)| {
             let key = AppKey::Object {
                 namespace: Some(namespace.clone()),
                 name: name.clone(),
@@ -171,4 +172,26 @@ pub fn no_startup_app() -> Problem {
         Retry::Every(Duration::from_secs(600)),
         "spec.appRef is not set, and the operator was started without an App; set app_id, installation_id and key in gtm.yaml, or name an App",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_is_missing_only_when_all_have_been_listed() {
+        let mut apps = Apps::<()>::new("own", None);
+        let key = |name: &str| AppKey::Object {
+            namespace: None,
+            name: name.to_owned(),
+        };
+        let reason = |apps: &Apps<()>, name: &str| apps.get(&key(name)).err().map(|problem| problem.reason);
+        apps.objects.insert(("own".to_owned(), "b".to_owned()), None);
+        assert!(apps.is_untried(&key("a")) && apps.is_untried(&key("b")));
+        assert_eq!(reason(&apps, "a"), Some(Reason::AppNotReady));
+        apps.listed = true;
+        assert!(!apps.is_untried(&key("a")) && apps.is_untried(&key("b")));
+        assert_eq!(reason(&apps, "a"), Some(Reason::AppNotFound));
+        assert_eq!(reason(&apps, "b"), Some(Reason::AppNotReady));
+    }
 }

@@ -60,7 +60,8 @@ impl<S: Sign + 'static> Engine<S> {
                 failure.is_some_and(|failure| failure.problem.reason.is_about_the_app())
             };
             let state = self.states.get_mut(&key).map(Box::as_mut);
-            let concerned = app.is_some_and(|app| changed.contains(&app)) || state.as_deref().is_some_and(waits);
+            let differs = |app: &AppKey| changed.contains(app) || !self.seen.contains_key(app);
+            let concerned = app.as_ref().is_some_and(differs) || state.as_deref().is_some_and(waits);
             if !concerned {
                 continue;
             }

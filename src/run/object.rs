@@ -132,9 +132,10 @@ impl Caretaker {
 
     fn publish(&self, app: &Result<Arc<App<Signer>>, Problem>) {
         self.shared.publish.send_if_modified(|apps| {
-            // Not listed yet: who finds it first says so.
-            let objects = apps.objects.get_or_insert_default();
-            let entry = objects.entry(self.name.clone()).or_default();
+            // It is gone, and this task about to be.
+            let Some(entry) = apps.objects.get_mut(&self.name) else {
+                return false;
+            };
             let same = match (&*entry, app) {
                 (Some(Ok(before)), Ok(now)) => Arc::ptr_eq(before, now),
                 (Some(Err(before)), Err(now)) => before == now,

@@ -71,30 +71,29 @@ impl Objects {
                     for name in lost {
                         self.gone(&mut kept, &name);
                     }
-                    self.listed(&kept);
+                    self.listed();
                 }
                 Some(AppChange::Failed(ClusterError::Missing)) => {
                     tracing::warn!(
                         "the API server does not know the kind App: install the CustomResourceDefinitions, which `gtm crds` prints"
                     );
-                    self.listed(&kept);
+                    self.listed();
                 }
                 Some(AppChange::Failed(error)) => {
                     tracing::warn!(%error, "the watch of Apps was interrupted; it is taken up again");
                 }
             }
         }
-        self.publish.send_modify(|apps| apps.objects = None);
+        self.publish.send_modify(|apps| {
+            apps.objects.clear();
+            apps.listed = false;
+        });
     }
 
     /// All App objects are known by name.
-    fn listed(&self, kept: &HashMap<AppName, Kept>) {
-        self.publish.send_if_modified(|apps| {
-            let first = apps.objects.is_none();
-            let untried = || kept.keys().map(|name| (name.clone(), None)).collect();
-            apps.objects.get_or_insert_with(untried);
-            first
-        });
+    fn listed(&self) {
+        self.publish
+            .send_if_modified(|apps| !std::mem::replace(&mut apps.listed, true));
     }
 
     fn put(&self, kept: &mut HashMap<AppName, Kept>, name: AppName, object: AppObject) {
@@ -109,11 +108,8 @@ impl Objects {
             });
             return;
         }
-        self.publish.send_modify(|apps| {
-            if let Some(objects) = &mut apps.objects {
-                objects.insert(name.clone(), None);
-            }
-        });
+        self.publish
+            .send_modify(|apps| drop(apps.objects.insert(name.clone(), None)));
         let (tell, told) = watch::channel(object);
         let task = tokio::spawn(Caretaker::new(self.clone(), name.clone(), told).work());
         let kept_now = Kept {
@@ -126,8 +122,7 @@ impl Objects {
     fn gone(&self, kept: &mut HashMap<AppName, Kept>, name: &AppName) {
         kept.remove(name);
         self.publish.send_modify(|apps| {
-            let was = apps.objects.as_mut().and_then(|objects| objects.remove(name));
-            if let Some(Some(Ok(app))) = was {
+            if let Some(Some(Ok(app))) = apps.objects.remove(name) {
                 apps.remember(name, app);
             }
         });
