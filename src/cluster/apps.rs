@@ -1,7 +1,5 @@
 //! App objects, and the Secrets that hold their keys.
 
-use std::time::Duration;
-
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
@@ -12,9 +10,9 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
 
 use crate::api::names::MANAGER;
-use crate::api::{App, AppStatus, Reason};
-use crate::domain::schedule::Retry;
-use crate::domain::{Problem, quote};
+use crate::api::{App, AppStatus};
+use crate::domain::Problem;
+use crate::domain::intent::unreadable;
 
 use super::ClusterError;
 use super::tokens::{api_version, merge_patch};
@@ -43,10 +41,7 @@ impl AppObject {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
-            read: parsed.map_err(|error| {
-                let message = format!("the object cannot be read: {}", quote(&error.to_string()));
-                Problem::new(Reason::InvalidSpec, Retry::Every(Duration::from_secs(3600)), message)
-            }),
+            read: parsed.map_err(|error| unreadable(&error)),
         }
     }
 

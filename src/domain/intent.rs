@@ -161,7 +161,9 @@ impl Intent {
     }
 }
 
-fn invalid(message: impl Into<String>) -> Problem {
+/// A spec that nothing but another spec can mend.
+#[must_use]
+pub fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(Reason::InvalidSpec, Retry::Every(INVALID_SPEC_PERIOD), message)
 }
 

@@ -13,7 +13,7 @@ use crate::cluster::{AppObjects, Tokens};
 use crate::config::Config;
 use crate::controller::App;
 use crate::domain::Problem;
-use crate::domain::intent::{AppKey, Intent, Key, TokenObject, app_not_found, unreadable};
+use crate::domain::intent::{AppKey, Intent, Key, TokenObject, app_not_found, invalid, unreadable};
 use crate::domain::plan::AppFacts;
 use crate::github::{Installation, MintScope, Minted};
 use crate::signer::Signer;
@@ -221,13 +221,12 @@ async fn ingredients(
         AppKey::Object { namespace, name } => {
             let cluster = match cluster {
                 Some(cluster) => cluster,
-                None => manager::connect().await.map_err(object_spec::invalid)?,
+                None => manager::connect().await.map_err(invalid)?,
             };
             let objects = AppObjects::new(cluster.clone());
             let found = objects.get(namespace.as_deref().unwrap_or(own), name).await;
-            let found = found.map_err(|error| {
-                object_spec::invalid(format!("spec.appRef: the App {name} cannot be read: {error}"))
-            })?;
+            let found =
+                found.map_err(|error| invalid(format!("spec.appRef: the App {name} cannot be read: {error}")))?;
             let found = found.ok_or_else(|| app_not_found(namespace.as_deref(), name))?;
             object_spec::ingredients(&found, config, &cluster, own).await
         }

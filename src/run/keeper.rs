@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, DefaultBackoff, watcher};
-use kube::{Api, Client};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::Reason;
+use crate::cluster::AppObjects;
 use crate::config::Config;
 use crate::controller::{App, Apps, Rediscover, StartupApp};
 use crate::domain::Problem;
@@ -72,6 +69,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
     pub async fn run(mut self) {
         let (mut refused, mut wished) = (None, None);
         let mut rediscover = self.rediscover.subscribe();
+        let objects = AppObjects::new(self.cluster.0.clone());
         self.discover().await;
         let mut key: Option<(String, BoxStream<'static, ()>)> = None;
         loop {
@@ -100,22 +98,11 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             }
             let secret = config.as_ref().ok().and_then(Ingredients::key_secret);
             if key.as_ref().map(|(name, _)| name.as_str()) != secret {
-                key = secret.map(|name| (name.to_owned(), self.changes_of(name)));
+                key = secret.map(|name| (name.to_owned(), objects.secret_changes(&self.cluster.1, name)));
             }
             self.look(config, &mut refused).await;
             self.discover().await;
         }
-    }
-
-    /// Changes of the Secret that holds the key; its metadata is all that is watched.
-    fn changes_of(&self, name: &str) -> BoxStream<'static, ()> {
-        let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.cluster.0.clone(), &self.cluster.1);
-        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let changes = watcher(secrets, only).backoff(DefaultBackoff::default());
-        changes
-            .filter(|event| std::future::ready(event.is_ok()))
-            .map(drop)
-            .boxed()
     }
 
     async fn look(&mut self, config: Result<Config, String>, refused: &mut Option<Refused>) {

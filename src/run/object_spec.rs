@@ -9,6 +9,7 @@ use crate::api::{AppSpec, Provider, Reason};
 use crate::cluster::AppObject;
 use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
 use crate::domain::app::may_use;
+use crate::domain::intent::invalid;
 use crate::domain::schedule::Retry;
 use crate::domain::{BaseUrl, Problem};
 use crate::signer::ServiceKey;
@@ -42,11 +43,6 @@ pub async fn ingredients(
     };
     let gathered = Ingredients::gather(&configured, Some((cluster, &object.namespace))).await?;
     gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
-}
-
-/// The spec is wrong.
-pub fn invalid(message: String) -> Problem {
-    Problem::new(Reason::InvalidSpec, Retry::Every(Duration::from_secs(3600)), message)
 }
 
 /// The App as the startup configuration would have it.
