@@ -31,6 +31,8 @@ pub enum Tool {
     KubeControllerManager,
     /// HashiCorp's key service: its core, with what the tests use.
     Vault,
+    /// The installer of charts.
+    Helm,
 }
 
 impl Tool {
@@ -50,6 +52,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Vault => "vault",
+            Self::Helm => "helm",
         }
     }
 
@@ -70,7 +73,7 @@ impl Tool {
         match (path.is_file(), self) {
             (true, _) => Ok(path),
             // envtest's archives do not hold these.
-            (false, Self::KubeControllerManager | Self::Vault) => self.find_in_cache(),
+            (false, Self::KubeControllerManager | Self::Vault | Self::Helm) => self.find_in_cache(),
             (false, _) => Err(Error::Tool(format!(
                 "{ASSETS} is {}, which holds no {}: name a folder that does, or unset it to build from source",
                 assets.display(),
@@ -142,6 +145,12 @@ impl Tool {
                 package: ".",
                 module: "github.com/hashicorp/vault",
                 go_mod: include_str!("../tools/vault/go.mod"),
+            },
+            Self::Helm => Source {
+                folder: "helm",
+                package: "helm.sh/helm/v3/cmd/helm",
+                module: "helm.sh/helm/v3",
+                go_mod: include_str!("../tools/helm/go.mod"),
             },
         }
     }
