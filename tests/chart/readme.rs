@@ -14,7 +14,7 @@ const HEAD: &str = "\
 
 The values of isometry/github-token-manager's chart keep their names and meaning; there is no kube-rbac-proxy any more, so metrics are plain HTTP on port 8080
 (`networkPolicy.metricsFrom` says who may read them). The CustomResourceDefinitions are upgraded with the chart, and stay when it is uninstalled (`crds.keep`). Where they were
-applied by other means before, add `--take-ownership`, or set `crds.install=false`. There are no hooks. What the operator may do, and why, is in
+applied by other means before, add `--take-ownership`, or set `crds.install=false`. Nothing runs at an upgrade but the operator. What the operator may do, and why, is in
 [docs/rbac.md](../../docs/rbac.md).
 
 ## Values

@@ -1,10 +1,11 @@
 //! The operator with exactly the rights that the chart gives: nothing that it asks for is refused.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
-use lab::cluster::{AuditLog, Cluster};
+use lab::cluster::{AuditEvent, AuditLog, Cluster};
 use lab::github::{GitHub, Settings};
 use lab::gtm::Operator;
 use lab::process::{Folder, Port};
@@ -124,8 +125,13 @@ impl World {
             "provider": "secret", "keyRef": {"name": "own-app"}});
         self.put("App", Some(TEAM), "own", app).await;
         self.ready("App", Some(TEAM), "own").await;
-        self.put("Token", Some(TEAM), "of-own", json!({"appRef": {"name": "own"}}))
-            .await;
+        self.put(
+            "Token",
+            Some(TEAM),
+            "of-own",
+            json!({"appRef": {"name": "own"}, "permissions": {"contents": "read"}}),
+        )
+        .await;
         self.put("Token", Some(TEAM), "ci", json!({"permissions": {"contents": "read"}}))
             .await;
         self.ready("Token", Some(TEAM), "of-own").await;
@@ -139,7 +145,7 @@ impl World {
             "Token",
             Some(TEAM),
             "of-own",
-            json!({"appRef": {"name": "own"}, "secret": {"name": "renamed"}}),
+            json!({"appRef": {"name": "own"}, "permissions": {"contents": "read"}, "secret": {"name": "renamed"}}),
         )
         .await;
         self.gone(TEAM, "of-own").await;
@@ -178,6 +184,53 @@ impl World {
         let refused = own.iter().filter(|event| event.code == 403);
         refused.map(|event| format!("{} {}", event.verb, event.uri)).collect()
     }
+}
+
+/// Group, resource and verb.
+type Right = (String, String, String);
+
+impl World {
+    /// What the operator asked for.
+    fn used(&self) -> BTreeSet<Right> {
+        let account = format!("system:serviceaccount:{NAME}:{NAME}");
+        let own = self
+            .audit
+            .events()
+            .unwrap()
+            .into_iter()
+            .filter(|event| event.user == account);
+        let right = |event: AuditEvent| {
+            let resource = [event.resource, event.subresource]
+                .join("/")
+                .trim_end_matches('/')
+                .to_owned();
+            (event.group, resource, event.verb)
+        };
+        own.map(right).collect()
+    }
+}
+
+/// What the chart grants, in any namespace.
+fn granted(values: &str) -> BTreeSet<Right> {
+    let rendered = template(values, &["--show-only", "templates/rbac.yaml"]).unwrap();
+    let words = |rule: &Value, field: &str| -> Vec<String> {
+        let all = rule[field].as_array().unwrap().iter();
+        all.map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let mut rights = BTreeSet::new();
+    let rules = crate::helm::objects(&rendered)
+        .into_iter()
+        .filter_map(|role| role["rules"].as_array().cloned());
+    for rule in rules.flatten() {
+        for group in words(&rule, "apiGroups") {
+            for resource in words(&rule, "resources") {
+                for verb in words(&rule, "verbs") {
+                    rights.insert((group.clone(), resource.clone(), verb));
+                }
+            }
+        }
+    }
+    rights
 }
 
 fn pem(github: &GitHub) -> String {
@@ -251,6 +304,19 @@ async fn the_charts_rights_are_all_that_the_operator_uses() {
         "{}",
         world.operator.logs()
     );
+    let used = world.used();
+    let idle: Vec<Right> = granted(values)
+        .into_iter()
+        .filter(|right| !used.contains(right))
+        .collect();
+    let seldom = [
+        // An Event that is told again; and what clusters ask for that guard owner references.
+        ("events.k8s.io", "events", "patch"),
+        ("github.as-code.io", "clustertokens/finalizers", "update"),
+        ("github.as-code.io", "tokens/finalizers", "update"),
+    ];
+    let seldom = seldom.map(|(group, resource, verb)| (group.into(), resource.into(), verb.into()));
+    assert_eq!(idle, seldom, "rights that nothing needs");
 }
 
 #[tokio::test]
