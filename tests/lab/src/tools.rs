@@ -31,6 +31,17 @@ pub enum Tool {
     KubeControllerManager,
     /// HashiCorp's key service: its core, with what the tests use.
     Vault,
+    /// Flux's source-controller itself.
+    SourceController,
+    /// Flux's newest git library: `flux-reader URL BRANCH FOLDER`, with a Secret (JSON) on standard input, prints the commit.
+    FluxReader,
+    /// Argo CD's own reading of its settings: `argo-reader URL BRANCH`, with a list of Secrets (JSON) on standard input, prints
+    /// the commit.
+    ArgoReader,
+    /// GitHub's command line client.
+    Gh,
+    /// Prometheus' tests of rules and parser of queries.
+    Promtool,
 }
 
 impl Tool {
@@ -42,6 +53,15 @@ impl Tool {
         Self::KubeApiServer,
     ];
 
+    /// Who reads tokens, and who reads metrics: for the tests of the guides, the quickest to build first.
+    pub const GUIDES: [Self; 5] = [
+        Self::FluxReader,
+        Self::Gh,
+        Self::Promtool,
+        Self::ArgoReader,
+        Self::SourceController,
+    ];
+
     /// The program's file name.
     pub fn name(self) -> &'static str {
         match self {
@@ -50,6 +70,11 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Vault => "vault",
+            Self::SourceController => "source-controller",
+            Self::FluxReader => "flux-reader",
+            Self::ArgoReader => "argo-reader",
+            Self::Gh => "gh",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -69,13 +94,13 @@ impl Tool {
         let path = assets.join(self.name());
         match (path.is_file(), self) {
             (true, _) => Ok(path),
-            // envtest's archives do not hold these.
-            (false, Self::KubeControllerManager | Self::Vault) => self.find_in_cache(),
-            (false, _) => Err(Error::Tool(format!(
+            (false, Self::Etcd | Self::KubeApiServer | Self::Kubectl) => Err(Error::Tool(format!(
                 "{ASSETS} is {}, which holds no {}: name a folder that does, or unset it to build from source",
                 assets.display(),
                 self.name()
             ))),
+            // envtest's archives do not hold these.
+            (false, _) => self.find_in_cache(),
         }
     }
 
@@ -91,6 +116,26 @@ impl Tool {
             self.build(&source, &path)?;
         }
         Ok(path)
+    }
+
+    /// The sources that it is built from: manifests are beside the code. Blocks; fetches them when Go's cache lacks them.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] when Go is missing or cannot fetch them.
+    pub fn source_folder(self) -> Result<PathBuf, Error> {
+        let source = self.source();
+        let failed = |reason: String| Error::Tool(format!("go mod download {}: {reason}", source.module));
+        let output = Command::new("go")
+            .args(["mod", "download", "-json", source.module])
+            .current_dir(Path::new(MODULES).join(source.folder))
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "-mod=readonly")
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        let module: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("{error}: {}", String::from_utf8_lossy(&output.stderr))))?;
+        let folder = module["Dir"].as_str().ok_or_else(|| failed(module.to_string()))?;
+        Ok(folder.into())
     }
 
     /// Builds to a name of its own first, so that `path` is never half a program.
@@ -143,6 +188,36 @@ impl Tool {
                 module: "github.com/hashicorp/vault",
                 go_mod: include_str!("../tools/vault/go.mod"),
             },
+            Self::SourceController => Source {
+                folder: "source-controller",
+                package: "github.com/fluxcd/source-controller",
+                module: "github.com/fluxcd/source-controller",
+                go_mod: include_str!("../tools/source-controller/go.mod"),
+            },
+            Self::FluxReader => Source {
+                folder: "flux",
+                package: ".",
+                module: "github.com/fluxcd/pkg/git",
+                go_mod: include_str!("../tools/flux/go.mod"),
+            },
+            Self::ArgoReader => Source {
+                folder: "argo",
+                package: ".",
+                module: "github.com/argoproj/argo-cd/v3",
+                go_mod: include_str!("../tools/argo/go.mod"),
+            },
+            Self::Gh => Source {
+                folder: "gh",
+                package: "github.com/cli/cli/v2/cmd/gh",
+                module: "github.com/cli/cli/v2",
+                go_mod: include_str!("../tools/gh/go.mod"),
+            },
+            Self::Promtool => Source {
+                folder: "promtool",
+                package: "github.com/prometheus/prometheus/cmd/promtool",
+                module: "github.com/prometheus/prometheus",
+                go_mod: include_str!("../tools/promtool/go.mod"),
+            },
         }
     }
 }
@@ -173,7 +248,7 @@ impl Source {
     /// What `go.mod` states for a module, or for `go` itself.
     fn required(&self, wanted: &str) -> Result<&'static str, Error> {
         let required = |line: &'static str| match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [module, version, ..] if module == wanted => Some(version),
+            ["require", module, version, ..] | [module, version, ..] if module == wanted => Some(version),
             _ => None,
         };
         self.go_mod.lines().find_map(required).ok_or_else(|| {
