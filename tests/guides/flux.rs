@@ -95,7 +95,7 @@ async fn a_user_of_flux_gets_from_a_hand_made_token_to_the_app_and_back_to_work(
     assert_eq!(world.secret("flux-system", "github-token", "password"), by_hand);
 
     // Handed over: Flux goes on with the same Secret.
-    let start = std::time::Instant::now();
+    let start = tokio::time::Instant::now();
     world.follow(guide.block("delete secret github-token"));
     // A taken name is looked at again every minute; nobody waits for that here.
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());

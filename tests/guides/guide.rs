@@ -43,16 +43,6 @@ impl Guide {
             ),
         }
     }
-
-    /// Every manifest of a kind.
-    pub fn manifests(&self, kind: &str) -> Vec<String> {
-        let line = format!("kind: {kind}");
-        let yaml = self.blocks.iter().filter(|block| block.language == "yaml");
-        let all = yaml.flat_map(|block| block.text.split("---\n"));
-        all.filter(|text| text.lines().any(|own| own == line))
-            .map(str::to_owned)
-            .collect()
-    }
 }
 
 fn blocks(text: &str) -> Vec<Block> {

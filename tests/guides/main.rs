@@ -4,4 +4,7 @@
 mod guide;
 mod world;
 
+mod argo_cd;
 mod flux;
+mod jobs;
+mod providers;

@@ -23,6 +23,8 @@ pub struct World {
     pub cluster: Cluster,
     pub github: GitHub,
     pub folder: Folder,
+    /// The certificates to trust beside the system's, when GitHub is spoken to over HTTPS.
+    pub ca: Option<PathBuf>,
 }
 
 fn settings() -> Settings {
@@ -75,10 +77,12 @@ impl World {
         let github = GitHub::start(change(settings())).await.expect("the stand-in starts");
         let folder = Folder::new().expect("a folder");
         std::fs::create_dir(folder.path().join("bin")).expect("a folder for programs");
+        let ca = github.ca_pem().map(|pem| folder.write("ca.pem", pem).expect("a CA"));
         let world = World {
             cluster,
             github,
             folder,
+            ca,
         };
         world.program("gtm", Path::new(env!("CARGO_BIN_EXE_gtm")));
         world.program("kubectl", world.cluster.kubectl_program());
@@ -138,6 +142,10 @@ impl World {
     }
 
     /// Runs a script as a reader would, two minutes at most.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "commands find git, curl and the rest where this process would"
+    )]
     pub fn try_sh(&self, script: &str) -> Output {
         let path = std::env::var("PATH").unwrap_or_default();
         let home = self.folder.path();
@@ -151,6 +159,7 @@ impl World {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("KUBECONFIG", self.cluster.kubeconfig_path())
             .env("GTM_BASE_URL", self.github.url())
+            .envs(self.ca.iter().map(|ca| ("GTM_CA_BUNDLE", ca)))
             .stdin(Stdio::null())
             .output()
             .expect("bash runs")
@@ -165,7 +174,11 @@ impl World {
             let text = text.replace("/config/", &format!("{}/config-", self.folder.path().display()));
             self.file(&format!("config-{name}"), &text);
         }
-        Operator::builder(env!("CARGO_BIN_EXE_gtm"), self.cluster.kubeconfig_path())
+        let mut operator = Operator::builder(env!("CARGO_BIN_EXE_gtm"), self.cluster.kubeconfig_path());
+        if let Some(ca) = &self.ca {
+            operator = operator.env("GTM_CA_BUNDLE", ca);
+        }
+        operator
             .config(&self.folder.path().join("config-gtm.yaml"))
             .namespace("github-token-manager")
             .env("GTM_BASE_URL", self.github.url())

@@ -5,6 +5,7 @@
 use std::{
     env,
     fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::{Command, id},
     time::Instant,
@@ -35,7 +36,7 @@ pub enum Tool {
     SourceController,
     /// Flux's newest git library: `flux-reader URL BRANCH FOLDER`, with a Secret (JSON) on standard input, prints the commit.
     FluxReader,
-    /// Argo CD's own reading of its settings: `argo-reader URL BRANCH`, with a list of Secrets (JSON) on standard input, prints
+    /// Argo CD's own reading of its settings: `argo-reader URL BRANCH PROJECT`, with a list of Secrets (JSON) on standard input, prints
     /// the commit.
     ArgoReader,
     /// GitHub's command line client.
@@ -106,7 +107,7 @@ impl Tool {
 
     fn find_in_cache(self) -> Result<PathBuf, Error> {
         let source = self.source();
-        let folder = cache()?.join(format!("bin/{}-{}", source.folder, source.version()?));
+        let folder = cache()?.join(format!("bin/{}", source.place()?));
         let path = folder.join(self.name());
         if path.is_file() {
             return Ok(path);
@@ -178,6 +179,7 @@ impl Tool {
                 package: "go.etcd.io/etcd/server/v3",
                 module: "go.etcd.io/etcd/server/v3",
                 go_mod: include_str!("../tools/etcd/go.mod"),
+                program: None,
             },
             Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
             Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
@@ -187,36 +189,42 @@ impl Tool {
                 package: ".",
                 module: "github.com/hashicorp/vault",
                 go_mod: include_str!("../tools/vault/go.mod"),
+                program: Some(include_str!("../tools/vault/main.go")),
             },
             Self::SourceController => Source {
                 folder: "source-controller",
                 package: "github.com/fluxcd/source-controller",
                 module: "github.com/fluxcd/source-controller",
                 go_mod: include_str!("../tools/source-controller/go.mod"),
+                program: None,
             },
             Self::FluxReader => Source {
                 folder: "flux",
                 package: ".",
                 module: "github.com/fluxcd/pkg/git",
                 go_mod: include_str!("../tools/flux/go.mod"),
+                program: Some(include_str!("../tools/flux/main.go")),
             },
             Self::ArgoReader => Source {
                 folder: "argo",
                 package: ".",
                 module: "github.com/argoproj/argo-cd/v3",
                 go_mod: include_str!("../tools/argo/go.mod"),
+                program: Some(include_str!("../tools/argo/main.go")),
             },
             Self::Gh => Source {
                 folder: "gh",
                 package: "github.com/cli/cli/v2/cmd/gh",
                 module: "github.com/cli/cli/v2",
                 go_mod: include_str!("../tools/gh/go.mod"),
+                program: None,
             },
             Self::Promtool => Source {
                 folder: "promtool",
                 package: "github.com/prometheus/prometheus/cmd/promtool",
                 module: "github.com/prometheus/prometheus",
                 go_mod: include_str!("../tools/promtool/go.mod"),
+                program: None,
             },
         }
     }
@@ -228,6 +236,8 @@ struct Source {
     package: &'static str,
     module: &'static str,
     go_mod: &'static str,
+    /// A program of the lab's own around the module.
+    program: Option<&'static str>,
 }
 
 impl Source {
@@ -237,12 +247,26 @@ impl Source {
             package,
             module: "k8s.io/kubernetes",
             go_mod: include_str!("../tools/kubernetes/go.mod"),
+            program: None,
         }
     }
 
     /// The version that `go.mod` requires, such as `v1.34.4`.
     fn version(&self) -> Result<&'static str, Error> {
         self.required(self.module)
+    }
+
+    /// A folder's name that changes with the sources: the version, and a hash of a program of our own.
+    fn place(&self) -> Result<String, Error> {
+        let (folder, version) = (self.folder, self.version()?);
+        Ok(match self.program {
+            None => format!("{folder}-{version}"),
+            Some(program) => {
+                let mut hasher = DefaultHasher::new();
+                program.hash(&mut hasher);
+                format!("{folder}-{version}-{:016x}", hasher.finish())
+            }
+        })
     }
 
     /// What `go.mod` states for a module, or for `go` itself.

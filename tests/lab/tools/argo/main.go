@@ -1,5 +1,6 @@
 // Reads a repository as Argo CD's repo-server does: the Secrets that are on standard input (a List) are its settings, out of which
-// its own code finds the credentials of the repository, and its own git client asks the remote for a branch.
+// its own code finds the credentials of the repository for an Application of a project, and its own git client asks the remote for a
+// branch.
 package main
 
 import (
@@ -20,17 +21,17 @@ import (
 const namespace = "argocd"
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: argo-reader URL BRANCH < secrets.json")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: argo-reader URL BRANCH PROJECT < secrets.json")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "argo-reader:", err)
 		os.Exit(1)
 	}
 }
 
-func run(url, branch string) error {
+func run(url, branch, project string) error {
 	ctx := context.Background()
 	var secrets corev1.SecretList
 	if err := json.NewDecoder(os.Stdin).Decode(&secrets); err != nil {
@@ -45,7 +46,7 @@ func run(url, branch string) error {
 	}
 	cluster := fake.NewSimpleClientset(objects...)
 	database := db.NewDB(namespace, settings.NewSettingsManager(ctx, cluster, namespace), cluster)
-	repository, err := database.GetRepository(ctx, url, "")
+	repository, err := database.GetRepository(ctx, url, project)
 	if err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
