@@ -16,7 +16,9 @@ pub(super) fn name(node: &str) -> String {
 
 /// Makes the root in each hierarchy.
 pub(super) fn make(root: &str) -> Result<(), Error> {
-    for hierarchy in hierarchies() {
+    // Where there are both versions, that of version 2 controls nothing.
+    let controls = |hierarchy: &PathBuf| hierarchy.join("cgroup.clone_children").exists() || hierarchy == Path::new(MOUNT);
+    for hierarchy in hierarchies().into_iter().filter(controls) {
         let own = hierarchy.join(root);
         fs::create_dir_all(&own).during(|| format!("make the control group {}", own.display()))?;
         // A new group of version 1 has no processors and no memory, and nothing can run in it.
@@ -53,7 +55,7 @@ fn remove_below(group: &Path) -> io::Result<()> {
     fs::remove_dir(group)
 }
 
-/// Version 2 alone, or the hierarchies of version 1.
+/// Version 2 alone, or the hierarchies of version 1 and what there is of version 2 beside them.
 fn hierarchies() -> Vec<PathBuf> {
     let mount = PathBuf::from(MOUNT);
     if mount.join("cgroup.controllers").exists() {
@@ -62,6 +64,5 @@ fn hierarchies() -> Vec<PathBuf> {
     let entries = fs::read_dir(&mount).into_iter().flatten().flatten();
     // `cpu` may be a link to `cpu,cpuacct`.
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let paths = folders.map(|entry| entry.path());
-    paths.filter(|path| path.join("cgroup.clone_children").exists()).collect()
+    folders.map(|entry| entry.path()).collect()
 }

@@ -11,6 +11,7 @@ mod find;
 pub mod image;
 pub mod init;
 mod needs;
+mod operator;
 mod settings;
 
 use std::{
@@ -35,6 +36,7 @@ use crate::{
 };
 
 pub use find::program;
+pub use operator::OPERATOR;
 
 /// The node's name in its cluster.
 pub const NODE: &str = "node";
