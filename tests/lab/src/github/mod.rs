@@ -106,7 +106,12 @@ impl GitHub {
             Some(key) => key.clone(),
             None => AppKey::of_this_process()?,
         };
-        let (tls, ca_pem) = if settings.tls { Some(tls::acceptor(&["github.com", &settings.listen.ip().to_string()])?) } else { None }.unzip();
+        let (tls, ca_pem) = if settings.tls {
+            Some(tls::acceptor(&["github.com", &settings.listen.ip().to_string()])?)
+        } else {
+            None
+        }
+        .unzip();
         let listener = TcpListener::bind(settings.listen).await?;
         let scheme = if settings.tls { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr()?);

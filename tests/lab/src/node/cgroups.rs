@@ -17,7 +17,8 @@ pub(super) fn name(node: &str) -> String {
 /// Makes the root in each hierarchy.
 pub(super) fn make(root: &str) -> Result<(), Error> {
     // Where there are both versions, that of version 2 controls nothing.
-    let controls = |hierarchy: &PathBuf| hierarchy.join("cgroup.clone_children").exists() || hierarchy == Path::new(MOUNT);
+    let controls =
+        |hierarchy: &PathBuf| hierarchy.join("cgroup.clone_children").exists() || hierarchy == Path::new(MOUNT);
     for hierarchy in hierarchies().into_iter().filter(controls) {
         let own = hierarchy.join(root);
         fs::create_dir_all(&own).during(|| format!("make the control group {}", own.display()))?;

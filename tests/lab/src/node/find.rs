@@ -14,14 +14,18 @@ pub fn program(name: &str) -> Result<PathBuf, Error> {
     let own = env::current_exe().map_err(|error| Error::Tool(format!("where this program is: {error}")))?;
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name));
     found.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        Error::Tool(format!("{name} is not beside {}: build it with `cargo build -p gtm-lab --bins`", own.display()))
+        Error::Tool(format!(
+            "{name} is not beside {}: build it with `cargo build -p gtm-lab --bins`",
+            own.display()
+        ))
     })
 }
 
 /// The first process of the node of that name.
 pub(super) fn first_process(name: &str) -> Option<u32> {
     let all = processes(name).into_iter();
-    all.into_iter().find(|&pid| command(pid).first().is_some_and(|own| own.ends_with("/lab-node")))
+    all.into_iter()
+        .find(|&pid| command(pid).first().is_some_and(|own| own.ends_with("/lab-node")))
 }
 
 /// It, and the one that waits for it.
@@ -39,7 +43,11 @@ pub(super) fn processes(name: &str) -> Vec<u32> {
 pub(super) fn child_named(parent: u32, program: &str) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
     let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-    children.find(|&pid| command(pid).first().is_some_and(|own| own.rsplit('/').next() == Some(program)))
+    children.find(|&pid| {
+        command(pid)
+            .first()
+            .is_some_and(|own| own.rsplit('/').next() == Some(program))
+    })
 }
 
 /// Ends one process; one that has ended already is fine.

@@ -23,7 +23,17 @@ pub const GIT: &str = "localhost/gtm/git:1";
 
 /// What git brings along that nobody here needs: perl, and what only a package's installation needs.
 const LEFT_OUT: [&str; 12] = [
-    "perl", "libperl", "liberror-perl", "git-man_", "debconf_", "dpkg_", "tar_", "gcc-12-base_", "openssl_", "libgdbm", "libdb5",
+    "perl",
+    "libperl",
+    "liberror-perl",
+    "git-man_",
+    "debconf_",
+    "dpkg_",
+    "tar_",
+    "gcc-12-base_",
+    "openssl_",
+    "libgdbm",
+    "libdb5",
     "adduser_",
 ];
 
@@ -36,7 +46,10 @@ pub fn pause() -> Result<PathBuf, Error> {
         let rootfs = Folder::new()?;
         let source = tools::kubernetes_source()?.join("build/pause/linux/pause.c");
         let program = rootfs.path().join("pause");
-        run(Command::new("cc").args(["-Os", "-static", "-DVERSION=1", "-o"]).arg(&program).arg(source))?;
+        run(Command::new("cc")
+            .args(["-Os", "-static", "-DVERSION=1", "-o"])
+            .arg(&program)
+            .arg(source))?;
         run(Command::new("strip").arg(&program))?;
         archive(rootfs.path(), PAUSE, &["/pause"], &folder.join("image.tar"))
     })?;
@@ -51,7 +64,10 @@ pub fn git() -> Result<PathBuf, Error> {
     let folder = tools::once("image-git-1", |folder| {
         let packages = Folder::new()?;
         let rootfs = Folder::new()?;
-        download(packages.path(), &["git", "ca-certificates", "dash", "coreutils", "libc-bin"])?;
+        download(
+            packages.path(),
+            &["git", "ca-certificates", "dash", "coreutils", "libc-bin"],
+        )?;
         unpack(&packages.path().join("archives"), rootfs.path())?;
         furnish(rootfs.path())?;
         archive(rootfs.path(), GIT, &["/bin/sh"], &folder.join("image.tar"))
@@ -118,10 +134,27 @@ fn furnish(rootfs: &Path) -> Result<(), Error> {
 pub fn archive(rootfs: &Path, reference: &str, entrypoint: &[&str], to: &Path) -> Result<(), Error> {
     let folder = Folder::new()?;
     let layer = folder.path().join("layer.tar");
-    let everybody = ["--owner=0", "--group=0", "--numeric-owner", "--sort=name", "--mtime=@0", "--mode=go+rX,u+rw"];
-    run(Command::new("tar").arg("-C").arg(rootfs).args(everybody).arg("-cf").arg(&layer).arg("."))?;
+    let everybody = [
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "--sort=name",
+        "--mtime=@0",
+        "--mode=go+rX,u+rw",
+    ];
+    run(Command::new("tar")
+        .arg("-C")
+        .arg(rootfs)
+        .args(everybody)
+        .arg("-cf")
+        .arg(&layer)
+        .arg("."))?;
     let content = fs::read(&layer).during(|| format!("read {}", layer.display()))?;
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let architecture = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
     let config = json!({
         "architecture": architecture,
         "os": "linux",
@@ -133,7 +166,12 @@ pub fn archive(rootfs: &Path, reference: &str, entrypoint: &[&str], to: &Path) -
     folder.write("config.json", config.to_string())?;
     folder.write("manifest.json", manifest.to_string())?;
     let files = ["manifest.json", "config.json", "layer.tar"];
-    run(Command::new("tar").arg("-C").arg(folder.path()).arg("-cf").arg(to).args(files))
+    run(Command::new("tar")
+        .arg("-C")
+        .arg(folder.path())
+        .arg("-cf")
+        .arg(to)
+        .args(files))
 }
 
 fn run(command: &mut Command) -> Result<(), Error> {

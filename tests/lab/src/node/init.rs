@@ -161,16 +161,32 @@ fn parts(folder: &Path) -> Result<Vec<Part>, Error> {
         format!("--cert-dir={STATE}/kubelet-certificates"),
     ];
     let kubeconfig = |user| format!("--kubeconfig={}", kubeconfig_path(folder, user).display());
-    let scheduler = vec![kubeconfig("scheduler"), "--leader-elect=false".into(), "--bind-address=127.0.0.1".into()];
+    let scheduler = vec![
+        kubeconfig("scheduler"),
+        "--leader-elect=false".into(),
+        "--bind-address=127.0.0.1".into(),
+    ];
     Ok(vec![
         Part::new("etcd", Tool::Etcd.find()?, etcd()),
-        Part::new("containerd", "containerd", vec!["--config".into(), path("settings/containerd.toml")]),
+        Part::new(
+            "containerd",
+            "containerd",
+            vec!["--config".into(), path("settings/containerd.toml")],
+        ),
         Part::new("github-standin", find::program("github-standin")?, standin),
         Part::new("kube-apiserver", Tool::KubeApiServer.find()?, api_server(&path)),
-        Part::new("kube-controller-manager", Tool::KubeControllerManager.find()?, controllers(&path, kubeconfig("controllers"))),
+        Part::new(
+            "kube-controller-manager",
+            Tool::KubeControllerManager.find()?,
+            controllers(&path, kubeconfig("controllers")),
+        ),
         Part::new("kube-scheduler", Tool::KubeScheduler.find()?, scheduler),
         Part::new("kubelet", Tool::Kubelet.find()?, kubelet),
-        Part::new("kube-proxy", Tool::KubeProxy.find()?, vec![format!("--config={}", path("settings/proxy.json"))]),
+        Part::new(
+            "kube-proxy",
+            Tool::KubeProxy.find()?,
+            vec![format!("--config={}", path("settings/proxy.json"))],
+        ),
     ])
 }
 

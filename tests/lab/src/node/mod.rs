@@ -37,6 +37,7 @@ use crate::{
 
 pub use find::program;
 pub use operator::OPERATOR;
+pub use settings::SYNC;
 
 /// The node's name in its cluster.
 pub const NODE: &str = "node";
@@ -247,6 +248,16 @@ impl Node {
         fs::remove_file(&hold).during(|| format!("remove {}", hold.display()))
     }
 
+    /// Restarts the kubelet with another `syncFrequency`, such as `1m`.
+    ///
+    /// # Errors
+    /// When it does not go, or its settings cannot be written.
+    pub async fn set_kubelet_period(&self, sync: &str) -> Result<(), Error> {
+        self.hold("kubelet").await?;
+        settings::write_kubelet(&self.name, &self.folder, sync)?;
+        self.release("kubelet")
+    }
+
     /// What a part has logged so far.
     ///
     /// # Errors
@@ -270,18 +281,23 @@ impl Node {
 /// # Errors
 /// When something does not go within 30 s.
 pub async fn down(name: &str) -> Result<(), Error> {
-    wait_for(SOON, "the end of the node's processes", async || {
-        match find::processes(name)[..] {
+    wait_for(
+        SOON,
+        "the end of the node's processes",
+        async || match find::processes(name)[..] {
             [] => Ok(()),
             ref left => {
                 left.iter().for_each(|&pid| find::kill(pid, Signal::KILL));
                 Err(format!("processes {left:?}"))
             }
-        }
-    })
+        },
+    )
     .await?;
     let root = cgroups::name(name);
-    wait_for(SOON, "the end of the node's control groups", async || cgroups::remove(&root)).await?;
+    wait_for(SOON, "the end of the node's control groups", async || {
+        cgroups::remove(&root)
+    })
+    .await?;
     let folder = folder(name);
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

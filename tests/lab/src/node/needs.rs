@@ -39,7 +39,10 @@ pub(super) fn check() -> Result<(), Error> {
         missing.push("control groups at /sys/fs/cgroup: in a container, run it with --privileged".to_owned());
     }
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    if !filesystems.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
+    if !filesystems
+        .lines()
+        .any(|line| line.trim_start_matches("nodev").trim() == "overlay")
+    {
         missing.push("overlayfs in the kernel: modprobe overlay".to_owned());
     }
     if missing.is_empty() {

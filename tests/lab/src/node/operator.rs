@@ -33,11 +33,33 @@ impl Node {
         let rbac = fs::read_to_string(&rbac).during(|| format!("read {}", rbac.display()))?;
         self.kubectl().apply(&rbac).await?;
         let enforce = "pod-security.kubernetes.io/enforce=restricted";
-        self.kubectl().run(&["label", "--overwrite", "namespace", OPERATOR, enforce]).await?;
+        self.kubectl()
+            .run(&["label", "--overwrite", "namespace", OPERATOR, enforce])
+            .await?;
         self.kubectl().apply(&self.configuration()?).await?;
         self.kubectl().apply(&deployment().to_string()).await?;
         let webhook = project.join("webhook-config").display().to_string();
         self.kubectl().run(&["apply", "-k", &webhook]).await?;
+        self.operator_ready().await
+    }
+
+    /// Replaces every pod of the operator, as a new version does, and waits until that is done.
+    ///
+    /// # Errors
+    /// When the new pods do not become ready within 55 s.
+    pub async fn upgrade_operator(&self, version: &str) -> Result<(), Error> {
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": {"version": version}}}}}).to_string();
+        let args = [
+            "-n",
+            OPERATOR,
+            "patch",
+            "deployment",
+            OPERATOR,
+            "--type=merge",
+            "-p",
+            &patch,
+        ];
+        self.kubectl().run(&args).await?;
         self.operator_ready().await
     }
 
@@ -46,7 +68,15 @@ impl Node {
     /// # Errors
     /// When it is not so within 60 s.
     pub async fn operator_ready(&self) -> Result<(), Error> {
-        let status = ["-n", OPERATOR, "rollout", "status", "deployment", OPERATOR, "--timeout=55s"];
+        let status = [
+            "-n",
+            OPERATOR,
+            "rollout",
+            "status",
+            "deployment",
+            OPERATOR,
+            "--timeout=55s",
+        ];
         self.kubectl().run(&status).await?;
         let trusted = "jsonpath={.webhooks[*].clientConfig.caBundle}";
         for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {

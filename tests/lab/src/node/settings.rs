@@ -54,11 +54,18 @@ pub(super) fn write(node: &str, folder: &Path) -> Result<(), Error> {
     }
     save("settings/containerd.toml", containerd(folder))?;
     save("settings/cni/10-node.conflist", network().to_string())?;
-    save("settings/kubelet.json", kubelet(node, folder, SYNC).to_string())?;
+    write_kubelet(node, folder, SYNC)?;
     save("settings/proxy.json", proxy(folder).to_string())?;
     save("settings/resolv.conf", format!("nameserver {ADDRESS}\n"))?;
     let github = serde_json::to_string(&github()).map_err(|error| Error::Usage(error.to_string()))?;
     save("settings/github.json", github)
+}
+
+/// Writes the kubelet's alone. `sync`: how often it looks at its pods' volumes.
+pub(super) fn write_kubelet(node: &str, folder: &Path, sync: &str) -> Result<(), Error> {
+    let path = folder.join("settings/kubelet.json");
+    let text = kubelet(node, folder, sync).to_string();
+    fs::write(&path, text).during(|| format!("write {}", path.display()))
 }
 
 /// The stand-in, where pods find it as github.com.
@@ -137,8 +144,8 @@ fn network() -> Value {
     })
 }
 
-/// JSON is YAML. `sync`: how often it looks at volumes.
-pub(super) fn kubelet(node: &str, folder: &Path, sync: &str) -> Value {
+/// JSON is YAML.
+fn kubelet(node: &str, folder: &Path, sync: &str) -> Value {
     let pki = folder.join("pki");
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
