@@ -5,4 +5,5 @@ mod end;
 mod kubelet;
 mod memory;
 mod pods;
+mod uninstall;
 mod world;

@@ -51,6 +51,7 @@ impl World {
         let kubeconfig = node.folder().join("pki/admin.kubeconfig");
         let ca = reqwest::Certificate::from_pem(node.github_ca().unwrap().as_bytes()).unwrap();
         let github = reqwest::Client::builder()
+            .user_agent("e2e")
             .no_proxy()
             .tls_certs_only([ca])
             .build()

@@ -37,6 +37,8 @@ pub enum Tool {
     KubeProxy,
     /// HashiCorp's key service: its core, with what the tests use.
     Vault,
+    /// The installer of charts.
+    Helm,
 }
 
 impl Tool {
@@ -48,8 +50,8 @@ impl Tool {
         Self::KubeApiServer,
     ];
 
-    /// What a node runs besides, built by Go.
-    pub const NODE: [Self; 3] = [Self::KubeScheduler, Self::Kubelet, Self::KubeProxy];
+    /// What a node runs besides, and what installs the operator there.
+    pub const NODE: [Self; 4] = [Self::KubeScheduler, Self::Kubelet, Self::KubeProxy, Self::Helm];
 
     /// The program's file name.
     pub fn name(self) -> &'static str {
@@ -62,6 +64,7 @@ impl Tool {
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
             Self::Vault => "vault",
+            Self::Helm => "helm",
         }
     }
 
@@ -84,7 +87,12 @@ impl Tool {
             // envtest's archives do not hold these.
             (
                 false,
-                Self::KubeControllerManager | Self::KubeScheduler | Self::Kubelet | Self::KubeProxy | Self::Vault,
+                Self::KubeControllerManager
+                | Self::KubeScheduler
+                | Self::Kubelet
+                | Self::KubeProxy
+                | Self::Vault
+                | Self::Helm,
             ) => self.find_in_cache(),
             (false, _) => Err(Error::Tool(format!(
                 "{ASSETS} is {}, which holds no {}: name a folder that does, or unset it to build from source",
@@ -160,6 +168,12 @@ impl Tool {
                 package: ".",
                 module: "github.com/hashicorp/vault",
                 go_mod: include_str!("../tools/vault/go.mod"),
+            },
+            Self::Helm => Source {
+                folder: "helm",
+                package: "helm.sh/helm/v3/cmd/helm",
+                module: "helm.sh/helm/v3",
+                go_mod: include_str!("../tools/helm/go.mod"),
             },
         }
     }

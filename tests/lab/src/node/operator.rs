@@ -1,66 +1,105 @@
-//! The operator on a node, as a user installs it.
+//! The operator on a node, as a user installs it: by its chart.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::json;
 
 use super::{ADDRESS, Node};
 use crate::{
     error::{During, Error},
+    tools::Tool,
     wait::wait_for,
 };
 
-/// The operator's namespace and the name of all that is its.
+/// The release, the operator's namespace, and the name of all that is its.
 pub const OPERATOR: &str = "github-token-manager";
-/// The image that `make image` makes.
-const IMAGE: &str = "localhost/github-token-manager:0.1.0";
 /// The installation of the stand-in's App.
 const INSTALLATION: u64 = 67_890;
-/// The repository of the project.
-const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// The chart.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/github-token-manager");
+/// Time for an installation, an upgrade and an uninstallation.
+const RELEASE: Duration = Duration::from_secs(120);
 
 impl Node {
-    /// Installs the operator with the App of the node's stand-in, and waits until it and its webhook work.
+    /// Installs the operator's chart with the App of the node's stand-in, in a namespace where Pod Security is `restricted`, and waits
+    /// until it and its webhook work.
     ///
     /// # Errors
     /// When an object is refused, or the operator does not become ready.
     pub async fn install_operator(&self, image: &Path) -> Result<(), Error> {
         self.load_image(image).await?;
-        let project = Path::new(PROJECT);
-        let crds = project.join("crds").display().to_string();
-        self.kubectl().run(&["apply", "--server-side", "-f", &crds]).await?;
-        let rbac = project.join("docs/rbac.yaml");
-        let rbac = fs::read_to_string(&rbac).during(|| format!("read {}", rbac.display()))?;
-        self.kubectl().apply(&rbac).await?;
-        let enforce = "pod-security.kubernetes.io/enforce=restricted";
-        self.kubectl()
-            .run(&["label", "--overwrite", "namespace", OPERATOR, enforce])
-            .await?;
-        self.kubectl().apply(&self.configuration()?).await?;
-        self.kubectl().apply(&deployment().to_string()).await?;
-        let webhook = project.join("webhook-config").display().to_string();
-        self.kubectl().run(&["apply", "-k", &webhook]).await?;
+        self.kubectl().apply(&self.prerequisites()?).await?;
+        let values = self.values()?;
+        self.helm(&[
+            "install",
+            OPERATOR,
+            CHART,
+            "--wait",
+            "--values",
+            &values.to_string_lossy(),
+        ])
+        .await?;
         self.operator_ready().await
     }
 
-    /// Replaces every pod of the operator, as a new version does, and waits until that is done.
+    /// Upgrades the release with a change that replaces every pod of the operator, and waits until that is done.
     ///
     /// # Errors
-    /// When the new pods do not become ready within 55 s.
+    /// When the new pods do not become ready.
     pub async fn upgrade_operator(&self, version: &str) -> Result<(), Error> {
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": {"version": version}}}}}).to_string();
-        let args = [
-            "-n",
+        let version = format!("deployment.podAnnotations.version={version}");
+        self.helm(&[
+            "upgrade",
             OPERATOR,
-            "patch",
-            "deployment",
-            OPERATOR,
-            "--type=merge",
-            "-p",
-            &patch,
-        ];
-        self.kubectl().run(&args).await?;
+            CHART,
+            "--wait",
+            "--reuse-values",
+            "--set",
+            &version,
+        ])
+        .await?;
         self.operator_ready().await
+    }
+
+    /// Uninstalls the release.
+    ///
+    /// # Errors
+    /// When helm fails.
+    pub async fn uninstall_operator(&self) -> Result<(), Error> {
+        self.helm(&["uninstall", OPERATOR, "--wait"]).await.map(|_| ())
+    }
+
+    /// helm as an administrator, in the operator's namespace; what it printed.
+    ///
+    /// # Errors
+    /// When it fails, or takes longer than two minutes.
+    pub async fn helm(&self, args: &[&str]) -> Result<String, Error> {
+        let failed = |said: &str| Error::Usage(format!("helm {}: {said}", args.join(" ")));
+        let helm = tokio::process::Command::new("nsenter")
+            .arg(format!("--net=/proc/{}/ns/net", self.pid()))
+            .arg(Tool::Helm.find()?)
+            .args(["--namespace", OPERATOR])
+            .arg("--kubeconfig")
+            .arg(self.folder().join("pki/admin.kubeconfig"))
+            .args(args)
+            // What it would keep in the user's home.
+            .env("HELM_CACHE_HOME", self.folder().join("helm"))
+            .env("HELM_CONFIG_HOME", self.folder().join("helm"))
+            .env("HELM_DATA_HOME", self.folder().join("helm"))
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(RELEASE, helm).await;
+        let output = output
+            .map_err(|_| failed("no end within two minutes"))?
+            .during(|| "start helm".into())?;
+        if !output.status.success() {
+            return Err(failed(&String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Waits until every replica of the operator is ready, and the API server is told whom to trust.
@@ -99,62 +138,31 @@ impl Node {
         fs::read_to_string(&path).during(|| format!("read {}", path.display()))
     }
 
-    /// The Secrets `github-app`, with the App's key, and `gtm-config`.
-    fn configuration(&self) -> Result<String, Error> {
+    /// The namespace, and the Secret with the App's key.
+    fn prerequisites(&self) -> Result<String, Error> {
         let key = self.folder().join("pki/app-key.pem");
         let key = fs::read_to_string(&key).during(|| format!("read {}", key.display()))?;
-        let config = json!({
-            "app_id": 12_345,
-            "installation_id": INSTALLATION,
-            "provider": "secret",
-            "key": "github-app",
-            "base_url": format!("https://{ADDRESS}/api/v3"),
-            "ca_bundle": self.github_ca()?,
-        });
-        let secret = |name: &str, file: &str, text: String| {
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": OPERATOR},
-                "stringData": {file: text}})
-        };
-        let secrets = [
-            secret("github-app", "private-key.pem", key),
-            secret("gtm-config", "gtm.yaml", config.to_string()),
-        ];
-        Ok(json!({"apiVersion": "v1", "kind": "List", "items": secrets}).to_string())
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": OPERATOR, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "github-app", "namespace": OPERATOR}, "stringData": {"private-key.pem": key}});
+        Ok(json!({"apiVersion": "v1", "kind": "List", "items": [namespace, secret]}).to_string())
     }
-}
 
-fn deployment() -> serde_json::Value {
-    let labels = json!({"app.kubernetes.io/name": OPERATOR});
-    let probe = |path: &str| json!({"httpGet": {"path": path, "port": 8081}, "periodSeconds": 2});
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": OPERATOR, "namespace": OPERATOR},
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": labels},
-            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {
-                    "serviceAccountName": OPERATOR,
-                    "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-                    "containers": [{
-                        "name": "manager",
-                        "image": IMAGE,
-                        "args": ["manager"],
-                        "securityContext": {
-                            "allowPrivilegeEscalation": false,
-                            "readOnlyRootFilesystem": true,
-                            "capabilities": {"drop": ["ALL"]},
-                        },
-                        "livenessProbe": probe("/healthz"),
-                        "readinessProbe": probe("/readyz"),
-                        "volumeMounts": [{"name": "config", "mountPath": "/config", "readOnly": true}],
-                    }],
-                    "volumes": [{"name": "config", "secret": {"secretName": "gtm-config"}}],
-                },
+    /// Writes the chart's values; where.
+    fn values(&self) -> Result<PathBuf, Error> {
+        let values = json!({
+            "config": {
+                "app_id": 12_345,
+                "installation_id": INSTALLATION,
+                "provider": "secret",
+                "key": "github-app",
+                "base_url": format!("https://{ADDRESS}/api/v3"),
             },
-        },
-    })
+            "caBundle": self.github_ca()?,
+        });
+        let path = self.folder().join("values.json");
+        fs::write(&path, values.to_string()).during(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
 }
