@@ -28,8 +28,14 @@ pub enum Tool {
     KubeApiServer,
     /// The command line client.
     Kubectl,
-    /// The garbage collector and the namespace controller.
+    /// The controllers.
     KubeControllerManager,
+    /// Finds a node for each pod.
+    KubeScheduler,
+    /// Runs a node's pods.
+    Kubelet,
+    /// Leads to the pods of a Service.
+    KubeProxy,
     /// HashiCorp's key service: its core, with what the tests use.
     Vault,
     /// Flux's source-controller itself.
@@ -65,6 +71,9 @@ impl Tool {
         Self::SourceController,
     ];
 
+    /// What a node runs besides, and what installs the operator there.
+    pub const NODE: [Self; 4] = [Self::KubeScheduler, Self::Kubelet, Self::KubeProxy, Self::Helm];
+
     /// The program's file name.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,6 +81,9 @@ impl Tool {
             Self::KubeApiServer => "kube-apiserver",
             Self::Kubectl => "kubectl",
             Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
             Self::Vault => "vault",
             Self::SourceController => "source-controller",
             Self::FluxReader => "flux-reader",
@@ -187,6 +199,9 @@ impl Tool {
             Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
             Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
             Self::KubeControllerManager => Source::kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
+            Self::KubeScheduler => Source::kubernetes("k8s.io/kubernetes/cmd/kube-scheduler"),
+            Self::Kubelet => Source::kubernetes("k8s.io/kubernetes/cmd/kubelet"),
+            Self::KubeProxy => Source::kubernetes("k8s.io/kubernetes/cmd/kube-proxy"),
             Self::Vault => Source {
                 folder: "vault",
                 package: ".",
@@ -308,6 +323,24 @@ impl Source {
             _ => strip.into(),
         }
     }
+}
+
+/// The source of Kubernetes, of the version that is built, in Go's module cache. Blocks.
+///
+/// # Errors
+/// When Go is missing or cannot download it.
+pub(crate) fn kubernetes_source() -> Result<PathBuf, Error> {
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", "k8s.io/kubernetes"])
+        .current_dir(Path::new(MODULES).join("kubernetes"))
+        .output()
+        .during(|| "start go".into())?;
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let folder = said.get("Dir").and_then(|folder| folder.as_str());
+    folder.map(PathBuf::from).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Error::Tool(format!("go mod download k8s.io/kubernetes: {said}"))
+    })
 }
 
 /// Makes the folder, and holds its lock for `name`: tests run in several processes, of which one builds and the others wait. The
