@@ -7,4 +7,6 @@ mod world;
 mod argo_cd;
 mod flux;
 mod jobs;
+mod monitoring;
+mod operations;
 mod providers;
