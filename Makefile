@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TEST_THREADS ?= 2
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief need-tools need-test-tools
+.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible chart need-tools need-test-tools
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,16 @@ need-test-tools: need-tools
 
 build: need-tools ## build the operator, release
 	cargo build --release --locked --bin gtm
+
+image: need-tools ## build the image as an OCI archive, without a container engine; ARCH=amd64 or arm64
+	cargo build --locked -p gtm-release
+	@$(TARGET)/debug/release image --target $(TARGET) $(if $(ARCH),--arch $(ARCH))
+
+image-reproducible: need-tools ## build the image twice, in two folders, and compare the digests
+	cargo build --locked -p gtm-release
+	@$(TARGET)/debug/release image --target $(TARGET)/first $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/first.txt
+	@$(TARGET)/debug/release image --target $(TARGET)/second $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/second.txt
+	@test "$$(tail -n1 $(TARGET)/first.txt)" = "$$(tail -n1 $(TARGET)/second.txt)" && echo "the same digest twice"
 
 crds: need-tools ## write crds/ anew from the types
 	GTM_BLESS=1 cargo test --locked --lib crds
