@@ -5,6 +5,9 @@ mod guide;
 mod world;
 
 mod argo_cd;
+mod dropin;
 mod flux;
 mod jobs;
+mod monitoring;
+mod operations;
 mod providers;

@@ -165,8 +165,8 @@ impl World {
             .expect("bash runs")
     }
 
-    /// Starts the operator with the configuration in the Secret `gtm-config`, as the kubelet would mount it at /config.
-    pub async fn operator(&self) -> Operator {
+    /// Writes the Secret `gtm-config` where the operator reads it, as the kubelet would at /config.
+    pub fn mount_configuration(&self) {
         let get = "kubectl -n github-token-manager get secret gtm-config -o";
         for name in ["gtm.yaml", "private-key.pem"] {
             let key = name.replace('.', "\\.");
@@ -174,18 +174,26 @@ impl World {
             let text = text.replace("/config/", &format!("{}/config-", self.folder.path().display()));
             self.file(&format!("config-{name}"), &text);
         }
+    }
+
+    /// Starts the operator with that configuration.
+    pub async fn operator(&self) -> Operator {
+        self.operator_with(|operator| operator).await
+    }
+
+    /// The same with flags of a test's own.
+    pub async fn operator_with(&self, change: impl FnOnce(lab::gtm::Builder) -> lab::gtm::Builder) -> Operator {
+        self.mount_configuration();
         let mut operator = Operator::builder(env!("CARGO_BIN_EXE_gtm"), self.cluster.kubeconfig_path());
         if let Some(ca) = &self.ca {
             operator = operator.env("GTM_CA_BUNDLE", ca);
         }
-        operator
+        let operator = operator
             .config(&self.folder.path().join("config-gtm.yaml"))
             .namespace("github-token-manager")
             .env("GTM_BASE_URL", self.github.url())
-            .leader_elect(false)
-            .start()
-            .await
-            .expect("the operator starts")
+            .leader_elect(false);
+        change(operator).start().await.expect("the operator starts")
     }
 
     /// Installs the operator as the Flux guide says, and makes a namespace for the guide at hand.
