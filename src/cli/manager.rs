@@ -6,6 +6,7 @@ use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
 use super::{ConfigFile, Failure};
+use crate::cluster::Scope;
 use crate::config::{self, Environment, Flags};
 use crate::domain::policy::DefaultPolicy;
 use crate::run::{ManagerError, ManagerOptions};
@@ -77,6 +78,12 @@ pub struct ManagerArgs {
     #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     namespace: Option<String>,
 
+    /// Look into these namespaces only, separated by commas: Tokens, Apps and Secrets elsewhere are not seen, nor are ClusterTokens
+    ///
+    /// [default: all namespaces, and ClusterTokens]
+    #[arg(long, value_name = "NAMES", env = "GTM_WATCH_NAMESPACES", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    watch_namespaces: Vec<String>,
+
     /// How log lines look, on standard error
     #[arg(long, value_name = "FORMAT", env = "GTM_LOG_FORMAT", default_value = "json")]
     log_format: logs::Format,
@@ -99,6 +106,7 @@ impl ManagerArgs {
             default_policy: self.default_policy,
             leader_elect: self.leader_elect,
             namespace: config::namespace(self.namespace.as_deref(), environment),
+            scope: Scope::new(&self.watch_namespaces),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, Events, Record, Secrets, Tokens, follow_policies, watch as watch_cluster};
+use crate::cluster::{self, Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
 use crate::domain::policy::{DefaultPolicy, Policies};
@@ -49,6 +49,8 @@ pub struct ManagerOptions {
     pub leader_elect: bool,
     /// The operator's own namespace.
     pub namespace: String,
+    /// The namespaces that are looked into.
+    pub scope: Scope,
 }
 
 /// Why the manager ended.
@@ -104,6 +106,7 @@ pub async fn manager(
     let objects = Objects {
         client: client.clone(),
         namespace: options.namespace.clone(),
+        scope: options.scope.clone(),
         settings: configured,
         publish: publish.clone(),
         rediscover: rediscover.clone(),
@@ -184,6 +187,7 @@ async fn webhook(
         listener,
         client: client.clone(),
         namespace: options.namespace.clone(),
+        scope: options.scope.clone(),
         identity: identity(),
         cert_path: options.webhook_cert_path.clone(),
         admission,
@@ -284,7 +288,7 @@ impl Manager {
 
     async fn lead(&self, stop: CancellationToken) {
         let context = Arc::new(Context {
-            tokens: Tokens::new(self.client.clone()),
+            tokens: Tokens::new(self.client.clone(), self.options.scope.clone()),
             secrets: Secrets::new(self.client.clone()),
             events: Events::new(self.client.clone(), Some(identity())),
             observer: Arc::new(Recorder(self.metrics.clone())),
@@ -296,7 +300,12 @@ impl Manager {
             dice,
         });
         let apps = self.apps.publish.subscribe();
-        let engine = Engine::run(context, apps, watch_cluster(&self.client), stop.clone());
+        let engine = Engine::run(
+            context,
+            apps,
+            watch_cluster(&self.client, &self.options.scope),
+            stop.clone(),
+        );
         tokio::join!(engine, self.apps.clone().keep(stop));
     }
 }

@@ -215,13 +215,18 @@ impl Source {
     }
 
     /// Kubernetes reports the version that its linker was told; without it `kubectl version` and feature checks of
-    /// clients see v0.0.0.
+    /// clients see v0.0.0. Helm renders for the Kubernetes that it was told, else for v1.20.
     fn linker_flags(&self, version: &str) -> String {
         let strip = "-s -w";
         match version.trim_start_matches('v').split('.').collect::<Vec<_>>()[..] {
             [major, minor, ..] if self.folder == "kubernetes" => {
                 let set = "-X k8s.io/component-base/version.git";
                 format!("{strip} {set}Version={version} {set}Major={major} {set}Minor={minor}")
+            }
+            _ if self.folder == "helm" => {
+                let set = "-X helm.sh/helm/v3/pkg/chartutil.k8sVersion";
+                let own = "-X helm.sh/helm/v3/internal/version.version";
+                format!("{strip} {own}={version} {set}Major=1 {set}Minor=34")
             }
             _ => strip.into(),
         }
