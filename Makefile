@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TEST_THREADS ?= 2
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint deny unit tools key-tools operator signer bench fuzz fuzz-brief image image-reproducible chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
+.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,10 @@ key-tools: need-test-tools ## build Vault, and install the AWS KMS emulator, for
 	cargo build --locked -p gtm-lab --bin lab-tools
 	@$(TARGET)/debug/lab-tools keys >/dev/null
 
+guide-tools: need-test-tools ## build the programs that the guides are tested with: source-controller, gh, promtool and others (once, cached)
+	cargo build --locked -p gtm-lab --bin lab-tools
+	@$(TARGET)/debug/lab-tools guides >/dev/null
+
 node-tools: need-tools need-node ## build what a real node runs, its images and the operator's (once, cached)
 	cargo build --locked -p gtm-lab --bins
 	@$(TARGET)/debug/lab-tools node >/dev/null
@@ -87,7 +91,7 @@ demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, g
 	cargo build --locked -p gtm-lab --bin demo
 	@$(TARGET)/debug/demo $(TARGET)/debug/gtm docs
 
-test: need-test-tools lint key-tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
+test: need-test-tools lint key-tools guide-tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
 	cargo test --locked --no-default-features --lib signer
 	$(MAKE) demo DEMO_KEEP=
@@ -107,6 +111,9 @@ unit: need-tools ## the tests that need no API server
 
 operator: tools ## the tests of the operator on a real API server alone
 	cargo test --locked --test operator -- --test-threads=$(TEST_THREADS)
+
+guides: guide-tools ## the guides of docs/guides, each run by a test
+	cargo test --locked --test guides -- --test-threads=$(TEST_THREADS)
 
 signer: key-tools ## the tests of keys in key services alone
 	cargo test --locked --test signer -- --test-threads=$(TEST_THREADS)

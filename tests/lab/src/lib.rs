@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod error;
+pub mod flux;
 pub mod github;
 pub mod gtm;
 pub mod keys;

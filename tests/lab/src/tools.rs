@@ -2,6 +2,8 @@
 //!
 //! The modules in `tests/lab/tools` pin the sources; their `go.mod` is the one place that states a version.
 
+mod source;
+
 use std::{
     env,
     fs::{self, File},
@@ -11,6 +13,7 @@ use std::{
 };
 
 use crate::error::{During, Error};
+use source::Source;
 
 /// A folder with ready-made etcd, kube-apiserver and kubectl: the variable of Kubebuilder's envtest.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
@@ -37,6 +40,17 @@ pub enum Tool {
     KubeProxy,
     /// HashiCorp's key service: its core, with what the tests use.
     Vault,
+    /// Flux's source-controller itself.
+    SourceController,
+    /// Flux's newest git library: `flux-reader URL BRANCH FOLDER`, with a Secret (JSON) on standard input, prints the commit.
+    FluxReader,
+    /// Argo CD's own reading of its settings: `argo-reader URL BRANCH PROJECT`, with a list of Secrets (JSON) on standard input, prints
+    /// the commit.
+    ArgoReader,
+    /// GitHub's command line client.
+    Gh,
+    /// Prometheus' tests of rules and parser of queries.
+    Promtool,
     /// The installer of charts.
     Helm,
 }
@@ -48,6 +62,15 @@ impl Tool {
         Self::Kubectl,
         Self::KubeControllerManager,
         Self::KubeApiServer,
+    ];
+
+    /// Who reads tokens, and who reads metrics: for the tests of the guides, the quickest to build first.
+    pub const GUIDES: [Self; 5] = [
+        Self::FluxReader,
+        Self::Gh,
+        Self::Promtool,
+        Self::ArgoReader,
+        Self::SourceController,
     ];
 
     /// What a node runs besides, and what installs the operator there.
@@ -64,6 +87,11 @@ impl Tool {
             Self::Kubelet => "kubelet",
             Self::KubeProxy => "kube-proxy",
             Self::Vault => "vault",
+            Self::SourceController => "source-controller",
+            Self::FluxReader => "flux-reader",
+            Self::ArgoReader => "argo-reader",
+            Self::Gh => "gh",
+            Self::Promtool => "promtool",
             Self::Helm => "helm",
         }
     }
@@ -84,27 +112,19 @@ impl Tool {
         let path = assets.join(self.name());
         match (path.is_file(), self) {
             (true, _) => Ok(path),
-            // envtest's archives do not hold these.
-            (
-                false,
-                Self::KubeControllerManager
-                | Self::KubeScheduler
-                | Self::Kubelet
-                | Self::KubeProxy
-                | Self::Vault
-                | Self::Helm,
-            ) => self.find_in_cache(),
-            (false, _) => Err(Error::Tool(format!(
+            (false, Self::Etcd | Self::KubeApiServer | Self::Kubectl) => Err(Error::Tool(format!(
                 "{ASSETS} is {}, which holds no {}: name a folder that does, or unset it to build from source",
                 assets.display(),
                 self.name()
             ))),
+            // envtest's archives do not hold these.
+            (false, _) => self.find_in_cache(),
         }
     }
 
     fn find_in_cache(self) -> Result<PathBuf, Error> {
         let source = self.source();
-        let folder = cache()?.join(format!("bin/{}-{}", source.folder, source.version()?));
+        let folder = cache()?.join(format!("bin/{}", source.place()?));
         let path = folder.join(self.name());
         if path.is_file() {
             return Ok(path);
@@ -114,6 +134,26 @@ impl Tool {
             self.build(&source, &path)?;
         }
         Ok(path)
+    }
+
+    /// The sources that it is built from: manifests are beside the code. Blocks; fetches them when Go's cache lacks them.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] when Go is missing or cannot fetch them.
+    pub fn source_folder(self) -> Result<PathBuf, Error> {
+        let source = self.source();
+        let failed = |reason: String| Error::Tool(format!("go mod download {}: {reason}", source.module));
+        let output = Command::new("go")
+            .args(["mod", "download", "-json", source.module])
+            .current_dir(Path::new(MODULES).join(source.folder))
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "-mod=readonly")
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        let module: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("{error}: {}", String::from_utf8_lossy(&output.stderr))))?;
+        let folder = module["Dir"].as_str().ok_or_else(|| failed(module.to_string()))?;
+        Ok(folder.into())
     }
 
     /// Builds to a name of its own first, so that `path` is never half a program.
@@ -147,89 +187,6 @@ impl Tool {
         fs::rename(&partial, path).during(|| format!("rename {}", partial.display()))?;
         eprintln!("lab: built {} in {:.0?}", path.display(), start.elapsed());
         Ok(())
-    }
-
-    fn source(self) -> Source {
-        match self {
-            Self::Etcd => Source {
-                folder: "etcd",
-                package: "go.etcd.io/etcd/server/v3",
-                module: "go.etcd.io/etcd/server/v3",
-                go_mod: include_str!("../tools/etcd/go.mod"),
-            },
-            Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
-            Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
-            Self::KubeControllerManager => Source::kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
-            Self::KubeScheduler => Source::kubernetes("k8s.io/kubernetes/cmd/kube-scheduler"),
-            Self::Kubelet => Source::kubernetes("k8s.io/kubernetes/cmd/kubelet"),
-            Self::KubeProxy => Source::kubernetes("k8s.io/kubernetes/cmd/kube-proxy"),
-            Self::Vault => Source {
-                folder: "vault",
-                package: ".",
-                module: "github.com/hashicorp/vault",
-                go_mod: include_str!("../tools/vault/go.mod"),
-            },
-            Self::Helm => Source {
-                folder: "helm",
-                package: "helm.sh/helm/v3/cmd/helm",
-                module: "helm.sh/helm/v3",
-                go_mod: include_str!("../tools/helm/go.mod"),
-            },
-        }
-    }
-}
-
-/// Where a program is built from.
-struct Source {
-    folder: &'static str,
-    package: &'static str,
-    module: &'static str,
-    go_mod: &'static str,
-}
-
-impl Source {
-    const fn kubernetes(package: &'static str) -> Self {
-        Self {
-            folder: "kubernetes",
-            package,
-            module: "k8s.io/kubernetes",
-            go_mod: include_str!("../tools/kubernetes/go.mod"),
-        }
-    }
-
-    /// The version that `go.mod` requires, such as `v1.34.4`.
-    fn version(&self) -> Result<&'static str, Error> {
-        self.required(self.module)
-    }
-
-    /// What `go.mod` states for a module, or for `go` itself.
-    fn required(&self, wanted: &str) -> Result<&'static str, Error> {
-        let required = |line: &'static str| match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [module, version, ..] if module == wanted => Some(version),
-            _ => None,
-        };
-        self.go_mod.lines().find_map(required).ok_or_else(|| {
-            let folder = self.folder;
-            Error::Tool(format!("{MODULES}/{folder}/go.mod does not require {wanted}"))
-        })
-    }
-
-    /// Kubernetes reports the version that its linker was told; without it `kubectl version` and feature checks of
-    /// clients see v0.0.0. Helm renders for the Kubernetes that it was told, else for v1.20.
-    fn linker_flags(&self, version: &str) -> String {
-        let strip = "-s -w";
-        match version.trim_start_matches('v').split('.').collect::<Vec<_>>()[..] {
-            [major, minor, ..] if self.folder == "kubernetes" => {
-                let set = "-X k8s.io/component-base/version.git";
-                format!("{strip} {set}Version={version} {set}Major={major} {set}Minor={minor}")
-            }
-            _ if self.folder == "helm" => {
-                let set = "-X helm.sh/helm/v3/pkg/chartutil.k8sVersion";
-                let own = "-X helm.sh/helm/v3/internal/version.version";
-                format!("{strip} {own}={version} {set}Major=1 {set}Minor=34")
-            }
-            _ => strip.into(),
-        }
     }
 }
 

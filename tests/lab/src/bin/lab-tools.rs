@@ -1,5 +1,5 @@
-//! Finds or builds the programs that the lab runs, and prints where each is, one a line: those of a cluster, with the argument `keys` those
-//! of the key services as well, with `node` those of a node and its images.
+//! Finds or builds the programs that the lab runs, and prints where each is, one a line: those of a cluster; with the argument `keys`
+//! those of the key services as well, with `guides` those that the guides are tested with, with `node` those of a node and its images.
 
 use std::{env::args, path::PathBuf, process::ExitCode};
 
@@ -13,6 +13,9 @@ fn main() -> ExitCode {
     let mut others: Vec<Find> = Vec::new();
     if asked("keys") {
         others.extend([(|| Tool::Vault.find()) as Find, Ministack::install]);
+    }
+    if asked("guides") {
+        tools.extend(Tool::GUIDES);
     }
     if asked("node") {
         tools.extend(Tool::NODE);
