@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::apps::now;
 use super::leader::DURATION;
 use super::manager::connect;
 use crate::api::names::{LEASE, MANAGER};
@@ -52,9 +52,9 @@ pub async fn release(namespace: &str, scope: Scope) -> Result<usize, String> {
 
 /// `false` when there is no Lease.
 async fn take(lease: &Api<Lease>) -> Result<bool, ClusterError> {
-    let now = format!("{:.6}", Timestamp::now());
+    let time = format!("{:.6}", now());
     let ours = json!({"spec": {
-        "holderIdentity": HOLDER, "acquireTime": now, "renewTime": now, "leaseDurationSeconds": PEACE}});
+        "holderIdentity": HOLDER, "acquireTime": time, "renewTime": time, "leaseDurationSeconds": PEACE}});
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()

@@ -42,7 +42,11 @@ async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_oper
     let ends = world.operator.terminate(SOON).await.expect("the operator ends");
     assert!(ends.success(), "{ends}");
     let namespace = ["delete", "namespace", &world.namespace, "--wait=false"];
-    world.cluster.kubectl(&namespace).await.expect("the namespace is deleted");
+    world
+        .cluster
+        .kubectl(&namespace)
+        .await
+        .expect("the namespace is deleted");
     eventually(SOON, "the end of the namespace", async || {
         let get = ["get", "namespace", &world.namespace, "--ignore-not-found", "-o", "yaml"];
         let found = world.cluster.kubectl(&get).await.map_err(|error| error.to_string())?;

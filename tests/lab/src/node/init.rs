@@ -174,11 +174,11 @@ fn parts(folder: &Path) -> Result<Vec<Part>, Error> {
             vec!["--config".into(), path("settings/containerd.toml")],
         ),
         Part::new("github-standin", find::program("github-standin")?, standin),
-        Part::new("kube-apiserver", Tool::KubeApiServer.find()?, api_server(&path)),
+        Part::new("kube-apiserver", Tool::KubeApiServer.find()?, api_server(path)),
         Part::new(
             "kube-controller-manager",
             Tool::KubeControllerManager.find()?,
-            controllers(&path, kubeconfig("controllers")),
+            controllers(path, kubeconfig("controllers")),
         ),
         Part::new("kube-scheduler", Tool::KubeScheduler.find()?, scheduler),
         Part::new("kubelet", Tool::Kubelet.find()?, kubelet),
