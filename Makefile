@@ -75,17 +75,20 @@ node-tools: need-tools need-node ## build what a real node runs, its images and 
 	@$(TARGET)/debug/lab-tools node >/dev/null
 	$(MAKE) image
 
+# The archive that `make image` makes for this machine.
+IMAGE = $$(ls -t $(TARGET)/image/*-$$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/').tar | head -n1)
+
 e2e: ## on a real one-node cluster, as root: pods that clone and push, upgrades, evictions (GTM_E2E=skip: not)
 ifeq ($(GTM_E2E),skip)
 	@echo "make: e2e IS SKIPPED, as GTM_E2E=skip asks: nothing was tested on a real node" >&2
 else
 	$(MAKE) node-tools
-	GTM_IMAGE="$$(ls -t $(TARGET)/image/*.tar | head -n1)" timeout 900 \
-		cargo test --locked --test e2e -- --test-threads=1 --nocapture
+	cargo test --locked --test e2e --no-run
+	GTM_IMAGE="$(IMAGE)" timeout 900 cargo test --locked --test e2e -- --test-threads=1 --nocapture
 endif
 
 cluster: node-tools ## a real one-node cluster with the operator installed, as root; it stays up
-	@$(TARGET)/debug/lab-node up cluster "$$(ls -t $(TARGET)/image/*.tar | head -n1)"
+	@$(TARGET)/debug/lab-node up cluster "$(IMAGE)"
 
 cluster-down: need-tools ## end that cluster and remove every trace of it
 	cargo build --locked -p gtm-lab --bin lab-node
