@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TEST_THREADS ?= 2
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible chart need-tools need-test-tools
+.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,14 @@ need-test-tools: need-tools
 	$(call need,npm,apt-get install nodejs npm (GitHub's OpenAPI description comes from npm))
 	@cargo clippy --version >/dev/null 2>&1 || { echo "make: clippy is missing: rustup component add clippy" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 || { echo "make: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
+
+need-node:
+	$(call need,containerd,apt-get install containerd (its service is not needed))
+	$(call need,runc,apt-get install runc)
+	$(call need,nft,apt-get install nftables)
+	$(call need,ip,apt-get install iproute2)
+	@test -x /usr/lib/cni/ptp || { echo "make: /usr/lib/cni/ptp is missing: apt-get install containernetworking-plugins" >&2; exit 1; }
+	@test "$$(id -u)" -eq 0 || { echo "make: a node takes root: it mounts file systems and makes namespaces" >&2; exit 1; }
 
 build: need-tools ## build the operator, release
 	cargo build --release --locked --bin gtm
@@ -56,6 +64,27 @@ key-tools: need-test-tools ## build Vault, and install the AWS KMS emulator, for
 guide-tools: need-test-tools ## build the programs that the guides are tested with: source-controller, gh, promtool and others (once, cached)
 	cargo build --locked -p gtm-lab --bin lab-tools
 	@$(TARGET)/debug/lab-tools guides >/dev/null
+
+node-tools: need-tools need-node ## build what a real node runs, its images and the operator's (once, cached)
+	cargo build --locked -p gtm-lab --bins
+	@$(TARGET)/debug/lab-tools node >/dev/null
+	$(MAKE) image
+
+e2e: ## on a real one-node cluster, as root: pods that clone and push, upgrades, evictions (GTM_E2E=skip: not)
+ifeq ($(GTM_E2E),skip)
+	@echo "make: e2e IS SKIPPED, as GTM_E2E=skip asks: nothing was tested on a real node" >&2
+else
+	$(MAKE) node-tools
+	GTM_IMAGE="$$(ls -t $(TARGET)/image/*.tar | head -n1)" timeout 900 \
+		cargo test --locked --test e2e -- --test-threads=1 --nocapture
+endif
+
+cluster: node-tools ## a real one-node cluster with the operator installed, as root; it stays up
+	@$(TARGET)/debug/lab-node up cluster "$$(ls -t $(TARGET)/image/*.tar | head -n1)"
+
+cluster-down: need-tools ## end that cluster and remove every trace of it
+	cargo build --locked -p gtm-lab --bin lab-node
+	@$(TARGET)/debug/lab-node down cluster
 
 demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, git clones (DEMO_KEEP=1: it stays up)
 	cargo build --locked --bin gtm

@@ -7,6 +7,7 @@ pub mod github;
 pub mod gtm;
 pub mod keys;
 pub mod monitor;
+pub mod node;
 pub mod process;
 pub mod tools;
 pub mod wait;
