@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TEST_THREADS ?= 2
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint deny unit tools key-tools operator signer bench fuzz fuzz-brief need-tools need-test-tools
+.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,12 +25,35 @@ need-tools:
 need-test-tools: need-tools
 	$(call need,c++,apt-get install g++ (the fuzzing engine is C++))
 	$(call need,python3,apt-get install python3 python3-venv (the AWS KMS emulator comes from PyPI))
+	$(call need,faketime,apt-get install faketime (clocks that jump))
 	$(call need,npm,apt-get install nodejs npm (GitHub's OpenAPI description comes from npm))
 	@cargo clippy --version >/dev/null 2>&1 || { echo "make: clippy is missing: rustup component add clippy" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 || { echo "make: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 
+need-node:
+	$(call need,containerd,apt-get install containerd (its service is not needed))
+	$(call need,runc,apt-get install runc)
+	$(call need,nft,apt-get install nftables)
+	$(call need,ip,apt-get install iproute2)
+	@test -x /usr/lib/cni/ptp || { echo "make: /usr/lib/cni/ptp is missing: apt-get install containernetworking-plugins" >&2; exit 1; }
+	@test "$$(id -u)" -eq 0 || { echo "make: a node takes root: it mounts file systems and makes namespaces" >&2; exit 1; }
+
 build: need-tools ## build the operator, release
 	cargo build --release --locked --bin gtm
+
+image: need-tools ## build the image as an OCI archive, without a container engine; ARCH=amd64 or arm64
+	cargo build --locked -p gtm-release
+	@$(TARGET)/debug/release image --target $(TARGET) $(if $(ARCH),--arch $(ARCH))
+
+image-reproducible: need-tools ## build the image twice, in two folders, and compare the digests
+	cargo build --locked -p gtm-release
+	@$(TARGET)/debug/release image --target $(TARGET)/first $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/first.txt
+	@$(TARGET)/debug/release image --target $(TARGET)/second $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/second.txt
+	@test "$$(tail -n1 $(TARGET)/first.txt)" = "$$(tail -n1 $(TARGET)/second.txt)" && echo "the same digest twice"
+
+chart: need-tools ## write what is rendered from the chart, and its README, anew; then test it
+	GTM_BLESS=1 cargo test --locked --test chart -- rendered readme
+	cargo test --locked --test chart -- --test-threads=$(TEST_THREADS)
 
 crds: need-tools ## write crds/ anew from the types
 	GTM_BLESS=1 cargo test --locked --lib crds
@@ -43,12 +66,40 @@ key-tools: need-test-tools ## build Vault, and install the AWS KMS emulator, for
 	cargo build --locked -p gtm-lab --bin lab-tools
 	@$(TARGET)/debug/lab-tools keys >/dev/null
 
+guide-tools: need-test-tools ## build the programs that the guides are tested with: source-controller, gh, promtool and others (once, cached)
+	cargo build --locked -p gtm-lab --bin lab-tools
+	@$(TARGET)/debug/lab-tools guides >/dev/null
+
+node-tools: need-tools need-node ## build what a real node runs, its images and the operator's (once, cached)
+	cargo build --locked -p gtm-lab --bins
+	@$(TARGET)/debug/lab-tools node >/dev/null
+	$(MAKE) image
+
+# The archive that `make image` makes for this machine.
+IMAGE = $$(ls -t $(TARGET)/image/*-$$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/').tar | head -n1)
+
+e2e: ## on a real one-node cluster, as root: pods that clone and push, upgrades, evictions (GTM_E2E=skip: not)
+ifeq ($(GTM_E2E),skip)
+	@echo "make: e2e IS SKIPPED, as GTM_E2E=skip asks: nothing was tested on a real node" >&2
+else
+	$(MAKE) node-tools
+	cargo test --locked --test e2e --no-run
+	GTM_IMAGE="$(IMAGE)" timeout 900 cargo test --locked --test e2e -- --test-threads=1 --nocapture
+endif
+
+cluster: node-tools ## a real one-node cluster with the operator installed, as root; it stays up
+	@$(TARGET)/debug/lab-node up cluster "$(IMAGE)"
+
+cluster-down: need-tools ## end that cluster and remove every trace of it
+	cargo build --locked -p gtm-lab --bin lab-node
+	@$(TARGET)/debug/lab-node down cluster
+
 demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, git clones (DEMO_KEEP=1: it stays up)
 	cargo build --locked --bin gtm
 	cargo build --locked -p gtm-lab --bin demo
 	@$(TARGET)/debug/demo $(TARGET)/debug/gtm docs
 
-test: need-test-tools lint key-tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
+test: need-test-tools lint key-tools guide-tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
 	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
 	cargo test --locked --no-default-features --lib signer
 	$(MAKE) demo DEMO_KEEP=
@@ -68,6 +119,9 @@ unit: need-tools ## the tests that need no API server
 
 operator: tools ## the tests of the operator on a real API server alone
 	cargo test --locked --test operator -- --test-threads=$(TEST_THREADS)
+
+guides: guide-tools ## the guides of docs/guides, each run by a test
+	cargo test --locked --test guides -- --test-threads=$(TEST_THREADS)
 
 signer: key-tools ## the tests of keys in key services alone
 	cargo test --locked --test signer -- --test-threads=$(TEST_THREADS)

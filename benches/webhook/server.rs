@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::routing::post;
 use github_token_manager::api::Reason;
-use github_token_manager::cluster::{Change, Events, Record, Secrets, TokenRecord, Tokens};
+use github_token_manager::cluster::{Change, Events, Record, Scope, Secrets, TokenRecord, Tokens};
 use github_token_manager::domain::authority::{Life, Terms};
 use github_token_manager::domain::intent::Kind;
 use github_token_manager::webhook::certificate::Signer;
@@ -114,7 +114,7 @@ async fn empty(body: Bytes) -> Vec<u8> {
 async fn desk() -> Result<Desk, Failed> {
     // Nothing is ever asked of a cluster: the Token is in memory.
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse()?))?;
-    let known = Known::new(Tokens::new(client.clone()));
+    let known = Known::new(Tokens::new(client.clone(), Scope::new(&[])));
     let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "Token",
         "metadata": {"name": "ci", "namespace": "team", "uid": "u"}, "spec": {},
         "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Issued", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});

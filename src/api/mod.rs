@@ -16,7 +16,7 @@ pub use policy::{
     TokenPolicySpec, TokenPolicyStatus,
 };
 pub use reason::Reason;
-pub use secret::{ClusterSecretSpec, Format, SecretSpec};
+pub use secret::{ClusterSecretSpec, ExtraData, ExtraDataRef, Format, SecretSpec};
 pub use status::{Condition, InstallationAccessToken, ManagedSecret, TokenStatus, condition};
 pub use time::Time;
 pub use token::{

@@ -112,6 +112,8 @@ reasons! {
     IntervalOutOfBounds,
     /// Repositories are named, but an organization permission reaches further.
     ScopeWiderThanRepositories,
+    /// `spec.secret.extraData` names a ConfigMap or Secret, out of which nothing is copied.
+    ExtraDataIgnored,
     /// The Secret's content was changed by someone else and has been replaced.
     SecretRepaired,
     /// The token of a deleted Token was revoked.

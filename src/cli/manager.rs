@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
-use super::{ConfigFile, Failure};
+use super::{ConfigFile, Failure, Whereabouts};
 use crate::config::{self, Environment, Flags};
 use crate::domain::policy::DefaultPolicy;
 use crate::run::{ManagerError, ManagerOptions};
@@ -71,11 +71,8 @@ pub struct ManagerArgs {
     )]
     leader_elect: bool,
 
-    /// The operator's own namespace: of the Lease, of Apps that a ClusterToken names without a namespace, of key Secrets
-    ///
-    /// [default: POD_NAMESPACE, then the service account's namespace, then github-token-manager]
-    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    namespace: Option<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
 
     /// How log lines look, on standard error
     #[arg(long, value_name = "FORMAT", env = "GTM_LOG_FORMAT", default_value = "json")]
@@ -98,7 +95,8 @@ impl ManagerArgs {
             webhook_cert_path: self.webhook_cert_path.clone(),
             default_policy: self.default_policy,
             leader_elect: self.leader_elect,
-            namespace: config::namespace(self.namespace.as_deref(), environment),
+            namespace: self.whereabouts.namespace(environment),
+            scope: self.whereabouts.scope(),
         }
     }
 }

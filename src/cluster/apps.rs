@@ -14,9 +14,9 @@ use crate::api::{App, AppStatus};
 use crate::domain::Problem;
 use crate::domain::intent::unreadable;
 
-use super::ClusterError;
 use super::tokens::{api_version, merge_patch};
-use super::watch::Pause;
+use super::watch::{Pause, bare};
+use super::{ClusterError, Scope};
 
 /// An App object as it was last seen.
 #[derive(Clone, Debug)]
@@ -98,9 +98,13 @@ impl AppObjects {
     }
 
     /// What happens to them.
-    pub fn watch(&self) -> impl Stream<Item = AppChange> + Send + use<> {
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &ApiResource::erase::<App>(&()));
-        let events = watcher(api, watcher::Config::default()).backoff(Pause::default());
+    pub fn watch(&self, scope: &Scope) -> impl Stream<Item = AppChange> + Send + use<> {
+        let kind = ApiResource::erase::<App>(&());
+        let api = |namespace: Option<&str>| match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
+            None => Api::all_with(self.client.clone(), &kind),
+        };
+        let events = scope.watch(api, &watcher::Config::default(), bare);
         events.flat_map(|event| {
             stream::iter(match event {
                 Ok(Event::Apply(object) | Event::InitApply(object)) => {

@@ -14,7 +14,7 @@ use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, Kind, TokenObject, unreadable};
 
 use super::packed::Packed;
-use super::{ClusterError, OwnerRef};
+use super::{ClusterError, OwnerRef, Scope};
 
 /// A Token or ClusterToken as it was last seen: small, since all of them are kept.
 #[derive(Clone, Debug)]
@@ -103,6 +103,7 @@ fn status(text: &[u8]) -> TokenStatus {
 #[derive(Clone)]
 pub struct Tokens {
     client: Client,
+    scope: Scope,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,23 +118,23 @@ struct UidOnly<'a> {
 }
 
 impl Tokens {
-    /// Over this client.
+    /// Over this client; what is not in `scope` is not asked for, and does not exist.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Tokens { client }
+    pub fn new(client: Client, scope: Scope) -> Self {
+        Tokens { client, scope }
     }
 
-    /// The objects of one kind, of all namespaces, as JSON.
+    /// The objects of one kind as JSON: of a namespace, or all.
     #[must_use]
-    pub fn all(&self, kind: Kind) -> Api<DynamicObject> {
-        Api::all_with(self.client.clone(), &resource(kind))
+    pub fn of(&self, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource(kind)),
+            None => Api::all_with(self.client.clone(), &resource(kind)),
+        }
     }
 
     fn one(&self, key: &Key) -> Api<DynamicObject> {
-        match &key.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource(key.kind)),
-            None => self.all(key.kind),
-        }
+        self.of(key.kind, key.namespace.as_deref())
     }
 
     /// Makes the status what `status` says; fields that only `previous` has are removed. The UID guards against an object of
@@ -168,6 +169,9 @@ impl Tokens {
     /// # Errors
     /// [`ClusterError`].
     pub async fn get(&self, key: &Key) -> Result<Option<TokenRecord>, ClusterError> {
+        if !self.scope.has(key.namespace.as_deref()) {
+            return Ok(None);
+        }
         let found = self.one(key).get_opt(&key.name).await?;
         Ok(found.and_then(|object| TokenRecord::new(key.kind, object)))
     }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, DynamicObject};
 use kube::core::PartialObjectMeta;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher;
 
 use crate::api::names::{MANAGER, label};
 use crate::domain::intent::Kind;
 
-use super::{ClusterError, Metadata, TokenRecord, Tokens};
+use super::{ClusterError, Metadata, Scope, TokenRecord, Tokens};
 
 /// Objects in one page of a list: bounds the memory that a list takes.
 const PAGE: u32 = 250;
@@ -46,36 +46,57 @@ pub enum Change {
     Failed(ClusterError),
 }
 
+/// The labels of managed Secrets. Where ClusterTokens are not served, their Secrets are somebody else's business.
+pub(super) fn managed(scope: &Scope) -> String {
+    let kind = if scope.is_everything() {
+        String::new()
+    } else {
+        format!(",{}={}", label::NAME, Kind::Token.as_str())
+    };
+    format!("{}={MANAGER}{kind}", label::CREATED_BY)
+}
+
 /// Watches both kinds, and the metadata of the Secrets with our label. Secrets of others are never listed.
-pub fn watch(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
-    let tokens = Tokens::new(client.clone());
-    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let managed = watcher::Config::default()
-        .labels(&format!("{}={MANAGER}", label::CREATED_BY))
-        .page_size(PAGE);
-    let secrets = watcher(secrets, managed)
-        .backoff(Pause::default())
-        .flat_map(|event| stream::iter(secret_change(event)));
-    stream::select_all([
-        watch_tokens(&tokens, Kind::Token),
-        watch_tokens(&tokens, Kind::ClusterToken),
-        secrets.boxed(),
-    ])
+pub fn watch(client: &Client, scope: &Scope) -> impl Stream<Item = Change> + Send + use<> {
+    let managed = watcher::Config::default().labels(&managed(scope)).page_size(PAGE);
+    let api = |namespace: Option<&str>| match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let bare = |metadata| PartialObjectMeta {
+        metadata,
+        ..PartialObjectMeta::<Secret>::default()
+    };
+    let secrets = scope.watch(api, &managed, bare);
+    let secrets = secrets.flat_map(|event| stream::iter(secret_change(event)));
+    stream::select(watch_both(client, scope), secrets)
 }
 
 /// Watches the Tokens and ClusterTokens alone.
-pub fn watch_both(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
-    let tokens = Tokens::new(client.clone());
-    let both = [Kind::Token, Kind::ClusterToken].map(|kind| watch_tokens(&tokens, kind));
+pub fn watch_both(client: &Client, scope: &Scope) -> impl Stream<Item = Change> + Send + use<> {
+    let tokens = Tokens::new(client.clone(), scope.clone());
+    let both = [Kind::Token, Kind::ClusterToken].map(|kind| watch_tokens(&tokens, scope, kind));
     stream::select_all(both)
 }
 
-fn watch_tokens(tokens: &Tokens, kind: Kind) -> BoxStream<'static, Change> {
+fn watch_tokens(tokens: &Tokens, scope: &Scope, kind: Kind) -> BoxStream<'static, Change> {
+    if kind == Kind::ClusterToken && !scope.is_everything() {
+        return stream::iter([Change::TokensRestart(kind), Change::TokensListed(kind)]).boxed();
+    }
     let config = watcher::Config::default().page_size(PAGE);
-    let events = watcher(tokens.all(kind), config).backoff(Pause::default());
+    let events = scope.watch(|namespace| tokens.of(kind, namespace), &config, bare);
     events
         .flat_map(move |event| stream::iter(token_change(kind, event)))
         .boxed()
+}
+
+/// An object of metadata alone.
+pub(super) fn bare(metadata: ObjectMeta) -> DynamicObject {
+    DynamicObject {
+        types: None,
+        metadata,
+        data: serde_json::json!({}),
+    }
 }
 
 /// Between two attempts to take up a watch: short, since while nothing is seen nothing is mended, and one request costs little.

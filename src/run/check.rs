@@ -9,7 +9,7 @@ use kube::Client as Cluster;
 use secrecy::SecretString;
 
 use crate::api::{ClusterToken, Token};
-use crate::cluster::{AppObjects, Tokens};
+use crate::cluster::{AppObjects, Scope, Tokens};
 use crate::config::Config;
 use crate::controller::App;
 use crate::domain::Problem;
@@ -162,7 +162,7 @@ async fn cluster(chain: &mut Chain) -> Result<Cluster, Broken> {
 
 async fn of_cluster(chain: &mut Chain, cluster: Option<&Cluster>, key: &Key) -> Result<Intent, Broken> {
     let Some(cluster) = cluster else { return Err(Broken) };
-    let record = match Tokens::new(cluster.clone()).get(key).await {
+    let record = match Tokens::new(cluster.clone(), Scope::new(&[])).get(key).await {
         Ok(Some(record)) => record,
         Ok(None) => {
             chain.say(

@@ -13,10 +13,9 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, Events, Record, Secrets, Tokens, follow_policies, watch as watch_cluster};
+use crate::cluster::{self, Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
-use crate::domain::intent::AppKey;
 use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
@@ -51,6 +50,8 @@ pub struct ManagerOptions {
     pub leader_elect: bool,
     /// The operator's own namespace.
     pub namespace: String,
+    /// The namespaces that are looked into.
+    pub scope: Scope,
 }
 
 /// Why the manager ended.
@@ -97,19 +98,17 @@ pub async fn manager(
     let serving = tokio::spawn(server.serve(stop.child_token()));
     let client = connect().await.map_err(failed)?;
 
-    let operator = AppKey::Startup.label(&options.namespace);
-    metrics.app_known(&operator);
-    let observe: Arc<dyn Observe> = Arc::new(AppRecorder::new(metrics.clone(), operator));
+    let observe: Arc<dyn Observe> = Arc::new(AppRecorder::of_startup(&metrics));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
     let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
     let publish = Arc::new(watch::Sender::new(Apps::new(&options.namespace, startup)));
-    let budgets = publish.clone();
-    metrics.ask_budgets(move || pool::budgets(&budgets.borrow()));
+    pool::tell_budgets(&metrics, publish.clone());
     let (settings, configured) = watch::channel(Arc::new(config));
     let rediscover = Rediscover::new(REDISCOVERIES);
     let objects = Objects {
         client: client.clone(),
         namespace: options.namespace.clone(),
+        scope: options.scope.clone(),
         settings: configured,
         publish: publish.clone(),
         rediscover: rediscover.clone(),
@@ -190,6 +189,7 @@ async fn webhook(
         listener,
         client: client.clone(),
         namespace: options.namespace.clone(),
+        scope: options.scope.clone(),
         identity: identity(),
         cert_path: options.webhook_cert_path.clone(),
         admission,
@@ -290,7 +290,7 @@ impl Manager {
 
     async fn lead(&self, stop: CancellationToken) {
         let context = Arc::new(Context {
-            tokens: Tokens::new(self.client.clone()),
+            tokens: Tokens::new(self.client.clone(), self.options.scope.clone()),
             secrets: Secrets::new(self.client.clone()),
             events: Events::new(self.client.clone(), Some(identity())),
             observer: Arc::new(Recorder(self.metrics.clone())),
@@ -302,7 +302,12 @@ impl Manager {
             dice,
         });
         let apps = self.apps.publish.subscribe();
-        let engine = Engine::run(context, apps, watch_cluster(&self.client), stop.clone());
+        let engine = Engine::run(
+            context,
+            apps,
+            watch_cluster(&self.client, &self.options.scope),
+            stop.clone(),
+        );
         tokio::join!(engine, self.apps.clone().keep(stop));
     }
 }

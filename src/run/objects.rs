@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events};
+use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events, Scope};
 use crate::config::Config;
 use crate::controller::{AppName, Apps, Rediscover};
 use crate::signer::Signer;
@@ -24,6 +24,8 @@ pub struct Objects {
     pub client: Client,
     /// The operator's own namespace.
     pub namespace: String,
+    /// The namespaces whose Apps are served.
+    pub scope: Scope,
     /// What the startup configuration says beside its own App.
     pub settings: watch::Receiver<Arc<Config>>,
     /// Tells the controllers.
@@ -52,7 +54,7 @@ impl Objects {
     pub async fn keep(self, stop: CancellationToken) {
         let mut kept = HashMap::new();
         let mut listing: Option<HashSet<AppName>> = None;
-        let changes = AppObjects::new(self.client.clone()).watch();
+        let changes = AppObjects::new(self.client.clone()).watch(&self.scope);
         let mut changes = std::pin::pin!(changes);
         loop {
             let change = tokio::select! {

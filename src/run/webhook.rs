@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Authorities, Configurations, Events, Record, Secrets, Tokens, watch_both};
+use crate::cluster::{Authorities, Configurations, Events, Record, Scope, Secrets, Tokens, watch_both};
 use crate::domain::authority::Terms;
 use crate::domain::policy::Policies;
 use crate::telemetry::http::Readiness;
@@ -37,6 +37,8 @@ pub struct Webhook {
     pub client: Client,
     /// The operator's own namespace.
     pub namespace: String,
+    /// The namespaces whose Tokens are served.
+    pub scope: Scope,
     /// The pod's name, for Events.
     pub identity: String,
     /// A mounted folder with the certificate; `None`: our own certificate authority.
@@ -57,7 +59,7 @@ impl Webhook {
     pub fn start(self, stop: CancellationToken) -> Result<JoinHandle<Result<(), String>>, String> {
         let (serve, certificate) = watch::channel(None);
         let tls = server::tls(certificate.clone()).map_err(|error| format!("the webhook: no TLS: {error}"))?;
-        let known = Known::new(Tokens::new(self.client.clone()));
+        let known = Known::new(Tokens::new(self.client.clone(), self.scope.clone()));
         let (owners, telling) = Owners::new(Events::new(self.client.clone(), Some(self.identity)));
         let desk = Desk {
             known: known.clone(),
@@ -77,7 +79,7 @@ impl Webhook {
             self.admission.policies,
         ));
         parts.spawn(ended(
-            known.follow(watch_both(&self.client)),
+            known.follow(watch_both(&self.client, &self.scope)),
             "the watch of Tokens for the webhook",
         ));
         parts.spawn(ended(telling, "the writer of the webhook's Events"));

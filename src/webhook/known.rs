@@ -121,6 +121,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::Scope;
 
     fn record(name: &str) -> TokenRecord {
         let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "Token",
@@ -131,7 +132,7 @@ mod tests {
     /// What is known after these changes. The API server is out of reach.
     async fn known(changes: Vec<Change>) -> Known {
         let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-        let known = Known::new(Tokens::new(client));
+        let known = Known::new(Tokens::new(client, Scope::new(&[])));
         known.clone().follow(stream::iter(changes)).await;
         known
     }

@@ -26,7 +26,7 @@ async fn every_manifest_of_readme_and_docs_is_accepted() {
     assert!(manifests.len() >= 5, "{manifests:?}");
 
     let cluster = cluster().start().await.unwrap();
-    cluster.apply(&read(&root.join("docs/rbac.yaml"))).await.unwrap();
+    cluster.apply(&read(&root.join("deploy/rbac.yaml"))).await.unwrap();
     let args = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
     for (place, manifest) in manifests {
         let namespace = manifest.lines().find_map(|line| line.strip_prefix("  namespace: "));

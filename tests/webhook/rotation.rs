@@ -64,7 +64,7 @@ async fn refuse(body: axum::body::Bytes) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn authorities_are_rotated_under_constant_load_without_one_failed_handshake() {
     let cluster = cluster().start().await.unwrap();
-    cluster.apply(&read("docs/rbac.yaml")).await.unwrap();
+    cluster.apply(&read("deploy/rbac.yaml")).await.unwrap();
     let client = cluster.client().await.unwrap();
     let namespace = cluster.namespace("test").await.unwrap();
     let stop = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! A cluster with both webhook configurations, a GitHub, and the operator with no more rights than docs/rbac.yaml gives.
+//! A cluster with both webhook configurations, a GitHub, and the operator with no more rights than deploy/rbac.yaml gives.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl World {
     pub async fn with(cluster: ClusterBuilder, settings: Settings, make: impl FnOnce(Builder) -> Builder) -> World {
         let cluster = cluster.start().await.expect("the cluster starts");
         cluster
-            .apply(&read("docs/rbac.yaml"))
+            .apply(&read("deploy/rbac.yaml"))
             .await
             .expect("the operator's rights");
         let kubeconfig = cluster.service_account(OWN, OWN).await.expect("the operator's account");

@@ -24,6 +24,8 @@ use tokio::sync::OnceCell;
 
 pub use audit::{AuditEvent, AuditLog, Write};
 pub use builder::Builder;
+pub(crate) use credentials::service_account_keys;
+pub use kubectl::Kubectl;
 
 use crate::{
     error::{During, Error},

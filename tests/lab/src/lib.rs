@@ -2,10 +2,12 @@
 
 pub mod cluster;
 pub mod error;
+pub mod flux;
 pub mod github;
 pub mod gtm;
 pub mod keys;
 pub mod monitor;
+pub mod node;
 pub mod process;
 pub mod tools;
 pub mod wait;

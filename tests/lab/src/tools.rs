@@ -2,6 +2,8 @@
 //!
 //! The modules in `tests/lab/tools` pin the sources; their `go.mod` is the one place that states a version.
 
+mod source;
+
 use std::{
     env,
     fs::{self, File},
@@ -11,6 +13,7 @@ use std::{
 };
 
 use crate::error::{During, Error};
+use source::Source;
 
 /// A folder with ready-made etcd, kube-apiserver and kubectl: the variable of Kubebuilder's envtest.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
@@ -27,10 +30,29 @@ pub enum Tool {
     KubeApiServer,
     /// The command line client.
     Kubectl,
-    /// The garbage collector and the namespace controller.
+    /// The controllers.
     KubeControllerManager,
+    /// Finds a node for each pod.
+    KubeScheduler,
+    /// Runs a node's pods.
+    Kubelet,
+    /// Leads to the pods of a Service.
+    KubeProxy,
     /// HashiCorp's key service: its core, with what the tests use.
     Vault,
+    /// Flux's source-controller itself.
+    SourceController,
+    /// Flux's newest git library: `flux-reader URL BRANCH FOLDER`, with a Secret (JSON) on standard input, prints the commit.
+    FluxReader,
+    /// Argo CD's own reading of its settings: `argo-reader URL BRANCH PROJECT`, with a list of Secrets (JSON) on standard input, prints
+    /// the commit.
+    ArgoReader,
+    /// GitHub's command line client.
+    Gh,
+    /// Prometheus' tests of rules and parser of queries.
+    Promtool,
+    /// The installer of charts.
+    Helm,
 }
 
 impl Tool {
@@ -42,6 +64,18 @@ impl Tool {
         Self::KubeApiServer,
     ];
 
+    /// Who reads tokens, and who reads metrics: for the tests of the guides, the quickest to build first.
+    pub const GUIDES: [Self; 5] = [
+        Self::FluxReader,
+        Self::Gh,
+        Self::Promtool,
+        Self::ArgoReader,
+        Self::SourceController,
+    ];
+
+    /// What a node runs besides, and what installs the operator there.
+    pub const NODE: [Self; 4] = [Self::KubeScheduler, Self::Kubelet, Self::KubeProxy, Self::Helm];
+
     /// The program's file name.
     pub fn name(self) -> &'static str {
         match self {
@@ -49,7 +83,16 @@ impl Tool {
             Self::KubeApiServer => "kube-apiserver",
             Self::Kubectl => "kubectl",
             Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
             Self::Vault => "vault",
+            Self::SourceController => "source-controller",
+            Self::FluxReader => "flux-reader",
+            Self::ArgoReader => "argo-reader",
+            Self::Gh => "gh",
+            Self::Promtool => "promtool",
+            Self::Helm => "helm",
         }
     }
 
@@ -69,19 +112,19 @@ impl Tool {
         let path = assets.join(self.name());
         match (path.is_file(), self) {
             (true, _) => Ok(path),
-            // envtest's archives do not hold these.
-            (false, Self::KubeControllerManager | Self::Vault) => self.find_in_cache(),
-            (false, _) => Err(Error::Tool(format!(
+            (false, Self::Etcd | Self::KubeApiServer | Self::Kubectl) => Err(Error::Tool(format!(
                 "{ASSETS} is {}, which holds no {}: name a folder that does, or unset it to build from source",
                 assets.display(),
                 self.name()
             ))),
+            // envtest's archives do not hold these.
+            (false, _) => self.find_in_cache(),
         }
     }
 
     fn find_in_cache(self) -> Result<PathBuf, Error> {
         let source = self.source();
-        let folder = cache()?.join(format!("bin/{}-{}", source.folder, source.version()?));
+        let folder = cache()?.join(format!("bin/{}", source.place()?));
         let path = folder.join(self.name());
         if path.is_file() {
             return Ok(path);
@@ -91,6 +134,26 @@ impl Tool {
             self.build(&source, &path)?;
         }
         Ok(path)
+    }
+
+    /// The sources that it is built from: manifests are beside the code. Blocks; fetches them when Go's cache lacks them.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] when Go is missing or cannot fetch them.
+    pub fn source_folder(self) -> Result<PathBuf, Error> {
+        let source = self.source();
+        let failed = |reason: String| Error::Tool(format!("go mod download {}: {reason}", source.module));
+        let output = Command::new("go")
+            .args(["mod", "download", "-json", source.module])
+            .current_dir(Path::new(MODULES).join(source.folder))
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "-mod=readonly")
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
+        let module: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("{error}: {}", String::from_utf8_lossy(&output.stderr))))?;
+        let folder = module["Dir"].as_str().ok_or_else(|| failed(module.to_string()))?;
+        Ok(folder.into())
     }
 
     /// Builds to a name of its own first, so that `path` is never half a program.
@@ -125,75 +188,24 @@ impl Tool {
         eprintln!("lab: built {} in {:.0?}", path.display(), start.elapsed());
         Ok(())
     }
-
-    fn source(self) -> Source {
-        match self {
-            Self::Etcd => Source {
-                folder: "etcd",
-                package: "go.etcd.io/etcd/server/v3",
-                module: "go.etcd.io/etcd/server/v3",
-                go_mod: include_str!("../tools/etcd/go.mod"),
-            },
-            Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
-            Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
-            Self::KubeControllerManager => Source::kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
-            Self::Vault => Source {
-                folder: "vault",
-                package: ".",
-                module: "github.com/hashicorp/vault",
-                go_mod: include_str!("../tools/vault/go.mod"),
-            },
-        }
-    }
 }
 
-/// Where a program is built from.
-struct Source {
-    folder: &'static str,
-    package: &'static str,
-    module: &'static str,
-    go_mod: &'static str,
-}
-
-impl Source {
-    const fn kubernetes(package: &'static str) -> Self {
-        Self {
-            folder: "kubernetes",
-            package,
-            module: "k8s.io/kubernetes",
-            go_mod: include_str!("../tools/kubernetes/go.mod"),
-        }
-    }
-
-    /// The version that `go.mod` requires, such as `v1.34.4`.
-    fn version(&self) -> Result<&'static str, Error> {
-        self.required(self.module)
-    }
-
-    /// What `go.mod` states for a module, or for `go` itself.
-    fn required(&self, wanted: &str) -> Result<&'static str, Error> {
-        let required = |line: &'static str| match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [module, version, ..] if module == wanted => Some(version),
-            _ => None,
-        };
-        self.go_mod.lines().find_map(required).ok_or_else(|| {
-            let folder = self.folder;
-            Error::Tool(format!("{MODULES}/{folder}/go.mod does not require {wanted}"))
-        })
-    }
-
-    /// Kubernetes reports the version that its linker was told; without it `kubectl version` and feature checks of
-    /// clients see v0.0.0.
-    fn linker_flags(&self, version: &str) -> String {
-        let strip = "-s -w";
-        match version.trim_start_matches('v').split('.').collect::<Vec<_>>()[..] {
-            [major, minor, ..] if self.folder == "kubernetes" => {
-                let set = "-X k8s.io/component-base/version.git";
-                format!("{strip} {set}Version={version} {set}Major={major} {set}Minor={minor}")
-            }
-            _ => strip.into(),
-        }
-    }
+/// The source of Kubernetes, of the version that is built, in Go's module cache. Blocks.
+///
+/// # Errors
+/// When Go is missing or cannot download it.
+pub(crate) fn kubernetes_source() -> Result<PathBuf, Error> {
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", "k8s.io/kubernetes"])
+        .current_dir(Path::new(MODULES).join("kubernetes"))
+        .output()
+        .during(|| "start go".into())?;
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let folder = said.get("Dir").and_then(|folder| folder.as_str());
+    folder.map(PathBuf::from).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Error::Tool(format!("go mod download k8s.io/kubernetes: {said}"))
+    })
 }
 
 /// Makes the folder, and holds its lock for `name`: tests run in several processes, of which one builds and the others wait. The

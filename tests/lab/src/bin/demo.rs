@@ -23,7 +23,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const STEP: Duration = Duration::from_secs(30);
 const NAMESPACE: &str = "demo";
 const NAME: &str = "github-token";
-/// The operator's namespace and service account, as docs/rbac.yaml names them.
+/// The operator's namespace and service account, as deploy/rbac.yaml names them.
 const OPERATOR: &str = "github-token-manager";
 
 /// What the demo runs on; dropping it ends all of it.
@@ -118,12 +118,12 @@ impl Demo {
         );
         let config = folder.write("gtm.yaml", config.as_bytes())?;
         cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
-        cluster.apply(&read(&docs.join("rbac.yaml"))?).await?;
+        cluster.apply(&read(&docs.join("../deploy/rbac.yaml"))?).await?;
         let kubeconfig = cluster.service_account(OPERATOR, OPERATOR).await?;
         let operator = Operator::builder(gtm, &kubeconfig).config(&config).namespace(OPERATOR);
         let operator = operator.start().await?;
         println!("   $ gtm crds | kubectl apply --server-side -f -");
-        println!("   $ kubectl apply -f docs/rbac.yaml");
+        println!("   $ kubectl apply -f deploy/rbac.yaml");
         println!("   $ gtm manager --config gtm.yaml");
         Ok(Demo {
             cluster,

@@ -1,19 +1,28 @@
-//! Finds or builds the programs that the lab runs, and prints where each is, one a line: those of a cluster, and with the argument
-//! `keys` those of the key services as well.
+//! Finds or builds the programs that the lab runs, and prints where each is, one a line: those of a cluster; with the argument `keys`
+//! those of the key services as well, with `guides` those that the guides are tested with, with `node` those of a node and its images.
 
 use std::{env::args, path::PathBuf, process::ExitCode};
 
-use lab::{error::Error, keys::Ministack, tools::Tool};
+use lab::{error::Error, keys::Ministack, node::image, tools::Tool};
+
+type Find = fn() -> Result<PathBuf, Error>;
 
 fn main() -> ExitCode {
-    let cluster = Tool::CLUSTER.into_iter().map(Tool::find);
-    let keys = [|| Tool::Vault.find(), Ministack::install];
-    let keys = keys
-        .into_iter()
-        .filter(|_| args().any(|arg| arg == "keys"))
-        .map(|find| find());
-    for found in cluster.chain(keys) {
-        let found: Result<PathBuf, Error> = found;
+    let asked = |what: &str| args().any(|arg| arg == what);
+    let mut tools = Tool::CLUSTER.to_vec();
+    let mut others: Vec<Find> = Vec::new();
+    if asked("keys") {
+        others.extend([(|| Tool::Vault.find()) as Find, Ministack::install]);
+    }
+    if asked("guides") {
+        tools.extend(Tool::GUIDES);
+    }
+    if asked("node") {
+        tools.extend(Tool::NODE);
+        others.extend([image::pause as Find, image::git]);
+    }
+    let others = others.into_iter().map(|find| find());
+    for found in tools.into_iter().map(Tool::find).chain(others) {
         match found {
             Ok(path) => println!("{}", path.display()),
             Err(error) => {

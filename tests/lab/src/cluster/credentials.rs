@@ -54,7 +54,9 @@ impl Credentials {
 
     /// Writes everything that the API server reads, and the kubeconfigs, into `folder`.
     pub(super) fn write(folder: &Folder, server: SocketAddr) -> Result<Self, Error> {
-        write_service_account_keys(folder)?;
+        let (private, public) = service_account_keys()?;
+        folder.write(Self::PRIVATE_KEY, private)?;
+        folder.write(Self::PUBLIC_KEY, public)?;
         let (admin, controllers) = (random_token()?, random_token()?);
         let tokens =
             format!("{admin},admin,admin,system:masters\n{controllers},controllers,controllers,system:masters\n");
@@ -124,14 +126,13 @@ fn random_token() -> Result<String, Error> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-fn write_service_account_keys(folder: &Folder) -> Result<(), Error> {
+/// A key that signs tokens of service accounts, and the one that verifies them, in PEM.
+pub(crate) fn service_account_keys() -> Result<(String, String), Error> {
     let failed = |_| Error::Usage("cannot make a P-256 key".into());
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
     let private = pair.to_pkcs8v1().map_err(failed)?;
     let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
-    folder.write(Credentials::PRIVATE_KEY, pem("PRIVATE KEY", private.as_ref()))?;
-    folder.write(Credentials::PUBLIC_KEY, pem("PUBLIC KEY", public.as_ref()))?;
-    Ok(())
+    Ok((pem("PRIVATE KEY", private.as_ref()), pem("PUBLIC KEY", public.as_ref())))
 }
 
 /// RFC 7468: lines of 64 characters.

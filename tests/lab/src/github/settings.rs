@@ -249,7 +249,7 @@ pub struct Settings {
     /// The App's key; without one, the key that all stand-ins of the process share.
     #[serde(skip)]
     pub key: Option<AppKey>,
-    /// Where to listen; port 0 takes a free one. Anything but loopback is refused.
+    /// Where to listen; port 0 takes a free one. Anything but loopback and the lab's node is refused.
     pub listen: SocketAddr,
     /// HTTPS with a certificate of the stand-in's own CA.
     pub tls: bool,

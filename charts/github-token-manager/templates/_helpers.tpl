@@ -1,0 +1,80 @@
+{{- define "gtm.name" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "gtm.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "gtm.namespace" -}}
+{{ .Values.namespace | default .Release.Namespace }}
+{{- end }}
+
+{{- define "gtm.account" -}}
+{{ .Values.rbac.serviceAccount.name | default (include "gtm.fullname" .) }}
+{{- end }}
+
+{{- define "gtm.selector" -}}
+app.kubernetes.io/name: {{ include "gtm.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "gtm.labels" -}}
+{{ include "gtm.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: github-token-manager
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* The metadata of an object: (list $ NAME LABELS ANNOTATIONS), with the operator's namespace. */ -}}
+{{- define "gtm.metadata" -}}
+{{- $root := index . 0 -}}
+name: {{ index . 1 }}
+namespace: {{ include "gtm.namespace" $root }}
+{{ include "gtm.marks" (list $root (index . 2) (index . 3)) }}
+{{- end }}
+
+{{- define "gtm.marks" -}}
+{{- $root := index . 0 -}}
+labels:
+  {{- mergeOverwrite (include "gtm.labels" $root | fromYaml) (index . 1 | default dict) | toYaml | nindent 2 }}
+{{- with mergeOverwrite (deepCopy ($root.Values.commonAnnotations | default dict)) (index . 2 | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "gtm.clusterMetadata" -}}
+name: {{ index . 1 }}
+{{ include "gtm.marks" (list (index . 0) (index . 2) (index . 3)) }}
+{{- end }}
+
+{{- /* Whether a startup configuration is to be written. */ -}}
+{{- define "gtm.configured" -}}
+{{- if and (not .Values.configSecret) (or .Values.config.app_id .Values.config.client_id) }}yes{{ end }}
+{{- end }}
+
+{{- define "gtm.webhookSecret" -}}
+{{- if .Values.webhook.certManager.enabled -}}
+{{ include "gtm.fullname" . }}-webhook-tls
+{{- else -}}
+{{ .Values.webhook.certSecret }}
+{{- end }}
+{{- end }}
+
+{{- define "gtm.image" -}}
+{{- with .Values.deployment.containers.githubTokenManager.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}

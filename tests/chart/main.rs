@@ -1,0 +1,10 @@
+//! The chart, rendered by the real Helm and taken by a real API server; what is rendered from it; and the operator with no more
+//! rights than it gives.
+
+mod accepted;
+mod documents;
+mod helm;
+mod readme;
+mod refused;
+mod rendered;
+mod rights;

@@ -1,0 +1,201 @@
+//! `docs/operations.md`: its commands, on a cluster on which that happens.
+
+use std::time::Duration;
+
+use lab::cluster::Cluster;
+use lab::github::{GitHub, TokenState};
+use lab::wait::eventually;
+
+use crate::guide::{Block, Guide};
+use crate::world::{INSTALLATION, SOON, World, crds};
+
+struct Operations {
+    guide: Guide,
+    world: World,
+}
+
+impl Operations {
+    /// An operator, and the Token `team-a/ci` with its Secret.
+    async fn start() -> (Operations, lab::gtm::Operator) {
+        // Something has to collect the Secrets of deleted Tokens.
+        let cluster = Cluster::builder().with_crds(crds()).with_controller_manager();
+        let world = World::with(cluster, |settings| settings).await;
+        let operator = world.installed("team-a").await;
+        let guide = Guide::read("../operations.md");
+        let operations = Operations { guide, world };
+        operations.apply(
+            "Token",
+            "metadata: {name: ci, namespace: team-a}\nspec: {retryInterval: 1s}\n",
+        );
+        operations.world.ready("-n team-a token ci");
+        (operations, operator)
+    }
+
+    fn apply(&self, kind: &str, rest: &str) {
+        let manifest = format!("apiVersion: github.as-code.io/v1\nkind: {kind}\n{rest}");
+        self.world.file("applied.yaml", &manifest);
+        self.world.sh("kubectl apply -f applied.yaml");
+    }
+
+    fn follow(&self, part: &str) -> String {
+        let block: &Block = self.guide.block(part);
+        self.world.follow(block)
+    }
+
+    fn token(&self) -> String {
+        self.world.secret("team-a", "ci", "token")
+    }
+
+    /// Waits for another token than this one that GitHub takes.
+    async fn another(&self, old: &str) -> String {
+        eventually(SOON, "another token", async || {
+            let output = self
+                .world
+                .try_sh("kubectl -n team-a get secret ci -o jsonpath='{.data.token}' | base64 -d");
+            let now = String::from_utf8_lossy(&output.stdout).into_owned();
+            (now != old && good(&self.world.github, &now))
+                .then_some(now)
+                .ok_or("the same, or none")
+        })
+        .await
+    }
+
+    /// What the kubelet does a while after the Secret has changed.
+    fn mount(&self) {
+        self.world.mount_configuration();
+    }
+}
+
+fn good(github: &GitHub, token: &str) -> bool {
+    matches!(github.token_state(token), TokenState::Valid { .. })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaked_token_is_revoked_and_replaced() {
+    let (operations, _operator) = Operations::start().await;
+    let leaked = operations.token();
+    operations.follow("get token ci -o yaml");
+    assert_eq!(operations.world.github.token_state(&leaked), TokenState::Revoked);
+    operations.another(&leaked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_put_in_place_without_a_restart() {
+    let (operations, _operator) = Operations::start().await;
+    let world = &operations.world;
+    let before = operations.token();
+    let key = world.github.rotate_key().expect("a key");
+    world.file("private-key.pem", &key.pkcs1_pem());
+    operations.follow("--dry-run=client");
+    operations.mount();
+    assert!(good(&world.github, &before), "tokens that were issued go on working");
+    world.sh("kubectl -n team-a annotate token ci --overwrite github.as-code.io/refresh-requested-at=new-key");
+    operations.another(&before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_was_installed_anew_serves_every_token_after_its_number_was_changed() {
+    let (operations, _operator) = Operations::start().await;
+    let world = &operations.world;
+    let before = operations.token();
+    let new = world.github.reinstall(INSTALLATION).expect("it was installed");
+    assert!(
+        !good(&world.github, &before),
+        "GitHub ends the tokens of an installation"
+    );
+    let get = "kubectl -n github-token-manager get secret gtm-config -o jsonpath='{.data.gtm\\.yaml}' | base64 -d";
+    let config = world.sh(get).replace(&INSTALLATION.to_string(), &new.to_string());
+    world.file("gtm.yaml", &config);
+    world.sh(
+        "kubectl -n github-token-manager create secret generic gtm-config --from-file=gtm.yaml --from-file=private-key.pem \
+         --dry-run=client -o yaml | kubectl apply -f -",
+    );
+    operations.mount();
+    operations.another(&before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_brings_everything_back_in_an_empty_cluster() {
+    let (operations, operator) = Operations::start().await;
+    let world = &operations.world;
+    operations.apply(
+        "ClusterToken",
+        "metadata: {name: shared}\nspec: {secret: {namespace: team-a}}\n",
+    );
+    operations.apply("TokenPolicy", "metadata: {name: all}\nspec: {}\n");
+    world.ready("clustertoken shared");
+    operations.follow("> github-tokens.yaml");
+    drop(operator);
+
+    let other = World::with(Cluster::builder().with_crds(crds()), |settings| settings).await;
+    for file in ["github-tokens.yaml", "gtm-config.yaml"] {
+        let text = std::fs::read_to_string(world.folder.path().join(file)).expect("the backup");
+        other.file(file, &text);
+    }
+    other.sh("kubectl create namespace github-token-manager && kubectl create namespace team-a");
+    other.follow(operations.guide.block("kubectl apply -f gtm-config.yaml"));
+    let _operator = other.operator().await;
+    other.ready("-n team-a token ci");
+    other.ready("clustertoken shared");
+    assert_eq!(
+        other.sh("kubectl get tokenpolicies -o name"),
+        "tokenpolicy.github.as-code.io/all\n"
+    );
+    assert!(good(&other.github, &other.secret("team-a", "ci", "token")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_old_backup_of_etcd_everyone_gets_a_new_token() {
+    let (operations, operator) = Operations::start().await;
+    let world = &operations.world;
+    let old = operations.token();
+    let secret = world.sh("kubectl -n team-a get secret ci -o json");
+    let status = world.sh("kubectl -n team-a get token ci -o json");
+    world.sh("kubectl -n team-a annotate token ci --overwrite github.as-code.io/refresh-requested-at=1");
+    operations.another(&old).await;
+    world.sh("kubectl -n team-a annotate token ci github.as-code.io/refresh-requested-at-");
+    // Back in time: the Secret and the Token as they were. The token in it has been revoked since.
+    drop(operator);
+    for (name, text) in [("secret.json", &secret), ("status.json", &status)] {
+        let mut object: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        world.file(name, &object.to_string());
+    }
+    world.sh("kubectl replace -f secret.json && kubectl replace --subresource=status -f status.json");
+    world.sh(&format!(
+        "curl -fsS -X DELETE -H 'Authorization: Bearer {old}' -H 'User-Agent: test' {}/installation/token",
+        world.github.url()
+    ));
+    let _operator = world.operator().await;
+    world.ready("-n team-a token ci");
+    operations.follow("now=\"$(date -Is)\"");
+    operations.another(&old).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uninstalling_leaves_no_secret_and_no_token_behind() {
+    let (operations, operator) = Operations::start().await;
+    let world = &operations.world;
+    let token = operations.token();
+    operations.follow("kubectl delete tokens.github.as-code.io --all");
+    gone(world).await;
+    assert_eq!(world.github.token_state(&token), TokenState::Revoked);
+
+    // And where the operator was removed too early.
+    operations.apply("Token", "metadata: {name: ci, namespace: team-a}\nspec: {}\n");
+    world.ready("-n team-a token ci");
+    drop(operator);
+    operations.follow("kubectl delete tokens.github.as-code.io --all");
+    operations.follow("\"finalizers\":null");
+    gone(world).await;
+}
+
+async fn gone(world: &World) {
+    eventually(Duration::from_secs(60), "the Secret is gone", async || {
+        let left = world.sh("kubectl -n team-a get secrets -o name --ignore-not-found");
+        if left.contains("secret/ci") { Err(left) } else { Ok(()) }
+    })
+    .await;
+}

@@ -1,0 +1,145 @@
+//! Where each program is built from: the modules in `tests/lab/tools`, whose `go.mod` is the one place that states a version.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::{MODULES, Tool};
+use crate::error::Error;
+
+impl Tool {
+    pub(super) fn source(self) -> Source {
+        match self {
+            Self::Etcd => Source {
+                folder: "etcd",
+                package: "go.etcd.io/etcd/server/v3",
+                module: "go.etcd.io/etcd/server/v3",
+                go_mod: include_str!("../../tools/etcd/go.mod"),
+                program: None,
+            },
+            Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
+            Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
+            Self::KubeControllerManager => Source::kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
+            Self::KubeScheduler => Source::kubernetes("k8s.io/kubernetes/cmd/kube-scheduler"),
+            Self::Kubelet => Source::kubernetes("k8s.io/kubernetes/cmd/kubelet"),
+            Self::KubeProxy => Source::kubernetes("k8s.io/kubernetes/cmd/kube-proxy"),
+            Self::Vault => Source {
+                folder: "vault",
+                package: ".",
+                module: "github.com/hashicorp/vault",
+                go_mod: include_str!("../../tools/vault/go.mod"),
+                program: Some(include_str!("../../tools/vault/main.go")),
+            },
+            Self::SourceController => Source {
+                folder: "source-controller",
+                package: "github.com/fluxcd/source-controller",
+                module: "github.com/fluxcd/source-controller",
+                go_mod: include_str!("../../tools/source-controller/go.mod"),
+                program: None,
+            },
+            Self::FluxReader => Source {
+                folder: "flux",
+                package: ".",
+                module: "github.com/fluxcd/pkg/git",
+                go_mod: include_str!("../../tools/flux/go.mod"),
+                program: Some(include_str!("../../tools/flux/main.go")),
+            },
+            Self::ArgoReader => Source {
+                folder: "argo",
+                package: ".",
+                module: "github.com/argoproj/argo-cd/v3",
+                go_mod: include_str!("../../tools/argo/go.mod"),
+                program: Some(include_str!("../../tools/argo/main.go")),
+            },
+            Self::Gh => Source {
+                folder: "gh",
+                package: "github.com/cli/cli/v2/cmd/gh",
+                module: "github.com/cli/cli/v2",
+                go_mod: include_str!("../../tools/gh/go.mod"),
+                program: None,
+            },
+            Self::Promtool => Source {
+                folder: "promtool",
+                package: "github.com/prometheus/prometheus/cmd/promtool",
+                module: "github.com/prometheus/prometheus",
+                go_mod: include_str!("../../tools/promtool/go.mod"),
+                program: None,
+            },
+            Self::Helm => Source {
+                folder: "helm",
+                package: "helm.sh/helm/v3/cmd/helm",
+                module: "helm.sh/helm/v3",
+                go_mod: include_str!("../../tools/helm/go.mod"),
+                program: None,
+            },
+        }
+    }
+}
+
+/// Where a program is built from.
+pub(super) struct Source {
+    pub(super) folder: &'static str,
+    pub(super) package: &'static str,
+    pub(super) module: &'static str,
+    pub(super) go_mod: &'static str,
+    /// A program of the lab's own around the module.
+    program: Option<&'static str>,
+}
+
+impl Source {
+    const fn kubernetes(package: &'static str) -> Self {
+        Self {
+            folder: "kubernetes",
+            package,
+            module: "k8s.io/kubernetes",
+            go_mod: include_str!("../../tools/kubernetes/go.mod"),
+            program: None,
+        }
+    }
+
+    /// The version that `go.mod` requires, such as `v1.34.4`.
+    pub(super) fn version(&self) -> Result<&'static str, Error> {
+        self.required(self.module)
+    }
+
+    /// A folder's name that changes with the sources: the version, and a hash of a program of our own.
+    pub(super) fn place(&self) -> Result<String, Error> {
+        let (folder, version) = (self.folder, self.version()?);
+        Ok(match self.program {
+            None => format!("{folder}-{version}"),
+            Some(program) => {
+                let mut hasher = DefaultHasher::new();
+                program.hash(&mut hasher);
+                format!("{folder}-{version}-{:016x}", hasher.finish())
+            }
+        })
+    }
+
+    /// What `go.mod` states for a module, or for `go` itself.
+    pub(super) fn required(&self, wanted: &str) -> Result<&'static str, Error> {
+        let required = |line: &'static str| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["require", module, version, ..] | [module, version, ..] if module == wanted => Some(version),
+            _ => None,
+        };
+        self.go_mod.lines().find_map(required).ok_or_else(|| {
+            let folder = self.folder;
+            Error::Tool(format!("{MODULES}/{folder}/go.mod does not require {wanted}"))
+        })
+    }
+
+    /// Kubernetes reports the version that its linker was told; without it `kubectl version` and feature checks of
+    /// clients see v0.0.0. Helm renders for the Kubernetes that it was told, else for v1.20.
+    pub(super) fn linker_flags(&self, version: &str) -> String {
+        let strip = "-s -w";
+        match version.trim_start_matches('v').split('.').collect::<Vec<_>>()[..] {
+            [major, minor, ..] if self.folder == "kubernetes" => {
+                let set = "-X k8s.io/component-base/version.git";
+                format!("{strip} {set}Version={version} {set}Major={major} {set}Minor={minor}")
+            }
+            _ if self.folder == "helm" => {
+                let set = "-X helm.sh/helm/v3/pkg/chartutil.k8sVersion";
+                let own = "-X helm.sh/helm/v3/internal/version.version";
+                format!("{strip} {own}={version} {set}Major=1 {set}Minor=34")
+            }
+            _ => strip.into(),
+        }
+    }
+}
