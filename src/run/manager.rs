@@ -7,9 +7,8 @@ use futures::FutureExt;
 use kube::Client;
 use kube::config::Kubeconfig;
 use reqwest::header::{HeaderValue, USER_AGENT};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +23,7 @@ use crate::telemetry::http::{self, BindAddress, Readiness, Server};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{self, Ingredients};
+use super::end::{Tasks, until_the_end};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::objects::Objects;
@@ -332,68 +332,3 @@ fn identity() -> String {
     };
     IDENTITY.get_or_init(make).clone()
 }
-
-/// What runs until the end.
-struct Tasks {
-    working: JoinHandle<Result<(), String>>,
-    serving: JoinHandle<()>,
-    apps: JoinHandle<()>,
-    law: JoinHandle<((), ())>,
-    webhook: JoinHandle<Result<(), String>>,
-}
-
-/// Waits for a signal, or for the end of a task that should not end; then lets the rest come to its end.
-async fn until_the_end(stop: &CancellationToken, readiness: &Readiness, tasks: Tasks) -> Result<(), ManagerError> {
-    let Tasks {
-        mut working,
-        mut serving,
-        mut apps,
-        mut law,
-        mut webhook,
-    } = tasks;
-    let listen =
-        |kind| signal(kind).map_err(|error| ManagerError::Failed(format!("signals cannot be awaited: {error}")));
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let died = |what: &str| ManagerError::Failed(format!("{what} ended without being asked to"));
-    let why = |result: Result<Result<(), String>, JoinError>, what: &str| match result {
-        Ok(Err(error)) => ManagerError::Failed(error),
-        Ok(Ok(())) => died(what),
-        Err(error) => ManagerError::Failed(format!("{what} died: {error}")),
-    };
-    let early = tokio::select! {
-        _ = term.recv() => None,
-        _ = int.recv() => None,
-        result = &mut working => Some(why(result, "the controllers")),
-        result = &mut webhook => Some(why(result, "the webhook")),
-        _ = &mut serving => Some(died("the server for metrics and probes")),
-        _ = &mut apps => Some(died("the reader of the configuration")),
-        _ = &mut law => Some(died("the watch of policies")),
-    };
-    if early.is_none() {
-        tracing::info!("ending: no new work is begun");
-    }
-    stop.cancel();
-    readiness.set(false);
-    apps.abort();
-    tokio::join!(drain(working, "the controllers"), drain(webhook, "the webhook"));
-    // Until here, both go on by it.
-    law.abort();
-    early.map_or(Ok(()), Err)
-}
-
-/// Lets a task come to its end.
-async fn drain(task: JoinHandle<Result<(), String>>, what: &str) {
-    // One that ended early has said why.
-    if task.is_finished() {
-        return;
-    }
-    match tokio::time::timeout(DRAIN, task).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::warn!("{error}"),
-        Ok(Err(error)) => tracing::warn!("{what} died: {error}"),
-        Err(_) => tracing::warn!("{what}: work under way did not end within {DRAIN:?}"),
-    }
-}
-
-/// How long work under way may take to end: less than the grace period of a pod, and of isometry/github-token-manager's chart.
-const DRAIN: std::time::Duration = std::time::Duration::from_secs(8);

@@ -3,6 +3,7 @@
 mod apps;
 mod check;
 mod discovery;
+mod end;
 mod keeper;
 mod leader;
 mod manager;

@@ -1,0 +1,80 @@
+//! How the manager ends: by a signal, or because a task that should not end did.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::http::Readiness;
+
+use super::manager::ManagerError;
+
+/// How long work under way may take to end: less than the grace period of a pod, and of isometry/github-token-manager's chart.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// What runs until the end.
+pub(super) struct Tasks {
+    pub working: JoinHandle<Result<(), String>>,
+    pub serving: JoinHandle<()>,
+    pub apps: JoinHandle<()>,
+    pub law: JoinHandle<((), ())>,
+    pub webhook: JoinHandle<Result<(), String>>,
+}
+
+/// Waits for a signal, or for the end of a task that should not end; then lets the rest come to its end.
+pub(super) async fn until_the_end(
+    stop: &CancellationToken,
+    readiness: &Readiness,
+    tasks: Tasks,
+) -> Result<(), ManagerError> {
+    let Tasks {
+        mut working,
+        mut serving,
+        mut apps,
+        mut law,
+        mut webhook,
+    } = tasks;
+    let listen =
+        |kind| signal(kind).map_err(|error| ManagerError::Failed(format!("signals cannot be awaited: {error}")));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let died = |what: &str| ManagerError::Failed(format!("{what} ended without being asked to"));
+    let why = |result: Result<Result<(), String>, JoinError>, what: &str| match result {
+        Ok(Err(error)) => ManagerError::Failed(error),
+        Ok(Ok(())) => died(what),
+        Err(error) => ManagerError::Failed(format!("{what} died: {error}")),
+    };
+    let early = tokio::select! {
+        _ = term.recv() => None,
+        _ = int.recv() => None,
+        result = &mut working => Some(why(result, "the controllers")),
+        result = &mut webhook => Some(why(result, "the webhook")),
+        _ = &mut serving => Some(died("the server for metrics and probes")),
+        _ = &mut apps => Some(died("the reader of the configuration")),
+        _ = &mut law => Some(died("the watch of policies")),
+    };
+    if early.is_none() {
+        tracing::info!("ending: no new work is begun");
+    }
+    stop.cancel();
+    readiness.set(false);
+    apps.abort();
+    tokio::join!(drain(working, "the controllers"), drain(webhook, "the webhook"));
+    // Until here, both go on by it.
+    law.abort();
+    early.map_or(Ok(()), Err)
+}
+
+/// Lets a task come to its end.
+async fn drain(task: JoinHandle<Result<(), String>>, what: &str) {
+    // One that ended early has said why.
+    if task.is_finished() {
+        return;
+    }
+    match tokio::time::timeout(DRAIN, task).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!("{error}"),
+        Ok(Err(error)) => tracing::warn!("{what} died: {error}"),
+        Err(_) => tracing::warn!("{what}: work under way did not end within {DRAIN:?}"),
+    }
+}
