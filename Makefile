@@ -50,6 +50,10 @@ image-reproducible: need-tools ## build the image twice, in two folders, and com
 	@$(TARGET)/debug/release image --target $(TARGET)/second $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/second.txt
 	@test "$$(tail -n1 $(TARGET)/first.txt)" = "$$(tail -n1 $(TARGET)/second.txt)" && echo "the same digest twice"
 
+chart: need-tools ## write what is rendered from the chart, and its README, anew; then test it
+	GTM_BLESS=1 cargo test --locked --test chart -- rendered readme
+	cargo test --locked --test chart -- --test-threads=$(TEST_THREADS)
+
 crds: need-tools ## write crds/ anew from the types
 	GTM_BLESS=1 cargo test --locked --lib crds
 
