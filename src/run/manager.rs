@@ -27,7 +27,8 @@ use super::apps::{self, Ingredients};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::objects::Objects;
-use super::recorder::Recorder;
+use super::pool;
+use super::recorder::{AppRecorder, Recorder};
 use super::webhook::{Admission, Webhook};
 
 /// What the operator is told on its command line, checked.
@@ -97,10 +98,11 @@ pub async fn manager(
     let serving = tokio::spawn(server.serve(stop.child_token()));
     let client = connect().await.map_err(failed)?;
 
-    let observe: Arc<dyn Observe> = Arc::new(Recorder(metrics.clone()));
+    let observe: Arc<dyn Observe> = Arc::new(AppRecorder::of_startup(&metrics));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
     let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
     let publish = Arc::new(watch::Sender::new(Apps::new(&options.namespace, startup)));
+    pool::tell_budgets(&metrics, publish.clone());
     let (settings, configured) = watch::channel(Arc::new(config));
     let rediscover = Rediscover::new(REDISCOVERIES);
     let objects = Objects {
@@ -110,7 +112,7 @@ pub async fn manager(
         settings: configured,
         publish: publish.clone(),
         rediscover: rediscover.clone(),
-        observe: observe.clone(),
+        metrics: metrics.clone(),
         events: Events::new(client.clone(), Some(identity())),
     };
     let keeper = Keeper {

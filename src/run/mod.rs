@@ -10,6 +10,7 @@ mod mint;
 mod object;
 mod object_spec;
 mod objects;
+mod pool;
 mod recorder;
 mod release;
 mod webhook;

@@ -3,10 +3,6 @@
 use crate::helm::path;
 
 /// Compares a file below the package's folder with what it is to be.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the documented switch that writes the files anew"
-)]
 pub fn is(file: &str, wanted: &str) {
     let file = path(file);
     if is_blessing() {
