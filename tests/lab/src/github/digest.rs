@@ -13,6 +13,11 @@ pub(super) fn sha256(data: &[u8]) -> Sha256 {
     out
 }
 
+/// SHA-256 in hexadecimal, as images name their parts.
+pub(crate) fn sha256_hex(data: &[u8]) -> String {
+    sha256(data).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 pub(super) fn sha256_base64(data: &[u8]) -> String {
     STANDARD.encode(sha256(data))
 }

@@ -1,5 +1,6 @@
 //! Connections: accepted, served, and reset when a fault says so.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::serve::serve;
 use super::shared::Shared;
+
+/// Loopback, or 198.18.0.0/15, which is for tests alone (RFC 2544): the lab's node is there.
+pub(super) fn of_this_machine_alone(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback() || matches!(address.octets(), [198, 18 | 19, ..]),
+        IpAddr::V6(address) => address.is_loopback(),
+    }
+}
 
 /// Serves until it is dropped, and then drops all connections.
 pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {

@@ -17,7 +17,7 @@ mod admin;
 mod answer;
 mod api;
 mod call;
-mod digest;
+pub(crate) mod digest;
 mod fault;
 mod git;
 mod jwt;
@@ -35,7 +35,7 @@ pub(crate) mod tls;
 mod world;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,14 +70,6 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-/// Loopback, or 198.18.0.0/15, which is for tests alone (RFC 2544): the lab's node is there.
-fn of_this_machine_alone(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback() || matches!(address.octets(), [198, 18 | 19, ..]),
-        IpAddr::V6(address) => address.is_loopback(),
-    }
-}
-
 /// A running stand-in. It stops when the last clone is dropped.
 #[derive(Clone)]
 pub struct GitHub {
@@ -100,19 +92,15 @@ impl GitHub {
     /// # Errors
     /// When it cannot listen, or has no key or certificate.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        if !of_this_machine_alone(settings.listen.ip()) {
+        if !listen::of_this_machine_alone(settings.listen.ip()) {
             return Err(StartError::NotLoopback(settings.listen));
         }
         let key = match &settings.key {
             Some(key) => key.clone(),
             None => AppKey::of_this_process()?,
         };
-        let (tls, ca_pem) = if settings.tls {
-            Some(tls::acceptor(&["github.com", &settings.listen.ip().to_string()])?)
-        } else {
-            None
-        }
-        .unzip();
+        let hosts = ["github.com", &settings.listen.ip().to_string()];
+        let (tls, ca_pem) = settings.tls.then(|| tls::acceptor(&hosts)).transpose()?.unzip();
         let listener = TcpListener::bind(settings.listen).await?;
         let scheme = if settings.tls { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr()?);
@@ -331,11 +319,6 @@ impl GitHub {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.shared.state()
     }
-}
-
-/// SHA-256 in hexadecimal, as images name their parts.
-pub(crate) fn sha256_hex(data: &[u8]) -> String {
-    digest::sha256(data).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What GitHub's audit log calls `hashed_token`: base64 of SHA-256 of the token.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     error::{During, Error},
-    github::sha256_hex,
+    github::digest::sha256_hex,
     process::Folder,
     tools,
 };
