@@ -10,13 +10,13 @@ mod status;
 mod time;
 mod token;
 
-pub use app::{App, AppSpec, AppStatus, InstallationStatus, KeyRef, Provider};
+pub use app::{App, AppSpec, AppStatus, InstallationStatus, KeyRef, PoolMember, Provider};
 pub use policy::{
     Access, DEFAULT_GRACE_PERIOD, Enforcement, LabelRequirement, NamespaceSelector, Refusal, TokenPolicy,
     TokenPolicySpec, TokenPolicyStatus,
 };
 pub use reason::Reason;
-pub use secret::{ClusterSecretSpec, Format, SecretSpec};
+pub use secret::{ClusterSecretSpec, ExtraData, ExtraDataRef, Format, SecretSpec};
 pub use status::{Condition, InstallationAccessToken, ManagedSecret, TokenStatus, condition};
 pub use time::Time;
 pub use token::{

@@ -44,6 +44,8 @@ reasons! {
     AppNotFound,
     /// The App exists but does not work yet.
     AppNotReady,
+    /// An App of `spec.pool` is missing, does not work or cannot issue the same tokens, and is skipped.
+    PoolIncomplete,
     /// No `spec.appRef`, and the operator was started without an App.
     NoStartupConfig,
     /// The App's namespace may not use this key.
@@ -110,6 +112,8 @@ reasons! {
     IntervalOutOfBounds,
     /// Repositories are named, but an organization permission reaches further.
     ScopeWiderThanRepositories,
+    /// `spec.secret.extraData` names a ConfigMap or Secret, out of which nothing is copied.
+    ExtraDataIgnored,
     /// The Secret's content was changed by someone else and has been replaced.
     SecretRepaired,
     /// The token of a deleted Token was revoked.

@@ -97,6 +97,46 @@ pub struct SecretSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = 64))]
     pub template: Option<BTreeMap<String, String>>,
+    /// Texts beside the token, in the order in which later ones win; the keys of the format stay the token's. Of ConfigMaps and
+    /// Secrets nothing is copied: such an entry is kept, and warned about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub extra_data: Vec<ExtraData>,
+}
+
+/// One source of texts, as isometry/github-token-manager has it (`api/v1/secretdatasource.go`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtraData {
+    /// Keys and texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub inline: Option<BTreeMap<String, String>>,
+    /// Kept, and not acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<ExtraDataRef>,
+    /// Kept, and not acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ExtraDataRef>,
+}
+
+/// A ConfigMap or Secret that [`ExtraData`] names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExtraDataRef {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its namespace, for a ClusterToken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub namespace: Option<String>,
+    /// The keys that are meant. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253)))]
+    pub keys: Vec<String>,
+    /// Whether it may be missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optional: Option<bool>,
 }
 
 /// The Secret that a ClusterToken keeps. The rules of [`SecretSpec`] hold for it, too.

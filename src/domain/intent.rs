@@ -12,7 +12,7 @@ use crate::api::{Format, Reason, SecretSpec, TokenScope};
 use super::digest::base64_sha256;
 use super::problem::Problem;
 use super::schedule::Retry;
-use super::{permissions, quote, template};
+use super::{permissions, quote, secret, template};
 
 mod key;
 mod object;
@@ -61,6 +61,8 @@ pub struct SecretIntent {
     pub format: Format,
     /// The texts of [`Format::Template`].
     pub template: BTreeMap<String, String>,
+    /// Texts of the user's beside the token; none has a key of the format.
+    pub extra: BTreeMap<String, String>,
     /// Labels of the user's.
     pub labels: BTreeMap<String, String>,
     /// Annotations of the user's; none of ours.
@@ -150,6 +152,7 @@ impl Intent {
                     namespace: namespace.into(),
                     name: name.into(),
                 },
+                &mut warnings,
             )?,
             refresh_request: meta
                 .annotations
@@ -279,7 +282,7 @@ fn interval(field: &str, text: &str, bounds: (u64, u64), warnings: &mut Vec<Warn
     Ok(used)
 }
 
-fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Problem> {
+fn read_secret(spec: &SecretSpec, key: SecretKey, warnings: &mut Vec<Warning>) -> Result<SecretIntent, Problem> {
     let basic_auth = spec.basic_auth.unwrap_or(false);
     let format = match spec.format {
         None if basic_auth => Format::BasicAuth,
@@ -301,10 +304,18 @@ fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Proble
     for (name, text) in &template {
         template::check(name, text)?;
     }
+    let own = secret::format_keys(format, &template);
+    let mut extra = extra(spec, warnings);
+    extra.retain(|name, _| !own.contains(&name.as_str()));
+    if let Some(name) = extra.keys().find(|name| !template::is_key(name)) {
+        let (name, why) = (quote(name), template::KEYS);
+        return Err(invalid(format!("spec.secret.extraData: {name}: {why}")));
+    }
     Ok(SecretIntent {
         key,
         format,
         template,
+        extra,
         labels: spec.labels.clone(),
         annotations: spec
             .annotations
@@ -313,6 +324,30 @@ fn read_secret(spec: &SecretSpec, key: SecretKey) -> Result<SecretIntent, Proble
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
     })
+}
+
+/// The texts of `extraData`, later ones over earlier ones.
+fn extra(spec: &SecretSpec, warnings: &mut Vec<Warning>) -> BTreeMap<String, String> {
+    let sources = || spec.extra_data.iter().enumerate();
+    for (index, source) in sources() {
+        let named = [("configMap", &source.config_map), ("secret", &source.secret)];
+        for (kind, object) in named
+            .into_iter()
+            .filter_map(|(kind, object)| Some((kind, object.as_ref()?)))
+        {
+            warnings.push(Warning {
+                reason: Reason::ExtraDataIgnored,
+                message: format!(
+                    "spec.secret.extraData[{index}].{kind}: nothing is copied out of {}; use inline, or let the workload read it itself",
+                    quote(&object.name)
+                ),
+            });
+        }
+    }
+    sources()
+        .filter_map(|(_, source)| source.inline.clone())
+        .flatten()
+        .collect()
 }
 
 /// What a Token is told whose App is not there.

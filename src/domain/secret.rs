@@ -83,13 +83,15 @@ pub const fn kind(format: Format) -> &'static str {
 /// What the annotation [`annotation::FORMAT`] says of a Secret in this form.
 #[must_use]
 pub fn format_mark(secret: &SecretIntent) -> String {
-    match secret.format {
-        Format::Template => {
-            let text = serde_json::json!(secret.template).to_string();
-            format!("{}:{}", secret.format.as_str(), base64_sha256(text.as_bytes()))
-        }
-        format => format.as_str().to_owned(),
+    let hash = |texts| base64_sha256(serde_json::json!(texts).to_string().as_bytes());
+    let mut mark = secret.format.as_str().to_owned();
+    if secret.format == Format::Template {
+        mark = format!("{mark}:{}", hash(&secret.template));
     }
+    if !secret.extra.is_empty() {
+        mark = format!("{mark}+{}", hash(&secret.extra));
+    }
+    mark
 }
 
 /// Identifies the labels and annotations that the spec asks for: a changed hash also shows that one was taken away.
@@ -143,10 +145,18 @@ pub fn content_hash<'a>(data: impl Iterator<Item = (&'a str, &'a [u8])>) -> Stri
     base64_sha256(&text)
 }
 
-/// The keys that a Secret of this format has.
+/// The keys that this Secret has.
 #[must_use]
 pub fn keys(secret: &SecretIntent) -> Vec<&str> {
-    match secret.format {
+    let mut keys = format_keys(secret.format, &secret.template);
+    keys.extend(secret.extra.keys().map(String::as_str));
+    keys
+}
+
+/// The keys that a Secret of this format has.
+#[must_use]
+pub fn format_keys(format: Format, template: &BTreeMap<String, String>) -> Vec<&str> {
+    match format {
         Format::Token => vec!["token"],
         Format::BasicAuth => vec!["username", "password"],
         Format::GitCredentials => vec![".git-credentials"],
@@ -155,7 +165,7 @@ pub fn keys(secret: &SecretIntent) -> Vec<&str> {
         Format::DockerConfigJson => vec![".dockerconfigjson"],
         Format::ArgoCdRepoCreds => vec!["type", "url", "username", "password"],
         Format::GithubProviderJson => vec!["credentials"],
-        Format::Template => secret.template.keys().map(String::as_str).collect(),
+        Format::Template => template.keys().map(String::as_str).collect(),
     }
 }
 

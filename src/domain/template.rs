@@ -10,17 +10,23 @@ use super::schedule::Retry;
 /// What may stand between `{{ .` and `}}`.
 pub const VARIABLES: &[&str] = &["token", "username", "basicAuth", "host", "url", "apiURL", "expiresAt"];
 
+/// What a key of a Secret is.
+pub const KEYS: &str = "a Secret's key consists of letters, digits, '-', '_' and '.'";
+
+/// Whether a Secret can have this key.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !key.is_empty() && key.len() <= 253 && key != "." && key != ".." && key.chars().all(allowed)
+}
+
 /// Checks one key and its text.
 ///
 /// # Errors
 /// A [`Problem`] that names the key, what is wrong with it, and what may stand there.
 pub fn check(key: &str, text: &str) -> Result<(), Problem> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if key.is_empty() || key.len() > 253 || key == "." || key == ".." || !key.chars().all(allowed) {
-        return Err(wrong(
-            key,
-            "a Secret's key consists of letters, digits, '-', '_' and '.'",
-        ));
+    if !is_key(key) {
+        return Err(wrong(key, KEYS));
     }
     render(key, text, |_| Some(String::new())).map(drop)
 }

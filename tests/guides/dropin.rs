@@ -219,6 +219,7 @@ async fn what_it_leaves_is_taken_over_and_given_back_without_a_mint_or_an_edit()
     .await;
     world.ready("-n team-a token extra");
     assert_eq!(world.secret("team-a", "extra", "ca.crt"), "certificate");
+    assert_eq!(world.secret("team-a", "extra", "url"), "https://github.com");
     assert_eq!(world.secret("team-a", "unrelated", "token"), "mine");
 
     let given_back = secrets(&world);

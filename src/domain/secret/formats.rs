@@ -75,8 +75,10 @@ pub(super) fn data(
             rendered?
         }
     };
+    let extra = secret.extra.iter().map(|(key, text)| (key.clone(), text.clone()));
     Ok(pairs
         .into_iter()
+        .chain(extra)
         .map(|(key, value)| (key, SecretString::from(value)))
         .collect())
 }

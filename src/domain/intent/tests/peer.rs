@@ -128,3 +128,43 @@ fn a_cluster_token_finds_its_app_in_the_operators_namespace() {
     assert_eq!(intent.app, app);
     assert_eq!(intent.secret.key.to_string(), "default/minimal");
 }
+
+#[test]
+fn extra_data_is_texts_beside_the_token_and_nothing_is_copied_out_of_other_objects() {
+    let read = |extra: serde_json::Value, format: &str| {
+        let token = serde_json::json!({"metadata": {"name": "t", "namespace": "n", "uid": "u"},
+            "spec": {"secret": {"format": format, "extraData": extra}}});
+        Intent::new(&serde_json::from_value::<Token>(token).unwrap())
+    };
+    let extra = serde_json::json!([
+        {"inline": {"url": "first", "password": "not this"}},
+        {"inline": {"url": "second", "type": "git"}},
+        {"configMap": {"name": "ca", "keys": ["ca.crt"]}},
+    ]);
+    let intent = read(extra.clone(), "basicAuth").unwrap();
+    assert_eq!(intent.secret.extra, strings([("url", "second"), ("type", "git")]));
+    let [warning] = &intent.warnings[..] else {
+        panic!("{:?}", intent.warnings)
+    };
+    assert_eq!(warning.reason, Reason::ExtraDataIgnored);
+    assert!(
+        warning.message.contains("spec.secret.extraData[2].configMap"),
+        "{}",
+        warning.message
+    );
+    // With other texts, or none, it is another form of the Secret.
+    let marks = [
+        extra,
+        serde_json::json!([{"inline": {"url": "second"}}]),
+        serde_json::json!([]),
+    ];
+    let marks = marks.map(|extra| secret::format_mark(&read(extra, "basicAuth").unwrap().secret));
+    assert!(marks[0] != marks[1] && marks[1] != marks[2], "{marks:?}");
+    assert_eq!(marks[2], "basicAuth");
+    let wrong = read(serde_json::json!([{"inline": {"a/b": ""}}]), "token").unwrap_err();
+    assert!(
+        wrong.message.contains("spec.secret.extraData: a/b: "),
+        "{}",
+        wrong.message
+    );
+}
