@@ -40,6 +40,8 @@ impl<S: Sign + 'static> Engine<S> {
         };
         if let (Ok(intent), Ok(app)) = (&intent, &app)
             && app.facts.is_unsure(intent)
+            // What stands in for an App that does not work knows no more of it.
+            && self.apps.borrow().get(&intent.app).is_ok()
             && status_life(&status).is_some_and(|(_, expires)| expires > self.time_of(Some(app)))
         {
             return None;

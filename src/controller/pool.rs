@@ -111,6 +111,11 @@ impl<S> Apps<S> {
     pub fn lent(&self, intent: &Intent, secret: &SecretFacts) -> Option<Lent> {
         let issuer = AppKey::named(secret.annotations.get(annotation::APP)?);
         let lead = self.known_of(&intent.app)?;
+        if self.full(&issuer) == self.full(&intent.app) {
+            // While it does not work, where it is installed may not be known: that is no change.
+            let unsure = self.get(&intent.app).is_err() && lead.facts.is_unsure(intent);
+            return unsure.then_some(Lent::Unknown);
+        }
         let mut members = self.pool_of(&intent.app);
         let issuer = members.find(|member| self.full(member) == self.full(&issuer))?;
         let Some(member) = self.known_of(&issuer) else {

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{self, Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
-use crate::domain::intent::AppKey;
 use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
@@ -99,14 +98,11 @@ pub async fn manager(
     let serving = tokio::spawn(server.serve(stop.child_token()));
     let client = connect().await.map_err(failed)?;
 
-    let operator = AppKey::Startup.label(&options.namespace);
-    metrics.app_known(&operator);
-    let observe: Arc<dyn Observe> = Arc::new(AppRecorder::new(metrics.clone(), operator));
+    let observe: Arc<dyn Observe> = Arc::new(AppRecorder::of_startup(&metrics));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
     let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
     let publish = Arc::new(watch::Sender::new(Apps::new(&options.namespace, startup)));
-    let budgets = publish.clone();
-    metrics.ask_budgets(move || pool::budgets(&budgets.borrow()));
+    pool::tell_budgets(&metrics, publish.clone());
     let (settings, configured) = watch::channel(Arc::new(config));
     let rediscover = Rediscover::new(REDISCOVERIES);
     let objects = Objects {

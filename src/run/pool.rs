@@ -1,10 +1,15 @@
 //! What is said of pools: in an App's status, and in metrics.
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
 use crate::controller::{App, AppName, Apps};
 use crate::domain::app::Share;
 use crate::domain::pool::misfit;
 use crate::github::Budget;
 use crate::signer::Signer;
+use crate::telemetry::metrics::Metrics;
 
 /// Whether every member of this App's pool takes its share.
 #[must_use]
@@ -34,9 +39,13 @@ pub fn share<S>(apps: &Apps<S>, name: &AppName) -> Share {
     }
 }
 
+/// Has the metrics ask how many tokens each App may ask for.
+pub fn tell_budgets(metrics: &Metrics, apps: Arc<watch::Sender<Apps<Signer>>>) {
+    metrics.ask_budgets(move || budgets(&apps.borrow()));
+}
+
 /// How many tokens each App that works may ask for now; `None` is no limit.
-#[must_use]
-pub fn budgets(apps: &Apps<Signer>) -> Vec<(String, Option<u32>)> {
+fn budgets(apps: &Apps<Signer>) -> Vec<(String, Option<u32>)> {
     let working = apps.entries().into_iter();
     let working = working.filter_map(|(key, (entry, _))| Some((key.label(&apps.namespace), entry?.ok()?)));
     let budget = |app: &App<Signer>| match app.client.budget() {

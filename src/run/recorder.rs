@@ -73,6 +73,13 @@ pub struct AppRecorder {
 }
 
 impl AppRecorder {
+    /// For the App of the startup configuration, which there may always be.
+    pub fn of_startup(metrics: &Metrics) -> Self {
+        let app = AppKey::Startup.label("");
+        metrics.app_known(&app);
+        AppRecorder::new(metrics.clone(), app)
+    }
+
     /// For the App of this label.
     pub fn new(metrics: Metrics, app: String) -> Self {
         AppRecorder { metrics, app }

@@ -1,5 +1,6 @@
 //! App objects: keys of tenants, what their status says, and that one App's trouble is nobody else's.
 
+mod hostile;
 mod pool;
 
 use std::time::Duration;
@@ -132,11 +133,12 @@ async fn the_status_of_an_app_says_what_github_says() {
     world
         .app_condition("wrong", "Ready", "False", "AppAuthenticationFailed")
         .await;
-    let events = world.events("wrong").await;
-    assert!(
-        events.iter().any(|(reason, _)| reason == "AppAuthenticationFailed"),
-        "{events:?}"
-    );
+    eventually(SOON, "an Event says so, too", async || {
+        let events = world.events("wrong").await;
+        let told = events.iter().any(|(reason, _)| reason == "AppAuthenticationFailed");
+        if told { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -24,6 +24,14 @@ fn version(number: u64) -> String {
     format!("{}/cryptoKeyVersions/{number}", Gcp::KEY)
 }
 
+/// Workload identity federation with this source of another provider's token.
+fn federated(source: &Value) -> Value {
+    json!({
+        "type": "external_account", "audience": "//iam.googleapis.com/projects/1/pool", "credential_source": source,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_url": "https://sts.googleapis.com/v1/token",
+    })
+}
+
 /// The credentials files that Google has, by type.
 fn files(folder: &lab::process::Folder) -> Vec<Value> {
     let subject = folder.write("subject", "good-subject").expect("written");
@@ -35,13 +43,7 @@ fn files(folder: &lab::process::Folder) -> Vec<Value> {
         "type": "authorized_user", "client_id": "id", "client_secret": "secret", "refresh_token": "good",
         "quota_project_id": "lab",
     });
-    let external = |source: Value| {
-        json!({
-            "type": "external_account", "audience": "//iam.googleapis.com/projects/1/pool", "credential_source": source,
-            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_url": "https://sts.googleapis.com/v1/token",
-        })
-    };
-    let mut impersonating = external(json!({
+    let mut impersonating = federated(&json!({
         "file": json_subject, "format": {"type": "json", "subject_token_field_name": "token"},
     }));
     impersonating["service_account_impersonation_url"] = impersonation.into();
@@ -55,7 +57,7 @@ fn files(folder: &lab::process::Folder) -> Vec<Value> {
             "source_credentials": user.clone(),
         }),
         user,
-        external(json!({"file": subject})),
+        federated(&json!({"file": subject})),
         impersonating,
     ]
 }
@@ -73,6 +75,37 @@ async fn a_version_and_a_key_mint_with_every_kind_of_credentials() {
             .mints("gcp", &version(1), &gcp.env_with_file(&file).expect("written"))
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_providers_token_is_asked_for_at_its_url_over_http_and_https() {
+    let bench = Bench::new().await;
+    let gcp = start(&bench.key).await;
+    let in_json = json!({"type": "json", "subject_token_field_name": "id_token"});
+    let identity = json!({"Identity": "lab"});
+    for base in [gcp.metadata.url(), format!("https://{}", Gcp::IDENTITY)] {
+        let named = json!({"url": format!("{base}/subject"), "headers": identity, "format": in_json});
+        for source in [named, json!({"url": format!("{base}/subject.txt")})] {
+            let env = gcp.env_with_file(&federated(&source)).expect("written");
+            bench.mints("gcp", &version(1), &env).await;
+        }
+        // Without the header it answers 403, and what is no JSON has no field.
+        let bare = json!({"url": format!("{base}/subject"), "format": in_json});
+        let text = json!({"url": format!("{base}/subject.txt"), "format": in_json});
+        for (source, part) in [(bare, "its url answers HTTP 403"), (text, "it holds no token")] {
+            let env = gcp.env_with_file(&federated(&source)).expect("written");
+            let mut session = Session::start("gcp", &version(1), &env);
+            session
+                .sign("m")
+                .await
+                .fails("KeyCredentialsMissing", &["credential_source", part]);
+        }
+    }
+    assert!(gcp.metadata.count("/subject") >= 4 && gcp.front.count("/subject") >= 4);
+    let nowhere = json!({"url": "http://127.0.0.1:1/subject"});
+    let env = gcp.env_with_file(&federated(&nowhere)).expect("written");
+    let mut session = Session::start("gcp", &version(1), &env);
+    session.sign("m").await.fails("KeyUnavailable", &["credential_source"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

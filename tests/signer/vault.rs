@@ -330,3 +330,47 @@ async fn after_a_restart_it_signs_on() {
     .await
     .is_by(&key, "m");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_sends_on_to_the_active_server_and_nowhere_else() {
+    let bench = Bench::new().await;
+    let vault = start(&bench.key).await;
+    let to = vault.front.url();
+    let behind = |standby: &Front| {
+        let mut env = vault.env();
+        env.retain(|(name, _)| name != "VAULT_ADDR");
+        env.push(("VAULT_ADDR".to_owned(), standby.url()));
+        env
+    };
+    let standby = Front::sending_on(move |asked| format!("{to}{asked}"))
+        .await
+        .expect("a standby");
+    bench.mints("vault", "github", &behind(&standby)).await;
+    assert!(standby.count("sign/github") > 0);
+    let (first, next) = (standby.url(), standby.count(""));
+    let chain = Front::sending_on(move |asked| format!("{first}{asked}"))
+        .await
+        .expect("another standby");
+    bench.mints("vault", "github", &behind(&chain)).await;
+    assert!(standby.count("") > next);
+
+    // Not in a circle, not with another request, not with credentials in the address, not by another scheme.
+    let stranger = Front::sending_on(|_| String::new()).await.expect("somebody");
+    let (other, host) = (stranger.url(), stranger.address());
+    let targets: [Box<dyn Fn(&str) -> String + Send + Sync>; 4] = [
+        Box::new(str::to_owned),
+        Box::new(move |_| format!("{other}/v1/sys/seal")),
+        Box::new(move |asked| format!("http://user@{host}{asked}")),
+        Box::new(move |asked| format!("https://{host}{asked}")),
+    ];
+    for target in targets {
+        let liar = Front::sending_on(target).await.expect("a liar");
+        let mut session = Session::start("vault", "github", &behind(&liar));
+        session
+            .sign("m")
+            .await
+            .fails("KeyUnavailable", &["sends on", "VAULT_ADDR"]);
+        assert!(liar.count("") <= 6, "{}", liar.count(""));
+    }
+    assert_eq!(stranger.count(""), 0, "nobody else is asked");
+}

@@ -74,7 +74,7 @@ fn an_app_that_is_gone_has_no_series_and_late_news_do_not_bring_them_back() {
     metrics.app_known("team/a");
     metrics.ask_budgets(|| vec![("team/a".to_owned(), None)]);
     assert!(
-        text(&metrics).contains("github_app_budget_remaining{app=\"team/a\"} +Inf\n"),
+        text(&metrics).contains("github_app_budget_remaining{app=\"team/a\"} inf\n"),
         "{}",
         text(&metrics)
     );

@@ -219,8 +219,8 @@ async fn what_one_member_cannot_issue_another_does() {
 #[tokio::test]
 async fn while_its_own_app_does_not_work_a_token_comes_from_the_pool() {
     let (mut world, second) = two_apps(json!([{"name": "b"}])).await;
-    let ask =
-        json!({"metadata": {"annotations": {}}, "spec": {"keyRef": {"name": "nowhere"}, "clientID": "Iv23liOther"}});
+    // GitHub knows no such App.
+    let ask = json!({"spec": {"clientID": "Iv23liOther"}});
     let patched = world
         .apps()
         .patch("a", &PatchParams::default(), &Patch::Merge(&ask))
@@ -231,7 +231,8 @@ async fn while_its_own_app_does_not_work_a_token_comes_from_the_pool() {
     world.token("t", spec).await;
     world.ready("t").await;
     assert_eq!((world.github.mint_count(), second.mint_count()), (0, 1));
-    let token = world.good_token("t", None).await;
+    let token = world.token_in("t").await.expect("a token");
+    assert!(matches!(second.token_state(&token), TokenState::Valid { .. }));
     world.operator.restart().await.expect("the operator starts again");
     world.app_condition("a", "Ready", "False", "").await;
     world

@@ -52,6 +52,10 @@ impl Gcp {
     /// The service account of its credentials file.
     pub const ACCOUNT: &str = "gtm@lab.iam.gserviceaccount.com";
 
+    /// Another provider of identities, over HTTPS; the metadata server is one over HTTP: at `/subject`, in JSON, for requests with
+    /// the header `Identity: lab`, and at `/subject.txt` as it is.
+    pub const IDENTITY: &str = "identity.lab.example";
+
     /// Starts it, without a version of the key.
     ///
     /// # Errors
@@ -66,6 +70,7 @@ impl Gcp {
             "oauth2.googleapis.com",
             "sts.googleapis.com",
             "iamcredentials.googleapis.com",
+            Self::IDENTITY,
         ];
         let front = Self::serve(&world, &hosts).await?;
         let metadata = Self::serve(&world, &[]).await?;
@@ -161,6 +166,9 @@ impl World {
                 "Google" => self.token("access_token"),
                 _ => answer(403, &json!({"error": "Missing Metadata-Flavor:Google header."})),
             },
+            "/subject" if header("identity") == "lab" => answer(200, &json!({"id_token": "good-subject"})),
+            "/subject" => answer(403, &json!({"error": "The header Identity is missing."})),
+            "/subject.txt" => Response::new(Bytes::from_static(b"good-subject\n")),
             "/token" => match form.contains("jwt-bearer&assertion=ey") || form.contains("refresh_token=good") {
                 true => self.token("access_token"),
                 false => answer(
