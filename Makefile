@@ -55,8 +55,9 @@ chart: need-tools ## write what is rendered from the chart, and its README, anew
 	GTM_BLESS=1 cargo test --locked --test chart -- rendered readme
 	cargo test --locked --test chart -- --test-threads=$(TEST_THREADS)
 
-crds: need-tools ## write crds/ anew from the types
+crds: need-tools ## write crds/, and the chart's copy of it, anew from the types
 	GTM_BLESS=1 cargo test --locked --lib crds
+	GTM_BLESS=1 cargo test --locked --test chart the_charts_kinds
 
 tools: need-tools ## build the Kubernetes API server, etcd and kubectl for the lab (once, cached)
 	cargo build --locked -p gtm-lab --bin lab-tools
