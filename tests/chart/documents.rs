@@ -3,7 +3,10 @@
 use crate::helm::path;
 
 /// Compares a file below the package's folder with what it is to be.
-#[expect(clippy::disallowed_methods, reason = "the documented switch that writes the files anew")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the documented switch that writes the files anew"
+)]
 pub fn is(file: &str, wanted: &str) {
     let file = path(file);
     if std::env::var("GTM_BLESS").is_ok_and(|value| value == "1") {
