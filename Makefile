@@ -25,7 +25,9 @@ need-tools:
 need-test-tools: need-tools
 	$(call need,c++,apt-get install g++ (the fuzzing engine is C++))
 	$(call need,python3,apt-get install python3 python3-venv (the AWS KMS emulator comes from PyPI))
+	$(call need,faketime,apt-get install faketime (clocks that jump))
 	$(call need,npm,apt-get install nodejs npm (GitHub's OpenAPI description comes from npm))
+	$(call need,curl,apt-get install curl (the guides use it))
 	@cargo clippy --version >/dev/null 2>&1 || { echo "make: clippy is missing: rustup component add clippy" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 || { echo "make: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 
@@ -50,6 +52,10 @@ image-reproducible: need-tools ## build the image twice, in two folders, and com
 	@$(TARGET)/debug/release image --target $(TARGET)/second $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/second.txt
 	@test "$$(tail -n1 $(TARGET)/first.txt)" = "$$(tail -n1 $(TARGET)/second.txt)" && echo "the same digest twice"
 
+chart: need-tools ## write what is rendered from the chart, and its README, anew; then test it
+	GTM_BLESS=1 cargo test --locked --test chart -- rendered readme
+	cargo test --locked --test chart -- --test-threads=$(TEST_THREADS)
+
 crds: need-tools ## write crds/ anew from the types
 	GTM_BLESS=1 cargo test --locked --lib crds
 
@@ -70,17 +76,20 @@ node-tools: need-tools need-node ## build what a real node runs, its images and 
 	@$(TARGET)/debug/lab-tools node >/dev/null
 	$(MAKE) image
 
+# The archive that `make image` makes for this machine.
+IMAGE = $$(ls -t $(TARGET)/image/*-$$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/').tar | head -n1)
+
 e2e: ## on a real one-node cluster, as root: pods that clone and push, upgrades, evictions (GTM_E2E=skip: not)
 ifeq ($(GTM_E2E),skip)
 	@echo "make: e2e IS SKIPPED, as GTM_E2E=skip asks: nothing was tested on a real node" >&2
 else
 	$(MAKE) node-tools
-	GTM_IMAGE="$$(ls -t $(TARGET)/image/*.tar | head -n1)" timeout 900 \
-		cargo test --locked --test e2e -- --test-threads=1 --nocapture
+	cargo test --locked --test e2e --no-run
+	GTM_IMAGE="$(IMAGE)" timeout 900 cargo test --locked --test e2e -- --test-threads=1 --nocapture
 endif
 
 cluster: node-tools ## a real one-node cluster with the operator installed, as root; it stays up
-	@$(TARGET)/debug/lab-node up cluster "$$(ls -t $(TARGET)/image/*.tar | head -n1)"
+	@$(TARGET)/debug/lab-node up cluster "$(IMAGE)"
 
 cluster-down: need-tools ## end that cluster and remove every trace of it
 	cargo build --locked -p gtm-lab --bin lab-node

@@ -64,6 +64,14 @@ pub struct KeyRef {
     pub key: String,
 }
 
+/// An App of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolMember {
+    /// Name of the App.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
 /// A GitHub App, and where its private key is.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
@@ -143,6 +151,11 @@ pub struct AppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 262_144))]
     pub ca_bundle: Option<String>,
+    /// Apps of the same namespace that share this one's load: a new token of its Tokens comes from whichever has most of GitHub's
+    /// budget left. They are at the same GitHub, and installed for the same account with the same permissions and repositories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub pool: Vec<PoolMember>,
 }
 
 /// What was last observed of an App.
@@ -162,7 +175,8 @@ pub struct AppStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub installations: Vec<InstallationStatus>,
-    /// Ready: GitHub takes the App's key. KeyValid: the key signs, and its public key says that the signature is right.
+    /// Ready: GitHub takes the App's key. KeyValid: the key signs, and its public key says that the signature is right. Pool: every
+    /// App of the pool takes its share of the load.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -44,6 +44,8 @@ reasons! {
     AppNotFound,
     /// The App exists but does not work yet.
     AppNotReady,
+    /// An App of `spec.pool` is missing, does not work or cannot issue the same tokens, and is skipped.
+    PoolIncomplete,
     /// No `spec.appRef`, and the operator was started without an App.
     NoStartupConfig,
     /// The App's namespace may not use this key.

@@ -22,6 +22,8 @@ pub mod condition {
     pub const FORBIDDEN: &str = "Forbidden";
     /// Of an App: the key signs, and its public key says that the signature is right.
     pub const KEY_VALID: &str = "KeyValid";
+    /// Of an App with a pool: every member takes its share of the load.
+    pub const POOL: &str = "Pool";
     /// Something in the spec looks wrong but does not stand in the way.
     pub const WARNING: &str = "Warning";
 }

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
-use super::{ConfigFile, Failure};
-use crate::cluster::Scope;
+use super::{ConfigFile, Failure, Whereabouts};
 use crate::config::{self, Environment, Flags};
 use crate::domain::policy::DefaultPolicy;
 use crate::run::{ManagerError, ManagerOptions};
@@ -72,17 +71,8 @@ pub struct ManagerArgs {
     )]
     leader_elect: bool,
 
-    /// The operator's own namespace: of the Lease, of Apps that a ClusterToken names without a namespace, of key Secrets
-    ///
-    /// [default: POD_NAMESPACE, then the service account's namespace, then github-token-manager]
-    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    namespace: Option<String>,
-
-    /// Look into these namespaces only, separated by commas: Tokens, Apps and Secrets elsewhere are not seen, nor are ClusterTokens
-    ///
-    /// [default: all namespaces, and ClusterTokens]
-    #[arg(long, value_name = "NAMES", env = "GTM_WATCH_NAMESPACES", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    watch_namespaces: Vec<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
 
     /// How log lines look, on standard error
     #[arg(long, value_name = "FORMAT", env = "GTM_LOG_FORMAT", default_value = "json")]
@@ -105,8 +95,8 @@ impl ManagerArgs {
             webhook_cert_path: self.webhook_cert_path.clone(),
             default_policy: self.default_policy,
             leader_elect: self.leader_elect,
-            namespace: config::namespace(self.namespace.as_deref(), environment),
-            scope: Scope::new(&self.watch_namespaces),
+            namespace: self.whereabouts.namespace(environment),
+            scope: self.whereabouts.scope(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod failure;
 mod go_style;
 mod manager;
 mod mint;
+mod release;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,11 +14,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::cluster::Scope;
 use crate::config::{self, Config, Environment, Flags, Warning};
 pub use check::CheckArgs;
 pub use failure::Failure;
 pub use manager::ManagerArgs;
 pub use mint::{MintArgs, MintRequest, Output};
+pub use release::ReleaseArgs;
 
 /// Keeps short-lived GitHub App tokens fresh in Kubernetes Secrets.
 #[derive(Parser)]
@@ -36,6 +39,10 @@ enum Command {
     Mint(MintArgs),
     /// Say why it does not work: configuration, key, GitHub, installation, and what a Token may do.
     Check(CheckArgs),
+    /// Let go of all managed Secrets, so that they can be deleted without the operator: before it is uninstalled.
+    ///
+    /// It takes the lead from the replica that has it, for a minute, and removes the finalizer of every managed Secret.
+    Release(ReleaseArgs),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crds,
 }
@@ -59,6 +66,32 @@ impl ConfigFile {
     }
 }
 
+/// Where the operator is, and where it looks.
+#[derive(clap::Args)]
+struct Whereabouts {
+    /// The operator's own namespace: of the Lease, of Apps that a ClusterToken names without a namespace, of key Secrets
+    ///
+    /// [default: POD_NAMESPACE, then the service account's namespace, then github-token-manager]
+    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    namespace: Option<String>,
+
+    /// Look into these namespaces only, separated by commas: Tokens, Apps and Secrets elsewhere are not seen, nor are ClusterTokens
+    ///
+    /// [default: all namespaces, and ClusterTokens]
+    #[arg(long, value_name = "NAMES", env = "GTM_WATCH_NAMESPACES", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    watch_namespaces: Vec<String>,
+}
+
+impl Whereabouts {
+    fn namespace(&self, environment: &Environment) -> String {
+        config::namespace(self.namespace.as_deref(), environment)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::new(&self.watch_namespaces)
+    }
+}
+
 /// Runs what the arguments ask for. Results go to standard output, errors to standard error.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match Cli::try_parse_from(go_style::normalise(arguments)) {
@@ -71,6 +104,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Check(args),
         }) => check::run(args),
+        Ok(Cli {
+            command: Command::Release(args),
+        }) => release::run(&args),
         Ok(Cli { command: Command::Crds }) => crds::run(),
         // Help and version are "errors" of clap with exit code 0; where their text cannot be written, nobody reads it.
         Err(answer) => {

@@ -38,6 +38,13 @@ impl Scope {
         self.is_everything() || namespace.is_some_and(|namespace| self.0.iter().any(|served| served == namespace))
     }
 
+    /// The namespaces to ask for; `None` stands for all at once.
+    pub(super) fn places(&self) -> impl Iterator<Item = Option<&str>> {
+        let all = self.is_everything().then_some(None);
+        all.into_iter()
+            .chain(self.0.iter().map(|namespace| Some(namespace.as_str())))
+    }
+
     /// What happens to the objects of one kind, as one watcher of all of them would tell it. `api` gives access to those of a
     /// namespace, or to all; `bare` makes an object of metadata alone, for one that has gone unseen.
     pub(super) fn watch<K>(

@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
-use kube::api::{Api, DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use secrecy::ExposeSecret;
 
@@ -15,8 +15,9 @@ use crate::api::names::{FINALIZER, MANAGER};
 use crate::domain::intent::{Key, Kind, SecretKey};
 use crate::domain::secret::Rendered;
 
-use super::ClusterError;
 use super::tokens::api_version;
+use super::watch::managed;
+use super::{ClusterError, Scope};
 
 /// The metadata of a Secret.
 pub type Metadata = PartialObjectMeta<Secret>;
@@ -260,6 +261,25 @@ impl Secrets {
         )
     }
 
+    /// The managed Secrets of these namespaces that have our finalizer.
+    ///
+    /// # Errors
+    /// [`ClusterError`]
+    pub async fn held(&self, scope: &Scope) -> Result<Vec<(SecretKey, ObjectMeta)>, ClusterError> {
+        let params = ListParams::default().labels(&managed(scope));
+        let mut held = Vec::new();
+        for place in scope.places() {
+            let api: Api<Secret> = match place {
+                Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+                None => Api::all(self.client.clone()),
+            };
+            let found = api.list_metadata(&params).await?.items.into_iter();
+            let metadata = found.map(|found| found.metadata);
+            held.extend(metadata.filter(is_held).map(|metadata| (key_of(&metadata), metadata)));
+        }
+        Ok(held)
+    }
+
     /// Deletes a Secret of this UID, and waits for nothing.
     ///
     /// # Errors
@@ -304,6 +324,17 @@ pub fn metadata_of(secret: Secret) -> Metadata {
         types: None,
         metadata: secret.metadata,
         ..PartialObjectMeta::default()
+    }
+}
+
+fn is_held(metadata: &ObjectMeta) -> bool {
+    metadata.finalizers.iter().flatten().any(|name| name == FINALIZER)
+}
+
+fn key_of(metadata: &ObjectMeta) -> SecretKey {
+    SecretKey {
+        namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
+        name: metadata.name.as_deref().unwrap_or_default().into(),
     }
 }
 

@@ -46,17 +46,19 @@ pub enum Change {
     Failed(ClusterError),
 }
 
-/// Watches both kinds, and the metadata of the Secrets with our label. Secrets of others are never listed.
-pub fn watch(client: &Client, scope: &Scope) -> impl Stream<Item = Change> + Send + use<> {
-    // Where ClusterTokens are not served, their Secrets are somebody else's business.
+/// The labels of managed Secrets. Where ClusterTokens are not served, their Secrets are somebody else's business.
+pub(super) fn managed(scope: &Scope) -> String {
     let kind = if scope.is_everything() {
         String::new()
     } else {
         format!(",{}={}", label::NAME, Kind::Token.as_str())
     };
-    let managed = watcher::Config::default()
-        .labels(&format!("{}={MANAGER}{kind}", label::CREATED_BY))
-        .page_size(PAGE);
+    format!("{}={MANAGER}{kind}", label::CREATED_BY)
+}
+
+/// Watches both kinds, and the metadata of the Secrets with our label. Secrets of others are never listed.
+pub fn watch(client: &Client, scope: &Scope) -> impl Stream<Item = Change> + Send + use<> {
+    let managed = watcher::Config::default().labels(&managed(scope)).page_size(PAGE);
     let api = |namespace: Option<&str>| match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),

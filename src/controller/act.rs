@@ -6,16 +6,15 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::domain::Sign;
-use crate::domain::intent::{Intent, Key};
+use crate::domain::intent::Key;
 use crate::domain::plan::{Plan, SecretFacts};
 
 use super::app::App;
 use super::decide::Decision;
-use super::desk::Turn;
 use super::engine::{Back, Engine};
 use super::job::{self, Context, Done, Task};
 use super::observer::Revocation;
-use super::{issue, retire, settle};
+use super::{retire, settle};
 
 /// From so many waiting Tokens on, a Token that joins them is told so.
 const LONG_LINE: usize = 100;
@@ -28,7 +27,7 @@ impl<S: Sign + 'static> Engine<S> {
         }
         let Some(record) = self.index.token(key) else { return };
         if record.deleting {
-            self.desks.leave(key);
+            self.leave(key);
             return;
         }
         let state = self.states.entry(key.clone()).or_default();
@@ -37,11 +36,11 @@ impl<S: Sign + 'static> Engine<S> {
             return;
         }
         let Some(Decision { task, planned, app }) = self.decide(key) else {
-            self.desks.leave(key);
+            self.leave(key);
             return;
         };
         if !matches!(planned, Ok(Plan::Mint { .. })) {
-            self.desks.leave(key);
+            self.leave(key);
         }
         match planned {
             Ok(Plan::Mint { deadline, .. }) => self.queue(key, task, app.as_deref(), deadline),
@@ -57,12 +56,12 @@ impl<S: Sign + 'static> Engine<S> {
     fn queue(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, deadline: Timestamp) {
         // Where GitHub has no limits, the line moves as fast as the API server: to be told costs as much as to be served.
         let slow = app.is_some_and(|app| app.client.mints_may_wait());
-        let Some(name) = task.intent.as_ref().map(|intent| self.apps.borrow().full(&intent.app)) else {
+        let Some(line) = task.intent.as_ref().map(|intent| self.line_of(intent, &task)) else {
             return;
         };
-        let long = slow && self.desks.line(&name) >= LONG_LINE;
+        let long = slow && self.desks.line(&line) >= LONG_LINE;
         if long && settle::wanted_status(&task, false) != task.status && !self.settles_later(key, task.now) {
-            self.desks.leave(key);
+            self.leave(key);
             self.spawn(key, task, |context, task| async move {
                 settle::settle_status(&context, task, false).await
             });
@@ -72,8 +71,9 @@ impl<S: Sign + 'static> Engine<S> {
             self.timers
                 .set(key, app.map_or(deadline, |app| app.local_time(deadline)));
         }
-        self.desks.join(&name, key, deadline);
-        self.context.observer.waiting(self.desks.waiting());
+        let left = self.desks.join(&line, key, deadline);
+        self.tell_waiting(left.as_ref());
+        self.tell_waiting(Some(&line));
     }
 
     /// Whether the status could not be written a moment ago.
@@ -157,36 +157,6 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    /// GitHub lets one more of an App's through: the Token with the earliest deadline, if it still needs to.
-    pub(super) fn turn(&mut self, turn: Turn) {
-        while let Some(key) = self.desks.next(&turn.app) {
-            self.context.observer.waiting(self.desks.waiting());
-            let Some(Decision {
-                mut task,
-                planned: Ok(Plan::Mint { why, .. }),
-                app: Some(app),
-            }) = self.decide(&key)
-            else {
-                self.touch(&key);
-                continue;
-            };
-            // It has come to name another App since it joined the line.
-            let same = |intent: &Intent| self.apps.borrow().full(&intent.app) == turn.app;
-            if !task.intent.as_ref().is_some_and(same) {
-                self.touch(&key);
-                continue;
-            }
-            if let Some(state) = self.states.get_mut(&key) {
-                task.pending = state.pending.take().map(|pending| *pending);
-            }
-            let Turn { permit, slots, .. } = turn;
-            self.spawn_in(slots, &key, task, move |context, task| async move {
-                issue::issue(&context, task, &app, permit, why).await
-            });
-            return;
-        }
-    }
-
     fn spawn<F, Fut>(&mut self, key: &Arc<Key>, task: Task, run: F)
     where
         F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
@@ -195,7 +165,7 @@ impl<S: Sign + 'static> Engine<S> {
         self.spawn_in(self.chores.clone(), key, task, run);
     }
 
-    fn spawn_in<F, Fut>(&mut self, slots: Arc<Semaphore>, key: &Arc<Key>, task: Task, run: F)
+    pub(super) fn spawn_in<F, Fut>(&mut self, slots: Arc<Semaphore>, key: &Arc<Key>, task: Task, run: F)
     where
         F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
         Fut: Future<Output = Done> + Send,
@@ -213,9 +183,7 @@ impl<S: Sign + 'static> Engine<S> {
 
     pub(super) fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
         let intent = self.index.token(key).and_then(|token| token.read().0.ok());
-        let app = intent
-            .as_ref()
-            .and_then(|intent| self.apps.borrow().get(&intent.app).ok());
+        let app = intent.as_ref().and_then(|intent| self.apps.borrow().of(intent).ok());
         let grace = intent.and_then(|intent| intent.revoke_previous_after);
         let (Some(grace), Some(app), context) = (grace, app, self.context.clone()) else {
             return;

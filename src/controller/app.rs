@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 use crate::api::Reason;
 use crate::domain::intent::{AppKey, app_not_found};
 use crate::domain::plan::AppFacts;
+use crate::domain::pool::Known;
 use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{Problem, Sign};
@@ -47,6 +48,9 @@ pub type StartupApp<S> = Option<Result<Arc<App<S>>, Problem>>;
 /// An App: one that works, or why it does not; `None` for an App object that has not been tried yet.
 pub type Entry<S> = Option<Result<Arc<App<S>>, Problem>>;
 
+/// An App, and what is known of it.
+pub type Listed<S> = (Entry<S>, Option<Arc<Known>>);
+
 /// Namespace and name of an App object.
 pub type AppName = (String, String);
 
@@ -63,6 +67,8 @@ pub struct Apps<S> {
     pub objects: HashMap<AppName, Entry<S>>,
     /// Whether those are all: before, one that is not among them may exist all the same.
     pub listed: bool,
+    /// What is known of the App objects, whether or not they work.
+    pub known: HashMap<AppName, Arc<Known>>,
     /// App objects that are gone, as they last worked: their tokens can still be revoked.
     pub former: HashMap<AppName, Arc<App<S>>>,
 }
@@ -82,6 +88,7 @@ impl<S> Apps<S> {
             startup,
             objects: HashMap::new(),
             listed: false,
+            known: HashMap::new(),
             former: HashMap::new(),
         }
     }
@@ -94,7 +101,7 @@ impl<S> Apps<S> {
         self.former.insert(name.clone(), app);
     }
 
-    fn name(&self, namespace: Option<&str>, name: &str) -> AppName {
+    pub(super) fn name(&self, namespace: Option<&str>, name: &str) -> AppName {
         (namespace.unwrap_or(&self.namespace).to_owned(), name.to_owned())
     }
 
@@ -144,17 +151,18 @@ impl<S> Apps<S> {
         self.get(key).ok().or_else(former)
     }
 
-    /// Every App.
+    /// Every App, and what is known of it.
     #[must_use]
-    pub fn entries(&self) -> HashMap<AppKey, Entry<S>> {
-        let objects = self.objects.iter().map(|((namespace, name), entry)| {
+    pub fn entries(&self) -> HashMap<AppKey, Listed<S>> {
+        let objects = self.objects.iter().map(|(name, entry)| {
             let key = AppKey::Object {
-                namespace: Some(namespace.clone()),
-                name: name.clone(),
+                namespace: Some(name.0.clone()),
+                name: name.1.clone(),
             };
-            (key, entry.clone())
+            (key, (entry.clone(), self.known.get(name).cloned()))
         });
-        objects.chain([(AppKey::Startup, self.startup.clone())]).collect()
+        let startup = (AppKey::Startup, (self.startup.clone(), None));
+        objects.chain([startup]).collect()
     }
 
     /// The key as it stands in [`Apps::entries`]: an App of the operator's own namespace may be named without it.

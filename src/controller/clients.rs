@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::domain::Sign;
 use crate::domain::intent::AppKey;
 
-use super::app::{App, Entry};
+use super::app::{App, Listed};
 use super::engine::Engine;
 use super::state::State;
 
@@ -16,13 +16,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How far GitHub's clock may be from ours for a Secret to count as new before the App's own skew is looked at.
 const LARGEST_SKEW: Duration = Duration::from_secs(15 * 60);
 
-fn same<S>(one: Option<&Entry<S>>, other: Option<&Entry<S>>) -> bool {
-    match (one, other) {
-        (Some(Some(Ok(one))), Some(Some(Ok(other)))) => Arc::ptr_eq(one, other),
-        (Some(Some(Err(one))), Some(Some(Err(other)))) => one == other,
-        (Some(None), Some(None)) | (None, None) => true,
-        _ => false,
-    }
+fn same<S>(one: Option<&Listed<S>>, other: Option<&Listed<S>>) -> bool {
+    let (Some((one, known)), Some((other, now_known))) = (one, other) else {
+        return one.is_none() && other.is_none();
+    };
+    known == now_known
+        && match (one, other) {
+            (Some(Ok(one)), Some(Ok(other))) => Arc::ptr_eq(one, other),
+            (Some(Err(one)), Some(Err(other))) => one == other,
+            (None, None) => true,
+            _ => false,
+        }
 }
 
 impl<S: Sign + 'static> Engine<S> {
@@ -37,7 +41,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn seen_app(&self, key: &AppKey) -> Option<&Arc<App<S>>> {
-        self.seen.get(key)?.as_ref()?.as_ref().ok()
+        self.seen.get(key)?.0.as_ref()?.as_ref().ok()
     }
 
     /// An App was replaced, works no more, or for the first time: its Tokens are looked at, whatever they waited for.
@@ -45,28 +49,38 @@ impl<S: Sign + 'static> Engine<S> {
         let client = |engine: &Self, key: &AppKey| engine.seen_app(key).map(|app| app.client.clone());
         let before: HashMap<_, _> = self.seen.keys().map(|key| (key.clone(), client(self, key))).collect();
         let changed = self.see_apps();
-        let fresh = |key: &AppKey| match (before.get(key).and_then(Option::as_ref), client(self, key)) {
+        let is_fresh = |key: &AppKey| match (before.get(key).and_then(Option::as_ref), client(self, key)) {
             (Some(before), Some(now)) => !Arc::ptr_eq(before, &now),
             (_, now) => now.is_some(),
         };
-        self.remember_the_last_minute(fresh);
+        let fresh: HashSet<AppKey> = changed.iter().filter(|key| is_fresh(key)).cloned().collect();
+        self.remember_the_last_minute(&|key| fresh.contains(key));
         let keys: Vec<_> = self.index.keys().cloned().collect();
         for key in keys {
             let intent = self.index.token(&key).and_then(|token| token.read().0.ok());
-            let app = intent.map(|intent| self.apps.borrow().full(&intent.app));
+            let app = intent.as_ref().map(|intent| self.apps.borrow().full(&intent.app));
+            let pool: Vec<AppKey> = match &app {
+                Some(app) if !changed.is_empty() => self.apps.borrow().pool_of(app).collect(),
+                _ => Vec::new(),
+            };
             // A Token waits for an App that did not exist, too.
             let waits = |state: &State| {
                 let failure = state.failure.as_ref();
                 failure.is_some_and(|failure| failure.problem.reason.is_about_the_app())
             };
-            let state = self.states.get_mut(&key).map(Box::as_mut);
             let differs = |app: &AppKey| changed.contains(app) || !self.seen.contains_key(app);
-            let concerned = app.as_ref().is_some_and(differs) || state.as_deref().is_some_and(waits);
-            if !concerned {
+            let own = app.as_ref().is_some_and(differs);
+            // An App that works anew may do what others could not; one that ceases to work changes nothing that has failed.
+            let helped = pool.iter().any(|member| fresh.contains(member));
+            let lost = pool.iter().any(|member| changed.contains(member));
+            let state = self.states.get_mut(&key).map(Box::as_mut);
+            let waits = state.as_deref().is_some_and(waits);
+            if !(own || lost || waits) {
                 continue;
             }
-            if let Some(state) = state {
+            if let Some(state) = state.filter(|_| own || helped || waits) {
                 state.failure = None;
+                state.declined.clear();
                 state.outdated = state.busy;
             }
             self.touch(&key);
@@ -80,7 +94,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     /// The mints of the last minute, from the Secrets: neither a restart nor a new key may spend GitHub's budget twice.
-    pub(super) fn remember_the_last_minute(&self, of: impl Fn(&AppKey) -> bool) {
+    pub(super) fn remember_the_last_minute(&self, of: &dyn Fn(&AppKey) -> bool) {
         let mut ages: HashMap<AppKey, Vec<Duration>> = HashMap::new();
         for (_, secret) in self.index.secrets() {
             let Some(issued) = secret.issued_at() else { continue };
@@ -91,7 +105,8 @@ impl<S: Sign + 'static> Engine<S> {
             let Some(intent) = owner.and_then(|token| token.read().0.ok()) else {
                 continue;
             };
-            let key = self.apps.borrow().full(&intent.app);
+            let issuer = secret.issuer().unwrap_or(intent.app);
+            let key = self.apps.borrow().full(&issuer);
             let Some(app) = self.seen_app(&key).filter(|_| of(&key)) else {
                 continue;
             };

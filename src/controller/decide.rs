@@ -35,7 +35,7 @@ impl<S: Sign + 'static> Engine<S> {
         let app = match &intent {
             // What the status says holds until more is known.
             Ok(intent) if told && self.apps.borrow().is_untried(&intent.app) => return None,
-            Ok(intent) => self.apps.borrow().get(&intent.app),
+            Ok(intent) => self.apps.borrow().of(intent),
             Err(problem) => Err(problem.clone()),
         };
         if let (Ok(intent), Ok(app)) = (&intent, &app)
@@ -87,6 +87,7 @@ impl<S: Sign + 'static> Engine<S> {
             failure: state.failure.as_deref().cloned(),
             pending: None,
             granted: state.granted.as_deref().cloned(),
+            others: false,
             scout: self.outage.is_scout(key),
             now,
         };
@@ -125,7 +126,7 @@ impl<S: Sign + 'static> Engine<S> {
     /// The local time, by the clock of the GitHub that the Token comes from.
     pub(super) fn time_for(&self, key: &Key) -> Timestamp {
         let intent = self.index.token(key).and_then(|token| token.read().0.ok());
-        let app = intent.and_then(|intent| self.apps.borrow().get(&intent.app).ok());
+        let app = intent.and_then(|intent| self.apps.borrow().of(&intent).ok());
         self.time_of(app.as_deref())
     }
 
@@ -158,6 +159,10 @@ impl<S: Sign + 'static> Engine<S> {
             place,
             former,
             status_life: status_life(&task.status),
+            lent: task
+                .facts
+                .as_ref()
+                .and_then(|facts| self.apps.borrow().lent(intent, facts)),
         };
         Ok(plan(task.now, intent, &app.facts, &observed))
     }

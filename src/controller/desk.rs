@@ -1,29 +1,41 @@
-//! A desk for each App: its line of Tokens, and who calls them. One App's trouble keeps no other App's Tokens waiting.
+//! A desk for each App, and for each set of Apps that share a load: its line of Tokens, and who calls them. One App's trouble keeps
+//! no other App's Tokens waiting.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key};
-use crate::github::Permit;
+use crate::github::{Budget, Client, Permit};
 
 use super::app::AppsNow;
 use super::lane::Lane;
 
-/// Issues of one App under way at once. More than GitHub lets through, so that writes of finished ones do not hold up the next.
+/// Issues of one desk under way at once. More than GitHub lets through, so that writes of finished ones do not hold up the next.
 const ISSUES: usize = 160;
+/// How often an App that could not be asked is looked at again, while others keep the line waiting.
+const RECHECK: Duration = Duration::from_secs(10);
 
-/// One more of an App's Tokens may ask GitHub.
+/// The Apps that any Token of a line may come from: in full, the preferred one first.
+pub type Line = Arc<[AppKey]>;
+
+/// One more Token may ask GitHub.
 pub struct Turn {
+    /// The line whose turn it is.
+    pub line: Line,
     /// The App.
     pub app: AppKey,
     /// GitHub's permit.
     pub permit: Permit,
-    /// Of the App's issues under way, this is one.
+    /// Of the desk's issues under way, this is one.
     pub slots: Arc<Semaphore>,
 }
 
@@ -37,7 +49,9 @@ struct Desk {
 pub struct Desks<S> {
     apps: AppsNow<S>,
     turns: mpsc::Sender<Turn>,
-    desks: HashMap<AppKey, Desk>,
+    desks: HashMap<Line, Desk>,
+    /// In which line a Token is.
+    places: HashMap<Arc<Key>, Line>,
 }
 
 impl<S: Sign + 'static> Desks<S> {
@@ -47,89 +61,130 @@ impl<S: Sign + 'static> Desks<S> {
             apps,
             turns,
             desks: HashMap::new(),
+            places: HashMap::new(),
         }
     }
 
-    /// Puts a Token in the App's line.
-    pub fn join(&mut self, app: &AppKey, key: &Arc<Key>, deadline: Timestamp) {
-        for (_, other) in self.desks.iter_mut().filter(|(name, _)| *name != app) {
-            other.lane.leave(key);
-        }
-        if !self.desks.contains_key(app) {
+    /// Puts a Token in line, and takes it out of any other. Returns the line that it has left.
+    pub fn join(&mut self, line: &Line, key: &Arc<Key>, deadline: Timestamp) -> Option<Line> {
+        let left = match self.places.get(key) {
+            Some(place) if place != line => self.leave(key),
+            _ => None,
+        };
+        if !self.desks.contains_key(line) {
             let (demand, demanded) = mpsc::unbounded_channel();
-            let porter = porter(app.clone(), self.apps.clone(), demanded, self.turns.clone());
+            let porter = porter(line.clone(), self.apps.clone(), demanded, self.turns.clone());
             let desk = Desk {
                 lane: Lane::default(),
                 demand,
                 _porter: AbortOnDropHandle::new(tokio::spawn(porter)),
             };
-            self.desks.insert(app.clone(), desk);
+            self.desks.insert(line.clone(), desk);
         }
-        if let Some(desk) = self.desks.get_mut(app)
+        self.places.insert(key.clone(), line.clone());
+        if let Some(desk) = self.desks.get_mut(line)
             && desk.lane.join(key, deadline)
         {
             let _ = desk.demand.send(());
         }
+        left
     }
 
-    /// Takes a Token out of whatever line it is in.
-    pub fn leave(&mut self, key: &Arc<Key>) {
-        for desk in self.desks.values_mut() {
+    /// Takes a Token out of whatever line it is in, which is returned.
+    pub fn leave(&mut self, key: &Arc<Key>) -> Option<Line> {
+        let line = self.places.remove(key)?;
+        if let Some(desk) = self.desks.get_mut(&line) {
             desk.lane.leave(key);
         }
+        Some(line)
     }
 
-    /// Takes the Token with the earliest deadline out of the App's line.
-    pub fn next(&mut self, app: &AppKey) -> Option<Arc<Key>> {
-        self.desks.get_mut(app)?.lane.next()
+    /// Takes the Token with the earliest deadline out of the line.
+    pub fn next(&mut self, line: &Line) -> Option<Arc<Key>> {
+        let key = self.desks.get_mut(line)?.lane.next()?;
+        self.places.remove(&key);
+        Some(key)
     }
 
-    /// How many wait for this App.
+    /// How many are in this line.
     #[must_use]
-    pub fn line(&self, app: &AppKey) -> usize {
-        self.desks.get(app).map_or(0, |desk| desk.lane.len())
+    pub fn line(&self, line: &Line) -> usize {
+        self.desks.get(line).map_or(0, |desk| desk.lane.len())
     }
 
-    /// How many wait for any App.
+    /// How many wait for this App, as the one that they would rather have.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.desks.values().map(|desk| desk.lane.len()).sum()
+    pub fn waiting(&self, app: &AppKey) -> usize {
+        let lines = self.desks.iter().filter(|(line, _)| line.first() == Some(app));
+        lines.map(|(_, desk)| desk.lane.len()).sum()
     }
 
-    /// Closes the desks of Apps that are gone.
+    /// Closes the desks where nobody waits: of Apps that are gone, and of sets of Apps, which are made again when they are needed.
     pub fn close(&mut self, exists: impl Fn(&AppKey) -> bool) {
-        self.desks.retain(|app, desk| desk.lane.len() > 0 || exists(app));
+        let stays = |line: &Line| line.len() == 1 && line.iter().all(&exists);
+        self.desks.retain(|line, desk| desk.lane.len() > 0 || stays(line));
     }
 }
 
 /// Gets one turn at GitHub for each Token that joined the line, and hands it in. The turn comes first and the Token that takes it
 /// is chosen then: so the earliest deadline is served first, even if it joined last.
 async fn porter<S: Sign + 'static>(
-    name: AppKey,
+    line: Line,
     mut apps: AppsNow<S>,
     mut demanded: mpsc::UnboundedReceiver<()>,
     turns: mpsc::Sender<Turn>,
 ) {
     let slots = Arc::new(Semaphore::new(ISSUES));
     while demanded.recv().await.is_some() {
-        let Ok(found) = apps
-            .wait_for(|apps| apps.get(&name).is_ok())
-            .await
-            .map(|apps| apps.get(&name))
-        else {
-            return;
-        };
-        let Ok(app) = found else { continue };
         // Not taken, only waited for: the job takes it.
         let Ok(slot) = slots.acquire().await else { return };
         drop(slot);
+        let Some((app, permit)) = permit(&line, &mut apps).await else {
+            return;
+        };
         let turn = Turn {
-            app: name.clone(),
-            permit: app.client.mint_turn().await,
+            line: line.clone(),
+            app,
+            permit,
             slots: slots.clone(),
         };
         if turns.send(turn).await.is_err() {
             return;
         }
     }
+}
+
+/// The permit of the App with the most budget left; where that is none, the first that any App gets. `None` when nobody is left who
+/// could need one.
+async fn permit<S: Sign + 'static>(line: &Line, apps: &mut AppsNow<S>) -> Option<(AppKey, Permit)> {
+    loop {
+        let mut clients = working(line, apps);
+        // Stable: of equals, the one that was asked less, then the one that is named first.
+        clients.sort_by_cached_key(|(_, client)| Reverse((client.budget(), Reverse(client.mints_granted()))));
+        let rich = clients.iter().filter(|(_, client)| client.budget() > Budget::NONE);
+        let at_once = |(app, client): &(AppKey, Arc<Client<S>>)| Some((app.clone(), client.mint_turn_now()?));
+        if let Some(found) = rich.into_iter().find_map(at_once) {
+            return Some(found);
+        }
+        let all = clients.len();
+        if clients.iter().any(|(_, client)| client.prospect() > Budget::NONE) {
+            clients.retain(|(_, client)| client.prospect() > Budget::NONE);
+        }
+        let barred = all > clients.len();
+        let waits = clients.into_iter();
+        let mut waits: FuturesUnordered<_> = waits
+            .map(|(app, client)| async move { (app, client.mint_turn().await) })
+            .collect();
+        tokio::select! {
+            Some(found) = waits.next() => return Some(found),
+            changed = apps.changed() => changed.ok()?,
+            () = tokio::time::sleep(RECHECK), if barred => {}
+        }
+    }
+}
+
+fn working<S>(line: &Line, apps: &mut AppsNow<S>) -> Vec<(AppKey, Arc<Client<S>>)> {
+    let now = apps.borrow_and_update();
+    let works = |app: &AppKey| Some((app.clone(), now.get(app).ok()?.client.clone()));
+    line.iter().filter_map(works).collect()
 }

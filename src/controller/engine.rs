@@ -16,7 +16,7 @@ use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key, Kind, SecretKey};
 use crate::domain::plan::Content;
 
-use super::app::{App, AppsNow, Entry};
+use super::app::{App, AppsNow, Listed};
 use super::desk::Desks;
 use super::index::Index;
 use super::job::{Context, Done};
@@ -48,7 +48,7 @@ pub struct Engine<S> {
     pub(super) context: Arc<Context>,
     pub(super) apps: AppsNow<S>,
     /// The Apps as they were when they were last looked at.
-    pub(super) seen: HashMap<AppKey, Entry<S>>,
+    pub(super) seen: HashMap<AppKey, Listed<S>>,
     pub(super) index: Index,
     /// Of the Tokens that are not simply at rest.
     pub(super) states: HashMap<Arc<Key>, Box<State>>,
@@ -231,7 +231,7 @@ impl<S: Sign + 'static> Engine<S> {
     fn begin(&mut self) {
         if self.ready() {
             self.index.share_owners();
-            self.remember_the_last_minute(|_| true);
+            self.remember_the_last_minute(&|_| true);
             self.sweep();
         }
     }
@@ -256,7 +256,7 @@ impl<S: Sign + 'static> Engine<S> {
         let counted = self.states.remove(&key).is_some_and(|state| state.policies.is_some());
         self.recount |= counted;
         self.timers.clear(&key);
-        self.desks.leave(&key);
+        self.leave(&key);
         self.outage.dismiss(&key);
         if let Some(secret) = wanted {
             self.context.observer.expiry(&key, &secret, None);

@@ -40,6 +40,11 @@ impl<S: Sign + 'static> Engine<S> {
             Some(failure) if failure.problem.retry == Retry::Backoff => self.outage.failed(key, now),
             _ => self.outage.dismiss(key),
         }
+        match done.declined {
+            Some(declined) => state.declined.push(declined),
+            None if state.failure.is_some() => state.declined.clear(),
+            None => {}
+        }
         if done.out_of_turn {
             state.budget.spend(now);
         }

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use crate::api::Reason;
 use crate::api::names::annotation;
 use crate::cluster::{ClusterError, Metadata, OwnerRef, SecretDraft};
-use crate::domain::intent::{Intent, SecretKey};
-use crate::domain::plan::{Content, SecretFacts, Why, scope_hash};
-use crate::domain::schedule::{Retry, later};
+use crate::domain::intent::{AppKey, Intent, SecretKey};
+use crate::domain::plan::{Content, SecretFacts, Why};
+use crate::domain::schedule::{Retry, later, next_attempt};
 use crate::domain::secret::{self, IssuedToken};
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
@@ -18,8 +18,9 @@ use crate::github::{Error, MintScope, Minted, Permit};
 
 use super::app::App;
 use super::job::{Context, Done, Task, carry};
+use super::pool::Seat;
 use super::settle::{cluster_problem, fail, published};
-use super::state::{Pending, Place};
+use super::state::{Declined, Pending, Place};
 
 /// How often a write is repeated at once when the Secret changed under it.
 const WRITE_ATTEMPTS: usize = 5;
@@ -28,11 +29,14 @@ const WRITE_ATTEMPTS: usize = 5;
 const PROBE_PAUSES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
 
 /// Issues a token, writes it to the Secret, then says so in the status.
-pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, permit: Permit, why: Why) -> Done {
-    let Some(intent) = task.intent.clone() else {
+pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, permit: Permit, why: Why) -> Done {
+    let Some(intent) = &mut task.intent else {
         return carry(task);
     };
-    let Some(hash) = scope_hash(&intent, &app.facts) else {
+    // What is written down, and who is asked to look for a lost installation, is who issues.
+    intent.app = seat.key.clone();
+    let (intent, app) = (intent.clone(), &*seat.app);
+    let Some(hash) = seat.scope_hash(&intent) else {
         return fail(context, task, app.facts.no_installation(&intent)).await;
     };
     let started = Instant::now();
@@ -43,9 +47,12 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
         .filter(|pending| pending.scope_hash == hash && pending.expires_at() > task.now)
     {
         Some(pending) => (pending, false),
-        None => match mint(context, &task, &intent, app, permit).await {
-            Ok(minted) => (Pending::new(minted, hash.clone()), true),
-            Err(problem) => {
+        None => match mint(context, &task, &intent, &seat, permit).await {
+            Ok(minted) => (Pending::new(minted, hash.clone(), seat.key.clone()), true),
+            Err((problem, elsewhere)) if elsewhere && task.others => {
+                return decline(context, task, &seat.key, &problem);
+            }
+            Err((problem, _)) => {
                 context.observer.issued(&task.key, refresh, false, started.elapsed());
                 return fail(context, task, problem).await;
             }
@@ -86,17 +93,38 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, app: &App<S>, per
     }
 }
 
+/// The App cannot issue for the Token, and another one is asked next.
+fn decline(context: &Context, task: Task, app: &AppKey, problem: &Problem) -> Done {
+    let app = app.in_namespace(&context.namespace);
+    let longest = Duration::from_secs(600);
+    let until = next_attempt(task.now, problem.retry, 1, longest, (context.dice)());
+    tracing::warn!(
+        token = %task.key, app = app.label(&context.namespace), reason = %problem.reason, %until,
+        "another App of the pool is asked: {}", problem.message
+    );
+    // A look at the App shows whether it still works, and where it is installed.
+    let _ = context.rediscover.send(app.clone());
+    Done {
+        declined: Some(Declined {
+            app,
+            until,
+            generation: task.generation,
+        }),
+        ..carry(task)
+    }
+}
+
+/// A new token, or what went wrong, and whether another App may be answered otherwise.
 async fn mint<S: Sign>(
     context: &Context,
     task: &Task,
     intent: &Intent,
-    app: &App<S>,
+    seat: &Seat<S>,
     permit: Permit,
-) -> Result<Minted, Problem> {
-    let installation = app
-        .facts
-        .installation_of(intent)
-        .ok_or_else(|| app.facts.no_installation(intent))?;
+) -> Result<Minted, (Problem, bool)> {
+    let app = &*seat.app;
+    let none = || (app.facts.no_installation(intent), true);
+    let installation = seat.installation.ok_or_else(none)?;
     let scope = MintScope {
         permissions: intent.scope.permissions.clone(),
         repositories: intent.scope.repositories.clone(),
@@ -105,7 +133,10 @@ async fn mint<S: Sign>(
     let started = Instant::now();
     let result = app.client.mint(installation, &scope, permit).await;
     context.observer.minted(&task.key, result.is_ok(), started.elapsed());
-    result.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string()))
+    result.map_err(|error| {
+        let problem = Problem::new(error.reason(), error.retry(), error.to_string());
+        (problem, error.is_about_the_app())
+    })
 }
 
 /// Waits until GitHub takes its new token, but not until the one in the Secret is over. A token that GitHub still refuses after
@@ -233,7 +264,7 @@ async fn replace(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Resu
 }
 
 impl Pending {
-    fn new(minted: Minted, scope_hash: String) -> Self {
+    fn new(minted: Minted, scope_hash: String, app: AppKey) -> Self {
         Pending {
             granted: Granted {
                 permissions: minted.permissions,
@@ -249,6 +280,7 @@ impl Pending {
                 expires_at: minted.expires_at,
             },
             scope_hash,
+            app,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::domain::status::Granted;
 use super::app::{App, Rediscover};
 use super::observer::Observer;
 use super::settle::{cluster_problem, fail, published, status_life};
-use super::state::{Failure, Pending, Place};
+use super::state::{Declined, Failure, Pending, Place};
 
 /// What jobs work with.
 pub struct Context {
@@ -64,6 +64,8 @@ pub struct Task {
     pub pending: Option<Pending>,
     /// What GitHub granted with the token in the Secret, if the status does not say so yet.
     pub granted: Option<Granted>,
+    /// Whether another App can be asked if this one cannot issue.
+    pub others: bool,
     /// Whether this Token asks for all that wait for an outage to pass.
     pub scout: bool,
     /// The local time by GitHub's clock.
@@ -83,6 +85,8 @@ pub struct Done {
     pub place: Option<Place>,
     /// What went wrong.
     pub failure: Option<Failure>,
+    /// The App could not issue, and another one is to be asked.
+    pub declined: Option<Declined>,
     /// A token that was issued but could not be written.
     pub pending: Option<Pending>,
     /// What GitHub granted, if the status could not be written.

@@ -14,11 +14,13 @@ mod lane;
 mod law;
 mod observer;
 mod outage;
+mod pool;
 mod record;
 mod retire;
 mod settle;
 mod state;
 mod timers;
+mod turn;
 
 pub use app::{App, AppName, Apps, AppsNow, Rediscover, StartupApp, no_startup_app};
 pub use engine::Engine;

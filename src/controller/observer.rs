@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::Reason;
-use crate::domain::intent::{Key, SecretKey};
+use crate::domain::intent::{AppKey, Key, SecretKey};
 
 /// Records what the controllers do. Called from tasks: it must not block.
 pub trait Observer: Send + Sync {
@@ -19,8 +19,8 @@ pub trait Observer: Send + Sync {
     fn failed(&self, key: &Key, reason: Reason);
     /// The token in this Secret expires then; `None`: there is none any more.
     fn expiry(&self, key: &Key, secret: &SecretKey, expires_at: Option<Timestamp>);
-    /// So many Tokens wait for GitHub.
-    fn waiting(&self, count: usize);
+    /// So many Tokens wait for their turn with this App.
+    fn waiting(&self, app: &AppKey, count: usize);
     /// The token of a deleted Token was revoked, or not.
     fn revoked(&self, ended: Revocation);
     /// The App that a Token needs is missing, or cannot work.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::api::names::{FINALIZER, annotation};
 use crate::api::{Format, Time};
 use crate::cluster::{Metadata, OwnerRef};
+use crate::domain::intent::AppKey;
 use crate::domain::plan::{Content, SecretFacts};
 use crate::domain::secret::own_labels;
 
@@ -92,6 +93,13 @@ impl SecretRecord {
     #[must_use]
     pub const fn issued_at(&self) -> Option<Timestamp> {
         self.issued_at
+    }
+
+    /// The App object that issued its token, if one did.
+    #[must_use]
+    pub fn issuer(&self) -> Option<AppKey> {
+        let (_, annotations): (Pairs, Pairs) = serde_json::from_slice(self.rest.as_ref()?).ok()?;
+        annotations.get(annotation::APP).map(|name| AppKey::named(name))
     }
 
     /// What the plan has to know. `written` is the version that the owner's status says we wrote: nobody touched it since.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::Problem;
+use crate::domain::intent::AppKey;
 use crate::domain::schedule::Budget;
 use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
@@ -70,6 +71,19 @@ pub struct Pending {
     pub granted: Granted,
     /// What it was issued for.
     pub scope_hash: String,
+    /// The App that issued it.
+    pub app: AppKey,
+}
+
+/// An App that could not issue for a Token: until then, others are asked first.
+#[derive(Clone, Debug)]
+pub struct Declined {
+    /// The App.
+    pub app: AppKey,
+    /// Until when, by GitHub's clock.
+    pub until: Timestamp,
+    /// The generation of the Token's spec.
+    pub generation: i64,
 }
 
 /// What is remembered of a Token.
@@ -83,6 +97,8 @@ pub struct State {
     pub place: Option<Place>,
     /// What went wrong.
     pub failure: Option<Box<Failure>>,
+    /// Apps of its pool that could not issue for it.
+    pub declined: Vec<Declined>,
     /// A token that could not be written.
     pub pending: Option<Box<Pending>>,
     /// What GitHub granted, as long as the status does not say so.
@@ -106,6 +122,7 @@ impl State {
             outdated,
             place,
             failure,
+            declined,
             pending,
             granted,
             budget,
@@ -113,7 +130,8 @@ impl State {
             unsettled,
             settle_after,
         } = self;
-        let waits = *busy || *outdated || *unsettled > 0 || settle_after.is_some();
+        let declines = declined.iter().any(|declined| declined.until > now);
+        let waits = declines || *busy || *outdated || *unsettled > 0 || settle_after.is_some();
         let knows =
             policies.is_some() || place.is_some() || failure.is_some() || pending.is_some() || granted.is_some();
         !waits && !knows && budget.is_full(now)

@@ -24,10 +24,26 @@ pub struct Findings {
     pub problem: Option<Problem>,
     /// A newer key is there, but it does not work, and the former one is in use.
     pub refused_key: Option<Problem>,
+    /// Whether every member of its pool takes its share.
+    pub pool: Share,
+}
+
+/// Whether every member of an App's pool takes its share of the load.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// Not known yet: what the status says is left.
+    #[default]
+    Unknown,
+    /// It has no pool.
+    Alone,
+    /// So many Apps do, itself included.
+    All(usize),
+    /// These do not, and why.
+    Without(String),
 }
 
 /// The most installations that a status shows.
-const MOST_INSTALLATIONS: usize = 100;
+pub const MOST_INSTALLATIONS: usize = 100;
 
 /// The status that is to be written; equal to `previous` if nothing has changed.
 #[must_use]
@@ -71,6 +87,19 @@ pub fn settle(previous: &AppStatus, generation: i64, found: &Findings, now: Time
             set(condition::KEY_VALID, "Unknown", Reason::Pending, message);
         }
     }
+    let pool = match &found.pool {
+        Share::Unknown => return status,
+        Share::Alone => None,
+        Share::All(apps) => Some(("True", Reason::Accepted, format!("{apps} Apps share the load"))),
+        Share::Without(skipped) => Some(("False", Reason::PoolIncomplete, skipped.clone())),
+    };
+    Condition::set(
+        &mut status.conditions,
+        condition::POOL,
+        pool,
+        generation,
+        Time::from(now),
+    );
     status
 }
 

@@ -4,6 +4,7 @@ pub mod app;
 pub mod authority;
 pub mod base_url;
 pub mod digest;
+pub mod facts;
 #[cfg(test)]
 mod fixtures;
 pub mod intent;
@@ -12,6 +13,7 @@ pub mod permissions;
 pub mod plan;
 pub mod pod;
 pub mod policy;
+pub mod pool;
 mod problem;
 mod quote;
 pub mod schedule;

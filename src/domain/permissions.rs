@@ -93,6 +93,16 @@ pub fn is_organization_wide(name: &str) -> bool {
     name.starts_with("organization_") || name.starts_with("enterprise_") || name == "members"
 }
 
+/// Whether a level is at most the other. A level that this version does not know is at most itself.
+#[must_use]
+pub fn is_within(level: &str, most: &str) -> bool {
+    let rank = |level: &str| RWA.iter().position(|known| *known == level);
+    match (rank(level), rank(most)) {
+        (Some(level), Some(most)) => level <= most,
+        _ => level == most,
+    }
+}
+
 fn nearest(name: &str) -> Option<&'static str> {
     KNOWN
         .iter()

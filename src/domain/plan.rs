@@ -1,109 +1,20 @@
 //! What to do about a Token: a pure function of the clock, the intent and what is observed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::api::Reason;
 use crate::api::names::annotation;
 
+pub use super::facts::AppFacts;
 use super::intent::{Intent, SecretKey};
 use super::problem::Problem;
-use super::quote;
 use super::schedule::{Retry, due};
 use super::secret;
 
 /// How often a Secret that stands in the way is looked at again: it is not watched, since it is not ours.
 const CONFLICT_PERIOD: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// The App that issues a Token's tokens, as far as the plan has to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppFacts {
-    /// Base URL and App ID or client ID: a token of another App is another token.
-    pub identity: String,
-    /// The installation that is meant when a Token names none.
-    pub installation: Option<u64>,
-    /// The account whose installation is meant when neither names an ID.
-    pub owner: Option<String>,
-    /// The App's installations, by the account's login in lower case; `None` until GitHub has listed them.
-    pub installations: Option<BTreeMap<String, u64>>,
-}
-
-impl AppFacts {
-    /// The installation that a Token comes from: by ID or owner, its own word first.
-    #[must_use]
-    pub fn installation_of(&self, intent: &Intent) -> Option<u64> {
-        match (intent.installation, &intent.owner) {
-            (Some(id), _) => Some(id),
-            (None, Some(owner)) => self.of(owner),
-            (None, None) => self.installation.or_else(|| self.of(self.owner.as_ref()?)),
-        }
-    }
-
-    fn of(&self, owner: &str) -> Option<u64> {
-        self.installations.as_ref()?.get(&owner.to_lowercase()).copied()
-    }
-
-    /// Whether it cannot be said yet from which installation a Token comes.
-    #[must_use]
-    pub fn is_unsure(&self, intent: &Intent) -> bool {
-        self.installations.is_none()
-            && self.installation_of(intent).is_none()
-            && (intent.owner.is_some() || self.owner.is_some())
-    }
-
-    /// The installation where nothing but the App is asked for.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn default_installation(&self) -> Result<u64, Problem> {
-        let found = self.installation.or_else(|| self.of(self.owner.as_ref()?));
-        found.ok_or_else(|| self.why_none(None))
-    }
-
-    /// Why there is no installation for a Token.
-    #[must_use]
-    pub fn no_installation(&self, intent: &Intent) -> Problem {
-        self.why_none(intent.owner.as_ref())
-    }
-
-    fn why_none(&self, asked: Option<&String>) -> Problem {
-        let asked = asked.map(|owner| ("spec.owner", owner));
-        let Some((field, owner)) = asked.or_else(|| Some(("the App's owner", self.owner.as_ref()?))) else {
-            return Problem::new(
-                Reason::InstallationUnknown,
-                Retry::Every(Duration::from_secs(600)),
-                "spec.installationID and spec.owner are not set, and the App's configuration names no installation either; set one of them: the owner is the account's login, the ID the number at the end of the installation's URL",
-            );
-        };
-        let Some(installations) = &self.installations else {
-            let message = format!(
-                "{field}: GitHub has not listed the App's installations yet, so that of {} is not known",
-                quote(owner)
-            );
-            return Problem::new(
-                Reason::InstallationNotFound,
-                Retry::Every(Duration::from_secs(60)),
-                message,
-            );
-        };
-        let known: Vec<_> = installations.keys().take(10).map(String::as_str).collect();
-        let known = if known.is_empty() {
-            "no account".to_owned()
-        } else {
-            known.join(", ")
-        };
-        Problem::new(
-            Reason::InstallationNotFound,
-            Retry::Every(Duration::from_secs(60)),
-            format!(
-                "{field}: {} has no installation of the App, which is installed for {known}; install it there, or correct the name",
-                quote(owner)
-            ),
-        )
-    }
-}
 
 /// What is known of a Secret's keys and values, without keeping them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +89,17 @@ pub struct Observed {
     pub former: Vec<SecretKey>,
     /// When the status says that the token was issued and expires: all that isometry/github-token-manager writes down.
     pub status_life: Option<(Timestamp, Timestamp)>,
+    /// The token in the Secret is of another App of the pool.
+    pub lent: Option<Lent>,
+}
+
+/// What a token of another App of the pool would be asked for with now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lent {
+    /// The hash of its scope; `None` if that App cannot issue it any more.
+    For(Option<String>),
+    /// That App is not known well enough yet: the token is taken for what it was.
+    Unknown,
 }
 
 /// Why a token is issued.
@@ -290,7 +212,12 @@ pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed
         };
     };
     let due = due(issued, expires, intent.refresh, &intent.uid);
-    if let Some(why) = reason_to_mint(now, due, intent, app, facts, adopted) {
+    let wanted = match &observed.lent {
+        None => scope_hash(intent, app),
+        Some(Lent::For(hash)) => hash.clone(),
+        Some(Lent::Unknown) => facts.annotations.get(annotation::SCOPE_HASH).cloned(),
+    };
+    if let Some(why) = reason_to_mint(now, due, intent, wanted.as_deref(), facts, adopted) {
         return Plan::Mint { why, deadline: expires };
     }
     if adopted || !dressed(intent, facts) {
@@ -313,15 +240,14 @@ fn reason_to_mint(
     now: Timestamp,
     due: Timestamp,
     intent: &Intent,
-    app: &AppFacts,
+    wanted: Option<&str>,
     facts: &SecretFacts,
     adopted: bool,
 ) -> Option<Why> {
     let note = |name: &str| facts.annotations.get(name).map(String::as_str);
     // Without an installation there is nothing to compare, and nothing that adopting could write down: asking for a token then
     // fails, and says what is missing.
-    let wanted = scope_hash(intent, app);
-    if wanted.is_none() || (!adopted && note(annotation::SCOPE_HASH) != wanted.as_deref()) {
+    if wanted.is_none() || (!adopted && note(annotation::SCOPE_HASH) != wanted) {
         return Some(Why::ScopeChanged);
     }
     if !adopted && note(annotation::FORMAT) != Some(secret::format_mark(&intent.secret).as_str()) {

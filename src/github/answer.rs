@@ -163,7 +163,7 @@ impl Asked<'_> {
     }
 
     /// Whether the token itself authenticates the call, rather than the App's JWT.
-    const fn by_token(&self) -> bool {
+    pub(super) const fn by_token(&self) -> bool {
         match self.call {
             Call::Revoke | Call::Verify => true,
             Call::Mint { .. } | Call::App | Call::Installations => false,

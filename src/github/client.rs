@@ -12,6 +12,7 @@ use url::Url;
 
 use super::answer::{self, Answer, Asked, Call, classify};
 use super::app::{App, Installation, parse_app, parse_installations};
+use super::budget::Standing;
 use super::error::Error;
 use super::gate::{Gate, Permit};
 use super::hold::Hold;
@@ -98,7 +99,8 @@ pub struct Client<S> {
     skew: Skew,
     jwts: JwtCache,
     hold: Mutex<Hold>,
-    mints: Gate,
+    pub(super) standing: Standing,
+    pub(super) mints: Gate,
     revocations: Gate,
 }
 
@@ -130,6 +132,7 @@ impl<S: Sign> Client<S> {
             skew: Skew::default(),
             jwts: JwtCache::default(),
             hold: Mutex::default(),
+            standing: Standing::default(),
             mints: settings.limits.gate(),
             revocations: settings.limits.gate(),
         }
@@ -249,7 +252,7 @@ impl<S: Sign> Client<S> {
         }
     }
 
-    fn github_now(&self) -> Timestamp {
+    pub(super) fn github_now(&self) -> Timestamp {
         let now = (self.clock)();
         now.saturating_add(self.skew.get()).unwrap_or(now)
     }
@@ -270,10 +273,12 @@ impl<S: Sign> Client<S> {
                 signer: &self.signer,
                 observe: &*self.observe,
             };
-            let jwt = self.jwts.get(&signer, &self.issuer, || self.github_now()).await?;
+            let jwt = self.jwts.get(&signer, &self.issuer, || self.github_now()).await;
+            let jwt = jwt.inspect_err(|_| self.standing.fail())?;
             let body = body.map(<[u8]>::to_vec);
             let request = http::request(method.clone(), url.clone(), jwt.bearer(), &self.api_version, body)?;
             let result = self.exchange(asked, request, &parse).await;
+            self.standing.ended(result.as_ref().err());
             match &result {
                 Err(Error::Clock { .. }) if again => jwt.refuse(),
                 Err(Error::Clock { .. } | Error::AppRefused { .. }) => {
@@ -323,6 +328,9 @@ impl<S: Sign> Client<S> {
         // A server error often comes from something before GitHub, with a clock of its own.
         if let Some(date) = answer::date(&headers).filter(|_| status < 500) {
             self.skew.learn(sent, (self.clock)(), date);
+        }
+        if !asked.by_token() {
+            self.standing.learn(&headers);
         }
         let now = self.github_now();
         let body = http::read(response).await.map_err(|error| match error {

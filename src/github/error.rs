@@ -173,6 +173,28 @@ impl Error {
         }
     }
 
+    /// Whether another App of the same GitHub may be answered otherwise.
+    #[must_use]
+    pub const fn is_about_the_app(&self) -> bool {
+        match self {
+            Error::Sign(_)
+            | Error::AppRefused { .. }
+            | Error::Suspended { .. }
+            | Error::PrimaryLimit { .. }
+            | Error::SecondaryLimit { .. }
+            | Error::InstallationNotFound { .. }
+            | Error::PermissionsNotGranted { .. }
+            | Error::RepositoryNotAccessible { .. } => true,
+            Error::InvalidRequest(_)
+            | Error::Clock { .. }
+            | Error::IpNotAllowed { .. }
+            | Error::TokenNotActive { .. }
+            | Error::Refused { .. }
+            | Error::Unavailable { .. }
+            | Error::InvalidAnswer { .. } => false,
+        }
+    }
+
     /// When asking again makes sense.
     #[must_use]
     pub const fn retry(&self) -> Retry {

@@ -4,9 +4,11 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::budget::Budget;
 use super::window::Window;
 
 /// Lets requests through, first come, first served: so many at once, so many in a sliding window, and none while held.
@@ -21,6 +23,7 @@ pub struct Gate {
 struct State {
     window: Option<Window>,
     held_until: Option<Instant>,
+    granted: u64,
 }
 
 /// The right to send one request. Dropping it frees its place among the requests at once, not the one in the window.
@@ -45,6 +48,7 @@ impl Gate {
             state: Mutex::new(State {
                 window,
                 held_until: None,
+                granted: 0,
             }),
         }
     }
@@ -61,6 +65,28 @@ impl Gate {
             tokio::time::sleep_until(later).await;
         }
         Permit { _slot: slot }
+    }
+
+    /// The right to send one request, if it can be had without waiting.
+    pub fn acquire_now(&self) -> Option<Permit> {
+        self.acquire().now_or_never()
+    }
+
+    /// What is left of the window now: nothing while held.
+    #[must_use]
+    pub fn left(&self) -> Budget {
+        let (state, now) = (self.state(), Instant::now());
+        match (&state.window, state.held_until) {
+            (_, Some(until)) if until > now => Budget::NONE,
+            (None, _) => Budget::Unlimited,
+            (Some(window), _) => Budget::Left(u32::try_from(window.left(now)).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// How many were let through since the start.
+    #[must_use]
+    pub fn granted(&self) -> u64 {
+        self.state().granted
     }
 
     /// Lets nobody through for this long from now on; a hold that lasts longer already stays as it is.
@@ -97,9 +123,11 @@ impl Gate {
 impl State {
     fn grant(&mut self, now: Instant) -> Result<(), Instant> {
         match self.held_until {
-            Some(until) if until > now => Err(until),
-            _ => self.window.as_mut().map_or(Ok(()), |window| window.grant(now)),
+            Some(until) if until > now => return Err(until),
+            _ => self.window.as_mut().map_or(Ok(()), |window| window.grant(now))?,
         }
+        self.granted = self.granted.saturating_add(1);
+        Ok(())
     }
 }
 
@@ -120,7 +148,19 @@ mod tests {
 
     /// Whether a permit can be had without waiting.
     fn open(gate: &Gate) -> Option<Permit> {
-        futures::FutureExt::now_or_never(gate.acquire())
+        gate.acquire_now()
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_told_and_is_nothing_while_held() {
+        let gate = Gate::new(None, window(3));
+        drop(gate.acquire().await);
+        assert_eq!((gate.left(), gate.granted()), (Budget::Left(2), 1));
+        assert_eq!(Gate::new(None, None).left(), Budget::Unlimited);
+        gate.hold_for(PERIOD);
+        assert_eq!(gate.left(), Budget::NONE);
+        drop(gate.acquire().await);
+        assert_eq!(gate.left(), Budget::Left(2));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod app;
+mod budget;
 mod client;
 mod error;
 mod gate;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use answer::{Answer, Asked, Call, classify};
 pub use app::{Account, App, Installation, parse_app, parse_installations};
+pub use budget::Budget;
 pub use client::{AppSettings, Client, Clock, Limits, Revoked};
 pub use error::Error;
 pub use gate::{Gate, Permit};

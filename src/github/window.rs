@@ -61,6 +61,13 @@ impl Window {
         }
     }
 
+    /// How many grants are left now.
+    #[must_use]
+    pub fn left(&self, now: Instant) -> usize {
+        let gone = self.leaving.partition_point(|leaves| *leaves <= now);
+        self.limit.saturating_sub(self.leaving.len() - gone)
+    }
+
     /// Counts grants that were made this long before `now`, for example before a restart.
     pub fn record_past(&mut self, now: Instant, ages: impl IntoIterator<Item = Duration>) {
         let remaining = ages.into_iter().filter_map(|age| self.period.checked_sub(age));
@@ -88,7 +95,9 @@ mod tests {
         for second in 0..3 {
             window.grant(t0 + secs(second)).unwrap();
         }
+        assert_eq!(window.left(t0 + secs(3)), 0);
         assert_eq!(window.grant(t0 + secs(3)), Err(t0 + secs(10)));
+        assert_eq!((window.left(t0 + secs(10)), window.left(t0 + secs(60))), (1, 3));
         assert_eq!(window.grant(t0 + secs(10)), Ok(()));
         assert_eq!(window.grant(t0 + secs(10)), Err(t0 + secs(11)));
     }

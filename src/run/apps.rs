@@ -105,6 +105,7 @@ impl Ingredients {
         };
         Ok(App {
             facts: AppFacts {
+                github: base_url.to_string(),
                 identity: format!("{base_url} {issuer}"),
                 installation: self.app.installation_id,
                 owner: self.app.owner.clone(),

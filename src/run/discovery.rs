@@ -8,10 +8,11 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
+use crate::api::{InstallationStatus, Time};
 use crate::controller::App;
 use crate::domain::Problem;
+use crate::domain::facts::{AppFacts, Installed};
 use crate::domain::intent::AppKey;
-use crate::domain::plan::AppFacts;
 use crate::github::{Error, Installation};
 use crate::signer::Signer;
 
@@ -58,12 +59,7 @@ fn answered<T>(answer: Result<Result<T, Error>, tokio::time::error::Elapsed>) ->
 /// The same App with these installations; `None` if it knows them already.
 #[must_use]
 pub fn with_installations(app: &Arc<App<Signer>>, found: &[Installation]) -> Option<Arc<App<Signer>>> {
-    let named = found.iter().filter_map(|installation| {
-        let account = installation.account.as_ref()?;
-        Some((account.login.to_lowercase(), installation.id))
-    });
-    let installations: BTreeMap<_, _> = named.collect();
-    let installations = Some(installations);
+    let installations = Some(by_account(found.iter().map(shown)));
     (installations != app.facts.installations).then(|| {
         Arc::new(App {
             facts: AppFacts {
@@ -75,6 +71,33 @@ pub fn with_installations(app: &Arc<App<Signer>>, found: &[Installation]) -> Opt
             client: app.client.clone(),
         })
     })
+}
+
+/// Installations by the account's login in lower case.
+pub fn by_account(all: impl IntoIterator<Item = InstallationStatus>) -> BTreeMap<String, Installed> {
+    let named = all.into_iter().filter_map(|shown| {
+        let installed = Installed {
+            id: u64::try_from(shown.id).ok()?,
+            permissions: shown.permissions,
+            all_repositories: shown.repository_selection.as_deref() == Some("all"),
+            suspended: shown.suspended_at.is_some(),
+        };
+        Some((shown.account?.to_lowercase(), installed))
+    });
+    named.collect()
+}
+
+/// An installation as an App's status shows it.
+pub fn shown(installation: &Installation) -> InstallationStatus {
+    let account = installation.account.as_ref();
+    InstallationStatus {
+        id: i64::try_from(installation.id).unwrap_or(i64::MAX),
+        account: account.map(|account| account.login.clone()),
+        account_type: account.and_then(|account| account.kind.clone()),
+        repository_selection: installation.repository_selection.clone(),
+        permissions: installation.permissions.clone(),
+        suspended_at: installation.suspended_at.map(Time::from),
+    }
 }
 
 /// Whether a wish for a new list is granted: many Tokens of one vanished installation ask for it at about the same time.

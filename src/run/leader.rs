@@ -13,7 +13,7 @@ use crate::api::names::LEASE;
 
 /// How long a leader that has gone silent is waited for, in seconds; with the time that a standby takes to see it, a new leader
 /// works within 15 s.
-const DURATION: u64 = 10;
+pub(super) const DURATION: u64 = 10;
 /// How long before its end the lease is renewed, in seconds.
 const GRACE: u64 = 5;
 /// How often a standby looks whether the leader has given the lease back, and how long that may take.

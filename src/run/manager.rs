@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{self, Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
+use crate::domain::intent::AppKey;
 use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
@@ -27,7 +28,8 @@ use super::apps::{self, Ingredients};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::objects::Objects;
-use super::recorder::Recorder;
+use super::pool;
+use super::recorder::{AppRecorder, Recorder};
 use super::webhook::{Admission, Webhook};
 
 /// What the operator is told on its command line, checked.
@@ -97,10 +99,14 @@ pub async fn manager(
     let serving = tokio::spawn(server.serve(stop.child_token()));
     let client = connect().await.map_err(failed)?;
 
-    let observe: Arc<dyn Observe> = Arc::new(Recorder(metrics.clone()));
+    let operator = AppKey::Startup.label(&options.namespace);
+    metrics.app_known(&operator);
+    let observe: Arc<dyn Observe> = Arc::new(AppRecorder::new(metrics.clone(), operator));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
     let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
     let publish = Arc::new(watch::Sender::new(Apps::new(&options.namespace, startup)));
+    let budgets = publish.clone();
+    metrics.ask_budgets(move || pool::budgets(&budgets.borrow()));
     let (settings, configured) = watch::channel(Arc::new(config));
     let rediscover = Rediscover::new(REDISCOVERIES);
     let objects = Objects {
@@ -110,7 +116,7 @@ pub async fn manager(
         settings: configured,
         publish: publish.clone(),
         rediscover: rediscover.clone(),
-        observe: observe.clone(),
+        metrics: metrics.clone(),
         events: Events::new(client.clone(), Some(identity())),
     };
     let keeper = Keeper {

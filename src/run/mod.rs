@@ -10,10 +10,13 @@ mod mint;
 mod object;
 mod object_spec;
 mod objects;
+mod pool;
 mod recorder;
+mod release;
 mod webhook;
 
 pub use apps::now;
 pub use check::{Link, Subject, Verdict, check};
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};
+pub use release::release;

@@ -1,5 +1,6 @@
 //! One App object: its key and GitHub are tried at once, on every change, and again and again; the status says what was found.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,21 +9,25 @@ use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api::{AppStatus, InstallationStatus, Provider, Reason, Time, condition};
+use crate::api::{AppStatus, Provider, Reason, condition};
 use crate::cluster::{AppObject, AppObjects, Note};
 use crate::config::Config;
 use crate::controller::{App, AppName};
 use crate::domain::Problem;
-use crate::domain::app::{Findings, settle};
+use crate::domain::app::{Findings, MOST_INSTALLATIONS, Share, settle};
+use crate::domain::facts::{AppFacts, Installed};
 use crate::domain::intent::AppKey;
+use crate::domain::pool::Known;
 use crate::domain::schedule::{Retry, next_attempt};
-use crate::github::Installation;
+use crate::github::Observe;
 use crate::signer::Signer;
 
 use super::apps::{self, Ingredients, SOON, signs};
 use super::discovery;
-use super::object_spec::ingredients;
-use super::objects::Objects;
+use super::object_spec::{self, ingredients};
+use super::objects::{Objects, label};
+use super::pool;
+use super::recorder::AppRecorder;
 
 /// How often a key service is asked for a new version of the key.
 const NEW_VERSION: Duration = Duration::from_secs(60);
@@ -40,6 +45,8 @@ pub struct Caretaker {
     asked: Option<Instant>,
     failures: u32,
     status: Option<AppStatus>,
+    /// What the last look has brought.
+    findings: Findings,
 }
 
 /// What one look at the App has brought.
@@ -59,6 +66,7 @@ impl Caretaker {
             asked: None,
             failures: 0,
             status: None,
+            findings: Findings::default(),
         }
     }
 
@@ -69,10 +77,15 @@ impl Caretaker {
         }
     }
 
+    fn observe(&self) -> Arc<dyn Observe> {
+        Arc::new(AppRecorder::new(self.shared.metrics.clone(), label(&self.name)))
+    }
+
     /// Works for as long as the object exists.
     pub async fn work(mut self) {
         let mut rediscover = self.shared.rediscover.subscribe();
         let mut settings = self.shared.settings.clone();
+        let mut apps = self.shared.publish.subscribe();
         let mut wished = None;
         let mut secret: Option<(String, BoxStream<'static, ()>)> = None;
         loop {
@@ -84,29 +97,44 @@ impl Caretaker {
                 secret = named.map(|name| (name.to_owned(), objects.secret_changes(&object.namespace, name)));
             }
             let pause = self.attend(&object, &config).await;
-            let app = self.key();
-            let hurried = async {
-                match &mut secret {
-                    Some((_, changes)) => drop(changes.next().await),
-                    None => std::future::pending().await,
+            let (app, until) = (self.key(), Instant::now() + pause);
+            loop {
+                let hurried = async {
+                    match &mut secret {
+                        Some((_, changes)) => drop(changes.next().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = apps.changed() => match changed {
+                        // Whether its pool is whole depends on the others.
+                        Ok(()) => {
+                            self.tell_pool(&object).await;
+                            continue;
+                        }
+                        Err(_) => return,
+                    },
+                    changed = self.object.changed() => if changed.is_err() { return },
+                    changed = settings.changed() => if changed.is_err() { return },
+                    () = hurried => {}
+                    () = discovery::asked(&mut rediscover, &app) => {
+                        self.asked = self.asked.filter(|_| !discovery::granted(&mut wished));
+                    }
+                    () = tokio::time::sleep_until(until) => {}
                 }
-            };
-            tokio::select! {
-                changed = self.object.changed() => if changed.is_err() { return },
-                changed = settings.changed() => if changed.is_err() { return },
-                () = hurried => {}
-                () = discovery::asked(&mut rediscover, &app) => {
-                    self.asked = self.asked.filter(|_| !discovery::granted(&mut wished));
-                }
-                () = tokio::time::sleep(pause) => {}
+                break;
             }
         }
     }
 
     /// Looks at the App, tells the controllers and the status. Returns when to look again.
     async fn attend(&mut self, object: &AppObject, config: &Config) -> Duration {
+        self.publish(None, self.known(object, config));
         let Look { findings, app } = self.look(object, config).await;
-        self.publish(&app);
+        self.publish(Some(&app), self.known(object, config));
+        let pool = pool::share(&self.shared.publish.borrow(), &self.name);
+        let findings = Findings { pool, ..findings };
+        self.findings = findings.clone();
         let wrong = app.is_err() || findings.problem.is_some() || findings.refused_key.is_some();
         self.failures = if wrong { self.failures.saturating_add(1) } else { 0 };
         self.tell(object, &findings).await;
@@ -130,22 +158,64 @@ impl Caretaker {
         period.mul_f64(1.0 - 0.1 * super::manager::dice())
     }
 
-    fn publish(&self, app: &Result<Arc<App<Signer>>, Problem>) {
+    /// Tells the controllers: whether it works, if that is known, and what is known of it in any case.
+    fn publish(&self, app: Option<&Result<Arc<App<Signer>>, Problem>>, known: Option<Known>) {
         self.shared.publish.send_if_modified(|apps| {
             // It is gone, and this task about to be.
             let Some(entry) = apps.objects.get_mut(&self.name) else {
                 return false;
             };
             let same = match (&*entry, app) {
-                (Some(Ok(before)), Ok(now)) => Arc::ptr_eq(before, now),
-                (Some(Err(before)), Err(now)) => before == now,
+                (_, None) => true,
+                (Some(Ok(before)), Some(Ok(now))) => Arc::ptr_eq(before, now),
+                (Some(Err(before)), Some(Err(now))) => before == now,
                 _ => false,
             };
-            if !same {
+            if let Some(app) = app.filter(|_| !same) {
                 *entry = Some(app.clone());
             }
-            !same
+            let as_known = apps.known.get(&self.name).map(|known| &**known) == known.as_ref();
+            if !as_known {
+                match known {
+                    Some(known) => apps.known.insert(self.name.clone(), Arc::new(known)),
+                    None => apps.known.remove(&self.name),
+                };
+            }
+            !(same && as_known)
         });
+    }
+
+    /// What the object says, with the installations that GitHub has listed, now or before.
+    fn known(&self, object: &AppObject, config: &Config) -> Option<Known> {
+        let spec = &object.read.as_ref().ok()?.spec;
+        let facts = match &self.current {
+            Some((_, app)) => app.facts.clone(),
+            None => AppFacts {
+                installations: self.listed_before(object),
+                ..object_spec::facts(spec, config)?
+            },
+        };
+        let pool = spec.pool.iter().map(|member| member.name.clone()).collect();
+        Some(Known { facts, pool })
+    }
+
+    /// The installations of the status, if it is about this spec and has room for all of them.
+    fn listed_before(&self, object: &AppObject) -> Option<BTreeMap<String, Installed>> {
+        let stored = object.read.as_ref().ok()?.status.as_ref();
+        let status = self.status.as_ref().or(stored)?;
+        let all = &status.installations;
+        let whole = status.slug.is_some() && all.len() < MOST_INSTALLATIONS;
+        let present = status.observed_generation == Some(object.generation);
+        (whole && present).then(|| discovery::by_account(all.iter().cloned()))
+    }
+
+    /// Says in the status whether every member of the pool takes its share, if that has changed.
+    async fn tell_pool(&mut self, object: &AppObject) {
+        let pool = pool::share(&self.shared.publish.borrow(), &self.name);
+        if pool != self.findings.pool {
+            self.findings.pool = pool;
+            self.tell(object, &self.findings.clone()).await;
+        }
     }
 
     async fn look(&mut self, object: &AppObject, config: &Config) -> Look {
@@ -160,7 +230,7 @@ impl Caretaker {
         }
         let candidate = match &self.current {
             Some((_, app)) if unchanged && !made_of.key_is_remote() => app.clone(),
-            current => match made_of.build(self.shared.observe.clone()).await {
+            current => match made_of.build(self.observe()).await {
                 Ok(built) => match current {
                     Some((_, app))
                         if unchanged
@@ -213,10 +283,11 @@ impl Caretaker {
             findings: Findings {
                 slug: Some(slug),
                 fingerprint,
-                installations: Some(installations.iter().map(shown).collect()),
+                installations: Some(installations.iter().map(discovery::shown).collect()),
                 key: Some(None),
                 problem: missing_owner(&app),
                 refused_key: None,
+                pool: Share::Unknown,
             },
             app: Ok(app),
         }
@@ -326,16 +397,4 @@ fn not_ready(name: &AppName, problem: &Problem) -> Problem {
 fn missing_owner(app: &App<Signer>) -> Option<Problem> {
     app.facts.owner.as_ref()?;
     app.facts.default_installation().err()
-}
-
-fn shown(installation: &Installation) -> InstallationStatus {
-    let account = installation.account.as_ref();
-    InstallationStatus {
-        id: i64::try_from(installation.id).unwrap_or(i64::MAX),
-        account: account.map(|account| account.login.clone()),
-        account_type: account.and_then(|account| account.kind.clone()),
-        repository_selection: installation.repository_selection.clone(),
-        permissions: installation.permissions.clone(),
-        suspended_at: installation.suspended_at.map(Time::from),
-    }
 }

@@ -9,6 +9,7 @@ use crate::api::{AppSpec, Provider, Reason};
 use crate::cluster::AppObject;
 use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
 use crate::domain::app::may_use;
+use crate::domain::facts::AppFacts;
 use crate::domain::intent::invalid;
 use crate::domain::schedule::Retry;
 use crate::domain::{BaseUrl, Problem};
@@ -29,12 +30,7 @@ pub async fn ingredients(
     let app = object.read.as_ref().map_err(Problem::clone)?;
     let configured = Config {
         app: Some(app_config(&app.spec, config, own, &object.namespace)?),
-        base_url: match &app.spec.base_url {
-            None => config.base_url.clone(),
-            Some(text) => text
-                .parse::<BaseUrl>()
-                .map_err(|error| invalid(format!("spec.baseURL: {error}")))?,
-        },
+        base_url: base_url(&app.spec, config)?,
         ca_bundle: match &app.spec.ca_bundle {
             None => config.ca_bundle.clone(),
             Some(pem) => Some(CaBundle::Pem(pem.clone())),
@@ -45,31 +41,55 @@ pub async fn ingredients(
     gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
 }
 
+/// What the spec alone says of the App; `None` where it contradicts itself.
+pub fn facts(spec: &AppSpec, config: &Config) -> Option<AppFacts> {
+    let (identity, base_url) = (identity(spec).ok()?, base_url(spec, config).ok()?);
+    let installation = spec.installation_id.and_then(|id| u64::try_from(id).ok());
+    Some(AppFacts {
+        github: base_url.to_string(),
+        identity: format!("{base_url} {}", identity.issuer()),
+        installation: installation.filter(|id| *id > 0),
+        owner: spec.owner.clone().filter(|owner| !owner.is_empty()),
+        installations: None,
+    })
+}
+
+fn base_url(spec: &AppSpec, config: &Config) -> Result<BaseUrl, Problem> {
+    match &spec.base_url {
+        None => Ok(config.base_url.clone()),
+        Some(text) => text.parse().map_err(|error| invalid(format!("spec.baseURL: {error}"))),
+    }
+}
+
 /// The App as the startup configuration would have it.
 fn app_config(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Result<AppConfig, Problem> {
-    let id = |field: &str, id: i64| {
-        let id = u64::try_from(id).ok().filter(|id| *id > 0);
-        id.ok_or_else(|| invalid(format!("spec.{field}: an ID is a whole number from 1")))
-    };
-    let app_id = spec.app_id.map(|app_id| id("appID", app_id)).transpose()?;
-    let client_id = spec.client_id.clone().filter(|client_id| !client_id.is_empty());
-    let identity = match (app_id, client_id) {
-        (Some(app_id), Some(client_id)) => AppIdentity::Both { app_id, client_id },
-        (Some(app_id), None) => AppIdentity::AppId(app_id),
-        (None, Some(client_id)) => AppIdentity::ClientId(client_id),
-        (None, None) => {
-            let cure = "set one of them: both are on the App's settings page at GitHub";
-            return Err(invalid(format!("spec.appID and spec.clientID are not set; {cure}")));
-        }
-    };
     let installation = spec.installation_id.filter(|id| *id != 0);
     Ok(AppConfig {
-        identity,
+        identity: identity(spec)?,
         installation_id: installation.map(|number| id("installationID", number)).transpose()?,
         owner: spec.owner.clone().filter(|owner| !owner.is_empty()),
         key: key_source(spec, config, own, namespace)?,
         validate_key: true,
     })
+}
+
+fn id(field: &str, id: i64) -> Result<u64, Problem> {
+    let id = u64::try_from(id).ok().filter(|id| *id > 0);
+    id.ok_or_else(|| invalid(format!("spec.{field}: an ID is a whole number from 1")))
+}
+
+fn identity(spec: &AppSpec) -> Result<AppIdentity, Problem> {
+    let app_id = spec.app_id.map(|app_id| id("appID", app_id)).transpose()?;
+    let client_id = spec.client_id.clone().filter(|client_id| !client_id.is_empty());
+    match (app_id, client_id) {
+        (Some(app_id), Some(client_id)) => Ok(AppIdentity::Both { app_id, client_id }),
+        (Some(app_id), None) => Ok(AppIdentity::AppId(app_id)),
+        (None, Some(client_id)) => Ok(AppIdentity::ClientId(client_id)),
+        (None, None) => {
+            let cure = "set one of them: both are on the App's settings page at GitHub";
+            Err(invalid(format!("spec.appID and spec.clientID are not set; {cure}")))
+        }
+    }
 }
 
 /// Where the key is. What is reached with the operator's own identity or files has to be allowed for the App's namespace.

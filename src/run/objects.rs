@@ -12,8 +12,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events, Scope};
 use crate::config::Config;
 use crate::controller::{AppName, Apps, Rediscover};
-use crate::github::Observe;
 use crate::signer::Signer;
+use crate::telemetry::metrics::Metrics;
 
 use super::object::Caretaker;
 
@@ -33,9 +33,14 @@ pub struct Objects {
     /// Hears that an App's installations are to be listed anew.
     pub rediscover: Rediscover,
     /// Hears of each request of an App's.
-    pub observe: Arc<dyn Observe>,
+    pub metrics: Metrics,
     /// Tells people.
     pub events: Events,
+}
+
+/// How an App object stands in metrics.
+pub(super) fn label(name: &AppName) -> String {
+    format!("{}/{}", name.0, name.1)
 }
 
 /// The task of one App object, and what tells it of changes.
@@ -86,8 +91,12 @@ impl Objects {
                 }
             }
         }
+        for name in kept.keys() {
+            self.metrics.app_gone(&label(name));
+        }
         self.publish.send_modify(|apps| {
             apps.objects.clear();
+            apps.known.clear();
             apps.listed = false;
         });
     }
@@ -110,8 +119,11 @@ impl Objects {
             });
             return;
         }
-        self.publish
-            .send_modify(|apps| drop(apps.objects.insert(name.clone(), None)));
+        self.metrics.app_known(&label(&name));
+        self.publish.send_modify(|apps| {
+            apps.known.remove(&name);
+            apps.objects.insert(name.clone(), None);
+        });
         let (tell, told) = watch::channel(object);
         let task = tokio::spawn(Caretaker::new(self.clone(), name.clone(), told).work());
         let kept_now = Kept {
@@ -123,7 +135,9 @@ impl Objects {
 
     fn gone(&self, kept: &mut HashMap<AppName, Kept>, name: &AppName) {
         kept.remove(name);
+        self.metrics.app_gone(&label(name));
         self.publish.send_modify(|apps| {
+            apps.known.remove(name);
             if let Some(Some(Ok(app))) = apps.objects.remove(name) {
                 apps.remember(name, app);
             }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::Reason;
 use crate::controller::{Observer, Revocation as Ended};
-use crate::domain::intent::{Key, SecretKey};
+use crate::domain::intent::{AppKey, Key, SecretKey};
 use crate::github::{Observation, Observe, Route};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics, Operation, Outcome, Review, Revocation, Webhook};
 use crate::webhook;
@@ -48,8 +48,9 @@ impl Observer for Recorder {
         }
     }
 
-    fn waiting(&self, count: usize) {
-        self.0.waiting(count);
+    fn waiting(&self, app: &AppKey, count: usize) {
+        // Whoever waits for an App has its whole name by then.
+        self.0.waiting(&app.label(""), count);
     }
 
     fn revoked(&self, ended: Ended) {
@@ -65,11 +66,24 @@ impl Observer for Recorder {
     }
 }
 
-impl Observe for Recorder {
+/// Records what one App asks of GitHub and of its key.
+pub struct AppRecorder {
+    metrics: Metrics,
+    app: String,
+}
+
+impl AppRecorder {
+    /// For the App of this label.
+    pub fn new(metrics: Metrics, app: String) -> Self {
+        AppRecorder { metrics, app }
+    }
+}
+
+impl Observe for AppRecorder {
     fn request(&self, observation: Observation) {
         // Mints are recorded where the kind of the Token is known.
         if observation.route != Route::Mint {
-            self.0.github_called(
+            self.metrics.github_called(
                 Controller::App,
                 outcome(observation.failure.is_none()),
                 observation.took,
@@ -78,11 +92,11 @@ impl Observe for Recorder {
     }
 
     fn signed(&self, ok: bool) {
-        self.0.signed(outcome(ok));
+        self.metrics.signed(&self.app, outcome(ok));
     }
 
     fn held(&self) {
-        self.0.gate_held();
+        self.metrics.gate_held(&self.app);
     }
 }
 

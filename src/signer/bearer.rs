@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::http::Answer;
 use crate::domain::SignError;
 
 /// An access token as a login gives it.
@@ -75,6 +76,20 @@ impl BearerCache {
         let old = slot.take().map(|kept| kept.token);
         let new = login(old).await?;
         Ok(slot.insert(new.into()).token.clone())
+    }
+
+    /// Asks once with the token, and once more with a new one if the service does not accept it any more (HTTP 401). `ask` takes
+    /// its token from here.
+    pub async fn ask<F>(&self, ask: impl Fn() -> F) -> Result<Answer, SignError>
+    where
+        F: Future<Output = Result<Answer, SignError>>,
+    {
+        let answer = ask().await?;
+        if answer.status != 401 {
+            return Ok(answer);
+        }
+        self.forget().await;
+        ask().await
     }
 
     /// Drops the token: the service does not accept it.

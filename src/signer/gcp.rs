@@ -117,14 +117,9 @@ impl Gcp {
         })
     }
 
-    /// Asks with a token; one that Google does not accept any more is replaced once.
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, SignError> {
-        let answer = self.ask_once(method.clone(), path, body).await?;
-        if answer.status != 401 {
-            return Ok(answer);
-        }
-        self.token.forget().await;
-        self.ask_once(method, path, body).await
+        let ask = || self.ask_once(method.clone(), path, body);
+        self.token.ask(ask).await
     }
 
     async fn ask_once(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, SignError> {

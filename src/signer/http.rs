@@ -33,6 +33,8 @@ pub(super) struct Answer {
     pub retry_after: Option<Duration>,
     /// The header `WWW-Authenticate`.
     pub challenge: Option<String>,
+    /// The header `Location`: redirects are not followed here.
+    pub location: Option<String>,
     body: Vec<u8>,
     /// What was sent with the request and must not be shown, even if the service says it.
     sent: Vec<SecretString>,
@@ -182,10 +184,11 @@ fn checked(who: &str, answer: Answer) -> Result<Answer, SignError> {
 async fn once(request: RequestBuilder, sent: &[SecretString]) -> Result<Answer, reqwest::Error> {
     let mut response = request.send().await?;
     let (status, retry_after) = (response.status(), retry_after(&response));
-    let challenge = response
-        .headers()
-        .get(header::WWW_AUTHENTICATE)
-        .and_then(|value| Some(value.to_str().ok()?.to_owned()));
+    let text = |name| {
+        let value = response.headers().get(name);
+        value.and_then(|value| Some(value.to_str().ok()?.to_owned()))
+    };
+    let (challenge, location) = (text(header::WWW_AUTHENTICATE), text(header::LOCATION));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -199,6 +202,7 @@ async fn once(request: RequestBuilder, sent: &[SecretString]) -> Result<Answer, 
         status: status.as_u16(),
         retry_after,
         challenge,
+        location,
         body,
         sent: sent.to_vec(),
     })

@@ -118,6 +118,39 @@ impl Server {
     }
 }
 
+/// A standby sends on to the active server; more often than this, they send each other around.
+const MOST_HOPS: usize = 2;
+
+/// Where a standby sends a request to, if it may go there with its token: the same request, by the same scheme, and so under the
+/// same certificates, to another server.
+fn sent_on(from: &Url, answer: &Answer) -> Option<Url> {
+    let to = from
+        .join(answer.location.as_deref().filter(|_| answer.status == 307)?)
+        .ok()?;
+    let same = to.scheme() == from.scheme() && to.path() == from.path() && to.query() == from.query();
+    let plain = to.username().is_empty() && to.password().is_none() && to.fragment().is_none();
+    (same && plain).then_some(to)
+}
+
+impl Server {
+    /// Sends a request, and on to the active server where a standby answers so
+    /// (<https://developer.hashicorp.com/vault/docs/concepts/ha#client-redirection>).
+    pub async fn send(&self, who: &str, request: RequestBuilder) -> Result<Answer, SignError> {
+        let (client, request) = request.build_split();
+        let unsendable = |_| SignError::Unavailable(format!("{who} cannot be asked: the request cannot be built"));
+        let mut request = request.map_err(unsendable)?;
+        for _ in 0..MOST_HOPS {
+            let Some(copy) = request.try_clone() else { break };
+            let answer = http::send(who, RequestBuilder::from_parts(client.clone(), copy)).await?;
+            match sent_on(request.url(), &answer) {
+                Some(active) => *request.url_mut() = active,
+                None => return Ok(answer),
+            }
+        }
+        http::send(who, RequestBuilder::from_parts(client, request)).await
+    }
+}
+
 impl Vault {
     /// Reads where Vault is and how to log in; it is not asked yet.
     pub(super) async fn new(key: &ServiceKey, ambient: &Ambient) -> Result<Self, SignError> {
@@ -154,7 +187,8 @@ impl Vault {
         if let Some(body) = body {
             request = request.json(body);
         }
-        http::send(&format!("key {}: {}", self.key, self.server.name()), request).await
+        let who = format!("key {}: {}", self.key, self.server.name());
+        self.server.send(&who, request).await
     }
 
     /// What an answer that is not 200 means. `right` is what a policy has to grant, and on which path.
@@ -175,7 +209,8 @@ impl Vault {
                 self.name, self.mount
             )),
             307 => SignError::Unavailable(format!(
-                "key {key}: {server} sends on to another server; set VAULT_ADDR to the active one's address"
+                "key {key}: {server} sends on to another server in a way that is not followed; set VAULT_ADDR to the active one's \
+                 address"
             )),
             status => SignError::Unavailable(format!("key {key}: {server} answers HTTP {status}: {said}")),
         }

@@ -180,7 +180,7 @@ impl Login {
     async fn log_in(&self, server: &Server, path: &str, body: &Value) -> Result<Bearer, SignError> {
         let key = &self.key;
         let request = server.request(Method::POST, &format!("auth/{path}/login")).json(body);
-        let answer = http::send(&format!("key {key}: {}", server.name()), request).await?;
+        let answer = server.send(&format!("key {key}: {}", server.name()), request).await?;
         let auth = (answer.status == 200).then(|| answer.json::<AuthAnswer>()).flatten();
         let Some(AuthAnswer { auth }) = auth else {
             let (status, said) = (answer.status, answer.text("/errors/0"));
@@ -208,14 +208,17 @@ impl Login {
     async fn look(&self, server: &Server, token: &SecretString) -> Result<http::Answer, SignError> {
         let request = server.request(Method::GET, "auth/token/lookup-self");
         let request = request.header("X-Vault-Token", token.expose_secret());
-        http::send(&format!("key {}: {}", self.key, server.name()), request).await
+        server
+            .send(&format!("key {}: {}", self.key, server.name()), request)
+            .await
     }
 
     /// The same token with a longer life; none, when Vault does not grant one worth having.
     async fn renewed(&self, server: &Server, token: &SecretString) -> Option<Bearer> {
         let request = server.request(Method::POST, "auth/token/renew-self");
         let request = request.header("X-Vault-Token", token.expose_secret()).json(&json!({}));
-        let answer = http::send(&format!("key {}: {}", self.key, server.name()), request)
+        let answer = server
+            .send(&format!("key {}: {}", self.key, server.name()), request)
             .await
             .ok()?;
         let AuthAnswer { auth } = (answer.status == 200).then(|| answer.json()).flatten()?;

@@ -3,13 +3,9 @@
 use crate::helm::path;
 
 /// Compares a file below the package's folder with what it is to be.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the documented switch that writes the files anew"
-)]
 pub fn is(file: &str, wanted: &str) {
     let file = path(file);
-    if std::env::var("GTM_BLESS").is_ok_and(|value| value == "1") {
+    if is_blessing() {
         std::fs::write(&file, wanted).expect("the file is written");
         return;
     }
@@ -22,4 +18,12 @@ pub fn is(file: &str, wanted: &str) {
         file.display(),
         differs.map_or_else(|| lines().count() + 1, |line| line + 1)
     );
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person asks for new files through the environment"
+)]
+fn is_blessing() -> bool {
+    std::env::var("GTM_BLESS").is_ok_and(|value| value == "1")
 }

@@ -15,21 +15,21 @@ use crate::world::{LONG, SOON, World, annotation, pod, restarts, template};
 
 const CLONE: &str = "git clone -q https://github.com/octo-org/alpha /tmp/alpha; echo cloned";
 
-/// The pod that leads, by the Lease.
+/// The pod that leads, by the Lease, once one does.
 async fn leader(world: &World) -> String {
-    let lease = [
-        "-n",
-        OPERATOR,
-        "get",
-        "lease",
-        "github.as-code.io",
-        "-o",
-        "jsonpath={.spec.holderIdentity}",
-    ];
-    let holder = world.node.kubectl().run(&lease).await.unwrap();
-    let pod = holder.split('_').next().unwrap_or_default().to_owned();
-    assert!(pod.starts_with(OPERATOR), "{holder:?}");
-    pod
+    let holder = "jsonpath={.spec.holderIdentity}";
+    let lease = ["-n", OPERATOR, "get", "lease", "github.as-code.io", "-o", holder];
+    eventually(SOON, "a leader", async || {
+        let holder = world
+            .node
+            .kubectl()
+            .run(&lease)
+            .await
+            .map_err(|error| error.to_string())?;
+        let pod = holder.split('_').next().unwrap_or_default().to_owned();
+        pod.starts_with(OPERATOR).then_some(pod).ok_or(format!("{holder:?}"))
+    })
+    .await
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! How long the kubelet takes to show a new token to a pod.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::wait::eventually;
+use tokio::time::Instant;
 
 use crate::world::{World, annotation, pod, template};
 

@@ -11,7 +11,7 @@ const MOST: u64 = 64 << 20;
 
 /// The largest working set of the operator's pods, in bytes, in a sample that is newer than this call.
 async fn working_set(world: &World) -> u64 {
-    let called = jiff::Timestamp::now();
+    let called = github_token_manager::run::now();
     let path = format!("/api/v1/nodes/{NODE}/proxy/stats/summary");
     eventually(LONG, "a new sample of each pod", async || {
         let said = world

@@ -1,9 +1,8 @@
 //! Pods of every kind of workload.
 
-use std::time::Instant;
-
 use lab::wait::eventually;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::world::{LONG, SOON, World, annotation, container, pod, restarts, template};
 

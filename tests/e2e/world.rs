@@ -26,6 +26,7 @@ pub struct World {
 }
 
 /// The archive of the operator's image.
+#[expect(clippy::disallowed_methods, reason = "what `make e2e` tells the tests")]
 pub fn image() -> PathBuf {
     let image = std::env::var_os("GTM_IMAGE").expect("GTM_IMAGE is not set: run `make e2e`");
     PathBuf::from(image)
@@ -121,7 +122,7 @@ impl World {
 
     /// Asks for a new token.
     pub async fn ask_for_rotation(&self, name: &str) {
-        let now = jiff::Timestamp::now();
+        let now = github_token_manager::run::now();
         let note = format!("github.as-code.io/refresh-requested-at={now}");
         let token = format!("tokens.github.as-code.io/{name}");
         self.kubectl(&["annotate", "--overwrite", &token, &note]).await.unwrap();

@@ -1,5 +1,7 @@
 //! App objects: keys of tenants, what their status says, and that one App's trouble is nobody else's.
 
+mod pool;
+
 use std::time::Duration;
 
 use github_token_manager::api::{App, AppStatus, Condition};

@@ -11,6 +11,7 @@ mod faults;
 mod formats;
 mod issue;
 mod peer;
+mod release;
 mod revocation;
 mod rotation;
 mod secrecy;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use github_token_manager::api::names::{annotation, label};
 use github_token_manager::api::{Time, TokenStatus};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
-use lab::github::{Fault, Route, TokenState, hashed};
+use lab::github::{Fault, Route, Settings, TokenState, hashed};
+use lab::process::Folder;
 use lab::wait::eventually;
 use serde_json::json;
 
-use crate::world::{SOON, World, nothing_expired};
+use crate::world::{SOON, World, cluster, nothing_expired};
 
 fn time(at: Option<Time>) -> Timestamp {
     Timestamp::from(at.expect("the status has this time"))
@@ -230,6 +231,55 @@ async fn rule_8_a_deleted_clustertoken_takes_its_secret_along_and_the_token_is_r
     assert_eq!(world.github.token_state(&token), TokenState::Revoked);
     assert_eq!(world.github.mint_count(), 1);
     nothing_expired(monitor).await;
+}
+
+/// What a program sees of a machine that slept: its wall clock has gone on, its timers have not.
+const SLEEP: SignedDuration = SignedDuration::from_mins(40);
+
+#[tokio::test]
+async fn rule_9_what_became_due_while_the_machine_slept_is_replaced_although_no_timer_went_off() {
+    let clock = Folder::new().unwrap();
+    let sleep = |seconds: i64| clock.write("clock", format!("{seconds:+}\n").as_bytes()).unwrap();
+    let file = sleep(0);
+    let world = World::with(cluster(), Settings::default(), |operator| {
+        operator
+            .env("LD_PRELOAD", "libfaketimeMT.so.1")
+            .env("LD_LIBRARY_PATH", faketime())
+            .env("FAKETIME_TIMESTAMP_FILE", file)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    })
+    .await;
+    let monitor = world.monitor();
+    world.many(5, json!({})).await;
+    world.all_ready(5, SOON).await;
+    let before = world.all_tokens().await;
+    world.github.set_clock_offset(SLEEP);
+    sleep(SLEEP.as_secs());
+    // Nothing happens in the cluster, and the next alarm is half an hour away.
+    world.mints(2 * 5, Duration::from_secs(30)).await;
+    eventually(SOON, "every Secret has its new token", async || {
+        let now = world.all_tokens().await;
+        let same = before.iter().filter(|(name, token)| now.get(*name) == Some(*token));
+        match same.count() {
+            0 => Ok(()),
+            left => Err(format!("{left} have the former one")),
+        }
+    })
+    .await;
+    assert_eq!(world.github.mint_count(), 2 * 5);
+    nothing_expired(monitor).await;
+}
+
+/// Where Debian has the library that shifts a program's clock.
+fn faketime() -> String {
+    let folder = format!("/usr/lib/{}-linux-gnu/faketime", std::env::consts::ARCH);
+    let found = std::path::Path::new(&folder).join("libfaketimeMT.so.1").exists();
+    assert!(
+        found,
+        "{folder}/libfaketimeMT.so.1 is missing: apt-get install faketime"
+    );
+    folder
 }
 
 #[tokio::test]

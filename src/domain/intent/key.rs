@@ -80,6 +80,27 @@ impl AppKey {
         }
     }
 
+    /// How it stands in policies and in metrics: NAMESPACE/NAME, and `operator` for the startup App.
+    #[must_use]
+    pub fn label(&self, own: &str) -> String {
+        match self {
+            AppKey::Startup => "operator".to_owned(),
+            AppKey::Object { namespace, name } => format!("{}/{name}", namespace.as_deref().unwrap_or(own)),
+        }
+    }
+
+    /// The App of this name beside it, in the same namespace; beside the startup App there is none.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Option<Self> {
+        match self {
+            AppKey::Startup => None,
+            AppKey::Object { namespace, .. } => Some(AppKey::Object {
+                namespace: namespace.clone(),
+                name: name.to_owned(),
+            }),
+        }
+    }
+
     /// The same with its namespace, where it has none: the operator's own.
     #[must_use]
     pub fn in_namespace(&self, own: &str) -> Self {

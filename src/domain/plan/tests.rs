@@ -22,6 +22,7 @@ fn minutes(minutes: i64) -> Timestamp {
 
 fn app() -> AppFacts {
     AppFacts {
+        github: "https://api.github.com".to_owned(),
         identity: "https://api.github.com#1".to_owned(),
         installation: Some(INSTALLATION),
         owner: None,
@@ -75,12 +76,14 @@ fn ours(facts: SecretFacts) -> Observed {
         place: Place::Ours(facts),
         former: Vec::new(),
         status_life: None,
+        lent: None,
     }
 }
 
 fn adopted(intent: &Intent) -> Observed {
     Observed {
         status_life: Some((minutes(0), minutes(60))),
+        lent: None,
         ..ours(of_the_peer(intent))
     }
 }
@@ -90,6 +93,7 @@ fn at_place(place: Place) -> Observed {
         place,
         former: Vec::new(),
         status_life: None,
+        lent: None,
     }
 }
 

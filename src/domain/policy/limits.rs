@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::api::Access;
-use crate::domain::intent::{AppKey, Intent};
-use crate::domain::permissions::is_organization_wide;
+use crate::domain::intent::Intent;
+use crate::domain::permissions::{is_organization_wide, is_within};
 use crate::domain::quote;
 
 use super::glob::matches;
@@ -49,10 +49,7 @@ impl Limits {
 
     fn app(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
         let allowed = self.apps.as_ref()?;
-        let asked = match &intent.app {
-            AppKey::Startup => "operator".to_owned(),
-            AppKey::Object { namespace, name } => format!("{}/{name}", namespace.as_deref().unwrap_or(own_namespace)),
-        };
+        let asked = intent.app.label(own_namespace);
         let fits = allowed.iter().any(|glob| matches(glob, &asked));
         (!fits).then(|| {
             format!(
@@ -139,13 +136,4 @@ impl Limits {
 
 fn listed(all: &[String]) -> String {
     quote(&all.join(", "))
-}
-
-/// Whether a level is at most the other. A level that this version does not know is at most itself.
-fn is_within(level: &str, most: &str) -> bool {
-    let rank = |level: &str| ["read", "write", "admin"].iter().position(|known| *known == level);
-    match (rank(level), rank(most)) {
-        (Some(level), Some(most)) => level <= most,
-        _ => level == most,
-    }
 }

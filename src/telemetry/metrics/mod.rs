@@ -1,6 +1,7 @@
 //! Prometheus metrics: those of isometry/github-token-manager under their names (`internal/metrics/recorder.go`), and
 //! ours. All times are in seconds.
 
+mod apps;
 mod expiry;
 mod labels;
 
@@ -20,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::Reason;
+use apps::{AppCollector, AppSeries};
 use expiry::{Expiries, ExpiryCollector};
 pub use labels::{ConfigSource, Controller, Operation, Outcome, Review, Revocation, Webhook};
 use labels::{OptionalReason, ReasonLabel};
@@ -45,9 +47,7 @@ struct Inner {
     reconcile_errors: Family<ReconcileError, Counter>,
     secret_operations: Family<SecretOperation, Counter>,
     config_errors: Family<ConfigErrorOf, Counter>,
-    signatures: Family<Signature, Counter>,
-    gate_waiting: Gauge,
-    gate_holds: Counter,
+    apps: Arc<AppSeries>,
     revocations: Family<RevocationOf, Counter>,
     leader: Gauge,
     reviews: Family<ReviewOf, Counter>,
@@ -70,7 +70,6 @@ label_sets! {
     ReconcileError { controller: Controller, reason: ReasonLabel }
     SecretOperation { controller: Controller, operation: Operation, result: Outcome }
     ConfigErrorOf { controller: Controller, source: ConfigSource }
-    Signature { result: Outcome }
     RevocationOf { result: Revocation }
     ReviewOf { operation: Webhook, outcome: Review, reason: OptionalReason }
     WebhookOf { operation: Webhook }
@@ -102,9 +101,7 @@ impl Metrics {
             reconcile_errors: Family::default(),
             secret_operations: Family::default(),
             config_errors: Family::default(),
-            signatures: Family::default(),
-            gate_waiting: Gauge::default(),
-            gate_holds: Counter::default(),
+            apps: Arc::default(),
             revocations: Family::default(),
             leader: Gauge::default(),
             reviews: Family::default(),
@@ -182,19 +179,37 @@ impl Metrics {
             .inc();
     }
 
-    /// The App's key was asked to sign.
-    pub fn signed(&self, result: Outcome) {
-        self.0.signatures.get_or_create(&Signature { result }).inc();
+    /// An App exists: its series begin, at zero.
+    pub fn app_known(&self, app: &str) {
+        self.0.apps.begin(app);
     }
 
-    /// So many Tokens wait for their turn at GitHub now.
-    pub fn waiting(&self, count: usize) {
-        self.0.gate_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// An App is no more: its series go, and nothing brings them back before it is known again.
+    pub fn app_gone(&self, app: &str) {
+        self.0.apps.end(app);
+    }
+
+    /// The App's key was asked to sign.
+    pub fn signed(&self, app: &str, result: Outcome) {
+        self.0.apps.change(app, |app| match result {
+            Outcome::Success => app.signatures += 1,
+            Outcome::Error => app.failures += 1,
+        });
+    }
+
+    /// So many Tokens wait for their turn with this App now.
+    pub fn waiting(&self, app: &str, count: usize) {
+        self.0.apps.change(app, |app| app.waiting = count);
     }
 
     /// GitHub's secondary limit holds a whole App.
-    pub fn gate_held(&self) {
-        self.0.gate_holds.inc();
+    pub fn gate_held(&self, app: &str) {
+        self.0.apps.change(app, |app| app.holds += 1);
+    }
+
+    /// Whom to ask, whenever metrics are read, how many tokens each App may ask for: `None` is no limit. Only the first is asked.
+    pub fn ask_budgets(&self, ask: impl Fn() -> Vec<(String, Option<u32>)> + Send + Sync + 'static) {
+        self.0.apps.ask_budgets(Box::new(ask));
     }
 
     /// A revocation ended.
@@ -286,12 +301,7 @@ impl Inner {
 
     fn register_ours(&mut self, version: &'static str) {
         let registry = &mut self.registry;
-        let help = "Total number of signatures asked of an App's private key";
-        registry.register("github_app_signatures", help, self.signatures.clone());
-        let help = "Tokens that wait for their turn at GitHub";
-        registry.register("github_gate_waiting", help, self.gate_waiting.clone());
-        let help = "Total number of times that GitHub's secondary limit held a whole App";
-        registry.register("github_gate_holds", help, self.gate_holds.clone());
+        registry.register_collector(Box::new(AppCollector(Arc::clone(&self.apps))));
         let help = "Total number of token revocations, by how they ended";
         registry.register("token_revocations", help, self.revocations.clone());
         let help = "Whether this replica leads (1) or stands by (0)";
@@ -308,7 +318,6 @@ impl Inner {
     /// A series that is absent until its first event hides that event from `rate()`: the few that matter are there at once.
     fn start_at_zero(&self) {
         for &result in Outcome::ALL {
-            let _ = self.signatures.get_or_create(&Signature { result });
             for controller in [Controller::Token, Controller::ClusterToken] {
                 let _ = self.refreshes.get_or_create(&Refresh { controller, result });
                 let _ = self.calls.get_or_create(&Call { controller, result });

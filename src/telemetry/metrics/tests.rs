@@ -41,19 +41,22 @@ fn the_peers_metrics_have_their_names_and_labels() {
 #[test]
 fn our_metrics_have_their_names_and_labels() {
     let metrics = Metrics::new("1.2.3");
-    metrics.signed(Outcome::from(&Err::<(), ()>(())));
-    metrics.gate_held();
+    metrics.app_known("team/a");
+    metrics.ask_budgets(|| vec![("team/a".to_owned(), Some(7)), ("gone/b".to_owned(), None)]);
+    metrics.signed("team/a", Outcome::from(&Err::<(), ()>(())));
+    metrics.gate_held("team/a");
     metrics.revocation(Revocation::Abandoned);
     metrics.leader(true);
-    metrics.waiting(1);
+    metrics.waiting("team/a", 1);
     let before = text(&metrics);
-    metrics.waiting(0);
+    metrics.waiting("team/a", 0);
     let after = text(&metrics);
     for line in [
-        r#"github_app_signatures_total{result="error"} 1"#,
-        r#"github_app_signatures_total{result="success"} 0"#,
-        "github_gate_holds_total 1",
-        "github_gate_waiting 1",
+        r#"github_app_signatures_total{app="team/a",result="error"} 1"#,
+        r#"github_app_signatures_total{app="team/a",result="success"} 0"#,
+        r#"github_gate_holds_total{app="team/a"} 1"#,
+        r#"github_gate_waiting{app="team/a"} 1"#,
+        r#"github_app_budget_remaining{app="team/a"} 7.0"#,
         r#"token_revocations_total{result="abandoned"} 1"#,
         r#"token_revocations_total{result="revoked"} 0"#,
         "github_token_manager_leader 1",
@@ -61,7 +64,27 @@ fn our_metrics_have_their_names_and_labels() {
     ] {
         assert!(before.lines().any(|found| found == line), "{line} is not in\n{before}");
     }
-    assert!(after.contains("\ngithub_gate_waiting 0\n"), "{after}");
+    assert!(after.contains("\ngithub_gate_waiting{app=\"team/a\"} 0\n"), "{after}");
+    assert!(!after.contains("gone/b"), "{after}");
+}
+
+#[test]
+fn an_app_that_is_gone_has_no_series_and_late_news_do_not_bring_them_back() {
+    let metrics = Metrics::new("0");
+    metrics.app_known("team/a");
+    metrics.ask_budgets(|| vec![("team/a".to_owned(), None)]);
+    assert!(
+        text(&metrics).contains("github_app_budget_remaining{app=\"team/a\"} +Inf\n"),
+        "{}",
+        text(&metrics)
+    );
+    metrics.app_gone("team/a");
+    metrics.signed("team/a", Outcome::Success);
+    metrics.gate_held("team/a");
+    metrics.waiting("team/a", 3);
+    assert!(!text(&metrics).contains("team/a"));
+    metrics.app_known("team/a");
+    assert!(text(&metrics).contains("github_gate_waiting{app=\"team/a\"} 0\n"));
 }
 
 #[test]
@@ -119,6 +142,7 @@ fn the_text_is_openmetrics_to_its_last_line() {
 #[test]
 fn every_clone_counts_into_the_same_metrics() {
     let metrics = Metrics::new("0");
-    metrics.clone().gate_held();
-    assert!(text(&metrics).contains("github_gate_holds_total 1\n"));
+    metrics.clone().app_known("a/b");
+    metrics.clone().gate_held("a/b");
+    assert!(text(&metrics).contains("github_gate_holds_total{app=\"a/b\"} 1\n"));
 }

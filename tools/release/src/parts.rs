@@ -1,13 +1,14 @@
 //! The list of parts of the binary (an SBOM): CycloneDX 1.6, JSON (<https://cyclonedx.org/docs/1.6/json/>).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Node, Package, PackageId};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::source::Source;
+use crate::source::{PACKAGE, Source};
 
 /// The packages that are compiled into the program, itself first, and on which others each depends. Those that only run while it
 /// is compiled are not among them; procedural macros are, since what they write is.
@@ -25,6 +26,7 @@ pub fn shipped(source: &Source) -> Result<Vec<(&Package, Vec<&PackageId>)>, Erro
         .iter()
         .map(|package| (&package.id, package))
         .collect();
+    let linked = linked(source)?;
     let mut seen = BTreeSet::from([&root.id]);
     let mut pending = vec![&root.id];
     let mut found = Vec::new();
@@ -34,17 +36,49 @@ pub fn shipped(source: &Source) -> Result<Vec<(&Package, Vec<&PackageId>)>, Erro
         };
         let normal =
             |kinds: &[cargo_metadata::DepKindInfo]| kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
-        let needs: Vec<_> = node
+        let is_linked = |id: &&PackageId| {
+            let package = packages.get(id);
+            package.is_some_and(|package| linked.contains(&format!("{} v{}", package.name, package.version)))
+        };
+        let needs = node
             .deps
             .iter()
             .filter(|dep| normal(&dep.dep_kinds))
-            .map(|dep| &dep.pkg)
-            .collect();
+            .map(|dep| &dep.pkg);
+        let needs: Vec<_> = needs.filter(is_linked).collect();
         pending.extend(needs.iter().copied().filter(|needed| seen.insert(needed)));
         found.push((*package, needs));
     }
     found.sort_by(|(a, _), (b, _)| (a.id != root.id, &a.name, &a.version).cmp(&(b.id != root.id, &b.name, &b.version)));
     Ok(found)
+}
+
+/// Names and versions of what is compiled in with the features that are on: `cargo metadata` lists more than that.
+fn linked(source: &Source) -> Result<BTreeSet<String>, Error> {
+    let output = Command::new("cargo")
+        .current_dir(&source.root)
+        .args([
+            "tree",
+            "--locked",
+            "--package",
+            PACKAGE,
+            "--edges",
+            "normal",
+            "--target",
+            source.target,
+        ])
+        .args(["--prefix", "none", "--no-dedupe", "--format", "{p}"])
+        .output()
+        .map_err(Error::file("cargo"))?;
+    if !output.status.success() {
+        return Err(Error::wrong(format!(
+            "cargo tree: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let name = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    Ok(text.lines().map(name).collect())
 }
 
 /// The list. The same source gives the same text.

@@ -15,6 +15,8 @@ pub const PACKAGE: &str = "github-token-manager";
 pub struct Source {
     /// Its folder.
     pub root: PathBuf,
+    /// Rust's name of what it is compiled for.
+    pub target: &'static str,
     /// All packages.
     pub metadata: Metadata,
     /// When it was made, in seconds since 1970: of `SOURCE_DATE_EPOCH`
@@ -29,7 +31,7 @@ impl Source {
     ///
     /// # Errors
     /// When Cargo cannot read it, or `SOURCE_DATE_EPOCH` is no number.
-    pub fn read(target: &str) -> Result<Self, Error> {
+    pub fn read(target: &'static str) -> Result<Self, Error> {
         let mut command = MetadataCommand::new();
         command.other_options(vec!["--locked".into(), "--filter-platform".into(), target.into()]);
         let metadata = command
@@ -53,6 +55,7 @@ impl Source {
         Ok(Source {
             epoch: epoch.transpose()?.unwrap_or_default(),
             revision,
+            target,
             root,
             metadata,
         })

@@ -76,6 +76,7 @@ fn any_observed() -> impl Strategy<Value = Observed> {
         place,
         former: Vec::new(),
         status_life,
+        lent: None,
     })
 }
 

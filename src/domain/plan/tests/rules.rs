@@ -216,3 +216,25 @@ fn an_unknown_installation_keeps_a_good_secret_and_asks_for_a_token_to_say_what_
     );
     assert_eq!(tampered, Plan::Inspect);
 }
+
+#[test]
+fn a_token_of_another_app_of_the_pool_is_as_good_as_one_of_its_own() {
+    let intent = intent();
+    let other = |hash: Option<&str>| {
+        let mut observed = annotated(annotation::SCOPE_HASH, "of-another-app");
+        observed.lent = Some(Lent::For(hash.map(str::to_owned)));
+        plan(minutes(1), &intent, &app(), &observed)
+    };
+    let why = |plan| match plan {
+        Plan::Mint { why, .. } => Some(why),
+        _ => None,
+    };
+    assert!(matches!(other(Some("of-another-app")), Plan::Rest { .. }));
+    assert_eq!(why(other(Some("of-another-scope"))), Some(Why::ScopeChanged));
+    assert_eq!(why(other(None)), Some(Why::ScopeChanged));
+
+    let mut unknown = annotated(annotation::SCOPE_HASH, "of-another-app");
+    unknown.lent = Some(Lent::Unknown);
+    assert!(matches!(plan(minutes(1), &intent, &app(), &unknown), Plan::Rest { .. }));
+    assert_eq!(why(plan(minutes(55), &intent, &app(), &unknown)), Some(Why::Due));
+}

@@ -45,7 +45,7 @@ impl Call {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => (rest, ENTERPRISE),
             _ => (whole, ""),
         };
-        Self {
+        let mut call = Self {
             api: format!("{}{prefix}", shared.url),
             path: path.to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
@@ -53,7 +53,13 @@ impl Call {
             headers: head.headers,
             shared,
             body,
+        };
+        if let Credentials::Token(credential) = call.credentials()
+            && let Some(other) = call.shared.other(&credential)
+        {
+            call.shared = other;
         }
+        call
     }
 
     /// The parts of the path.

@@ -47,6 +47,15 @@ impl Issuer<'_> {
     }
 }
 
+/// The issuer that a JWT names; `None` for what is no JWT.
+pub(super) fn issuer(jwt: &str) -> Option<String> {
+    let claims: Map<String, Value> = dangerous::insecure_decode_claims(jwt).ok()?;
+    match claims.get("iss")? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
 fn signed_by(jwt: &str, key: &DecodingKey) -> bool {
     let mut only_signature = Validation::new(Algorithm::RS256);
     only_signature.required_spec_claims.clear();

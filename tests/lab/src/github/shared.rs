@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub url: String,
     pub git: GitStore,
     state: Mutex<State>,
+    /// Other Apps of the same GitHub, whose requests come here as well.
+    pub others: Mutex<Vec<Arc<Shared>>>,
     cleared: watch::Sender<()>,
 }
 
@@ -81,6 +83,7 @@ impl Shared {
             url,
             git,
             state: Mutex::new(state),
+            others: Mutex::default(),
             cleared: watch::Sender::new(()),
         }
     }
@@ -91,6 +94,17 @@ impl Shared {
 
     pub fn now(&self) -> Timestamp {
         self.state().now()
+    }
+
+    /// The App among the others that issued this token, or is the issuer of this JWT.
+    pub fn other(&self, credential: &str) -> Option<Arc<Shared>> {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let issuer = super::jwt::issuer(credential);
+        let its = |other: &&Arc<Shared>| match &issuer {
+            Some(issuer) => *issuer == other.client_id || *issuer == other.app_id.to_string(),
+            None => other.state().records.find(credential).is_some(),
+        };
+        others.iter().find(its).cloned()
     }
 
     pub fn add_fault(&self, rule: FaultRule) {
@@ -107,6 +121,15 @@ impl Shared {
     pub fn take_fault(&self, route: Route) -> Option<(Fault, watch::Receiver<()>)> {
         let mut state = self.state();
         state.faults.take(route).map(|fault| (fault, self.cleared.subscribe()))
+    }
+}
+
+impl super::GitHub {
+    /// Serves another App at this one's URL as well, as one GitHub has many: who calls is told by the JWT or the token. Faults,
+    /// limits, installations and records stay each App's own.
+    pub fn host(&self, other: &super::GitHub) {
+        let mut others = self.shared.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.push(Arc::clone(&other.shared));
     }
 }
 

@@ -104,6 +104,23 @@ impl Front {
         Self::start(handler, hosts).await
     }
 
+    /// Sends every request on, as a standby does: to what `target` makes of its path and query.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn sending_on(target: impl Fn(&str) -> String + Send + Sync + 'static) -> Result<Self, Error> {
+        let handler: Handler = Arc::new(move |request: Request<Bytes>| {
+            let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
+            let mut answer = Response::new(Bytes::new());
+            *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+            if let Ok(target) = target(asked).parse() {
+                answer.headers_mut().insert(header::LOCATION, target);
+            }
+            Box::pin(std::future::ready(answer))
+        });
+        Self::start(handler, &[]).await
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -1,0 +1,103 @@
+//! Whose turn it is at GitHub, and with which App.
+
+use std::sync::Arc;
+
+use crate::domain::Sign;
+use crate::domain::intent::{Intent, Key};
+use crate::domain::plan::Plan;
+
+use super::decide::Decision;
+use super::desk::{Line, Turn};
+use super::engine::Engine;
+use super::issue;
+use super::job::Task;
+use super::pool::Seat;
+
+impl<S: Sign + 'static> Engine<S> {
+    /// The Apps that may issue for a Token now.
+    fn seats_of(&self, intent: &Intent) -> Vec<Seat<S>> {
+        let policies = self.context.policies.borrow().clone();
+        let allows = |intent: &Intent| {
+            let verdict = policies.as_ref().map(|policies| policies.judge(intent));
+            verdict.is_some_and(|verdict| verdict.forbidden.is_none())
+        };
+        self.apps.borrow().seats(intent, allows)
+    }
+
+    /// The line that a Token joins: without Apps that could not issue for it a moment ago, unless there are no others.
+    pub(super) fn line_of(&self, intent: &Intent, task: &Task) -> Line {
+        let seats = self.seats_of(intent);
+        let apps = self.apps.borrow();
+        let all = seats.iter().map(|seat| apps.full(&seat.key));
+        let declined = self.states.get(&task.key).map(|state| state.declined.as_slice());
+        let holds = declined.unwrap_or_default().iter();
+        let holds: Vec<_> = holds
+            .filter(|declined| declined.until > task.now && declined.generation == task.generation)
+            .map(|declined| &declined.app)
+            .collect();
+        let line: Line = all.clone().filter(|app| !holds.contains(&app)).collect();
+        match (line.is_empty(), seats.is_empty()) {
+            (false, _) => line,
+            (true, false) => all.collect(),
+            (true, true) => [apps.full(&intent.app)].into(),
+        }
+    }
+
+    /// Takes a Token out of its line.
+    pub(super) fn leave(&mut self, key: &Arc<Key>) {
+        let left = self.desks.leave(key);
+        self.tell_waiting(left.as_ref());
+    }
+
+    /// Says how many wait, of the App that a line prefers.
+    pub(super) fn tell_waiting(&self, line: Option<&Line>) {
+        if let Some(app) = line.and_then(|line| line.first()) {
+            self.context.observer.waiting(app, self.desks.waiting(app));
+        }
+    }
+
+    /// GitHub lets one more of a line through: the Token with the earliest deadline, if it still needs to.
+    pub(super) fn turn(&mut self, turn: Turn) {
+        while let Some(key) = self.desks.next(&turn.line) {
+            self.tell_waiting(Some(&turn.line));
+            let Some(Decision {
+                mut task,
+                planned: Ok(Plan::Mint { why, .. }),
+                ..
+            }) = self.decide(&key)
+            else {
+                self.touch(&key);
+                continue;
+            };
+            // It has come to name another App since it joined the line, or an App has come or gone.
+            let same = task
+                .intent
+                .as_ref()
+                .filter(|intent| self.line_of(intent, &task) == turn.line);
+            let mut seats = same.map(|intent| self.seats_of(intent)).unwrap_or_default();
+            let pending = self.states.get_mut(&key).and_then(|state| state.pending.take());
+            task.pending = pending.map(|pending| *pending);
+            // What was issued already is written as what it is.
+            let issued = task.pending.as_ref().map(|pending| &pending.app);
+            let place = {
+                let apps = self.apps.borrow();
+                let at = |app| seats.iter().position(|seat| apps.full(&seat.key) == apps.full(app));
+                issued.and_then(at).or_else(|| at(&turn.app))
+            };
+            let Some(place) = place else {
+                if let Some(state) = self.states.get_mut(&key) {
+                    state.pending = task.pending.map(Box::new);
+                }
+                self.touch(&key);
+                continue;
+            };
+            let seat = seats.swap_remove(place);
+            task.others = turn.line.len() > 1;
+            let Turn { permit, slots, .. } = turn;
+            self.spawn_in(slots, &key, task, move |context, task| async move {
+                issue::issue(&context, task, seat, permit, why).await
+            });
+            return;
+        }
+    }
+}

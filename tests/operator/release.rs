@@ -1,0 +1,76 @@
+//! `gtm release`, before the operator is uninstalled.
+
+use std::time::Duration;
+
+use lab::github::Settings;
+use lab::wait::eventually;
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::world::{SOON, World, cluster};
+
+async fn finalizers(world: &World, name: &str) -> Vec<String> {
+    let secret = world.secrets().get(name).await.expect("the Secret exists");
+    secret.metadata.finalizers.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_operator() {
+    let world = World::with(cluster().with_controller_manager(), Settings::default(), |operator| {
+        operator.leader_elect(true)
+    })
+    .await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    assert_eq!(finalizers(&world, "ci").await, ["github.as-code.io/revoke-token"]);
+    let mut release = Command::new(env!("CARGO_BIN_EXE_gtm"));
+    release
+        .env_clear()
+        .env("KUBECONFIG", world.cluster.kubeconfig_path())
+        .args(["release", "--namespace", "default"])
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(60), release.output()).await;
+    let output = output.expect("it ends").expect("gtm runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.starts_with("1 Secrets"), "{said}");
+    // The operator still runs, and leads no more: it does not even look at a Token of now.
+    assert!(world.operator.logs().contains("this replica does not lead any more"));
+    world.token("later", json!({})).await;
+    world.operator.process().check_running().expect("the operator goes on");
+    assert_eq!(finalizers(&world, "ci").await, Vec::<String>::new());
+    let ends = world.operator.terminate(SOON).await.expect("the operator ends");
+    assert!(ends.success(), "{ends}");
+    let namespace = ["delete", "namespace", &world.namespace, "--wait=false"];
+    world
+        .cluster
+        .kubectl(&namespace)
+        .await
+        .expect("the namespace is deleted");
+    eventually(SOON, "the end of the namespace", async || {
+        let get = ["get", "namespace", &world.namespace, "--ignore-not-found", "-o", "yaml"];
+        let found = world.cluster.kubectl(&get).await.map_err(|error| error.to_string())?;
+        found.is_empty().then_some(()).ok_or(found)
+    })
+    .await;
+    assert_eq!(world.github.mint_count(), 1);
+}
+
+#[tokio::test]
+async fn an_operator_that_is_not_uninstalled_after_all_goes_on_by_itself() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    // As `gtm release` leaves it, with the minute almost over.
+    let taken = json!({"spec": {"holderIdentity": "gtm-release", "leaseDurationSeconds": 1}}).to_string();
+    let patch = ["patch", "lease", "github.as-code.io", "--type=merge", "-p", &taken];
+    world.cluster.kubectl(&patch).await.expect("the Lease is taken");
+    eventually(SOON, "the lead is lost", async || {
+        let logs = world.operator.logs();
+        logs.contains("does not lead any more").then_some(()).ok_or("it leads")
+    })
+    .await;
+    world.token("later", json!({})).await;
+    world.ready("later").await;
+    assert_eq!(world.github.mint_count(), 2);
+}
