@@ -27,6 +27,7 @@ need-test-tools: need-tools
 	$(call need,python3,apt-get install python3 python3-venv (the AWS KMS emulator comes from PyPI))
 	$(call need,faketime,apt-get install faketime (clocks that jump))
 	$(call need,npm,apt-get install nodejs npm (GitHub's OpenAPI description comes from npm))
+	$(call need,curl,apt-get install curl (the guides use it))
 	@cargo clippy --version >/dev/null 2>&1 || { echo "make: clippy is missing: rustup component add clippy" >&2; exit 1; }
 	@cargo fmt --version >/dev/null 2>&1 || { echo "make: rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 

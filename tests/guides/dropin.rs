@@ -6,6 +6,7 @@ use std::path::Path;
 
 use lab::cluster::Cluster;
 use lab::github::TokenState;
+use lab::tools::Tool;
 use serde_json::{Value, json};
 
 use crate::guide::Guide;
@@ -129,11 +130,59 @@ fn specs(world: &World) -> BTreeMap<String, Value> {
     all.collect()
 }
 
+/// How its definitions were installed, and how they become ours and its own again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The guide's commands.
+    Commands,
+    /// Its chart, which has the definitions among its templates; an upgrade to our chart; a rollback.
+    Helm,
+}
+
+impl Way {
+    fn install(self, world: &World) {
+        let yaml = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(CRDS)).expect(CRDS);
+        world.file("crds.yaml", &yaml);
+        world.sh(match self {
+            Way::Commands => "kubectl create --field-manager=helm -f crds.yaml",
+            Way::Helm => {
+                world.program("helm", &Tool::Helm.find().expect("helm"));
+                "mkdir -p chart/templates && cp crds.yaml chart/templates/ &&
+                 printf 'apiVersion: v2\nname: github-token-manager\nversion: 1.0.0\n' > chart/Chart.yaml &&
+                 helm install github-token-manager chart -n github-token-manager"
+            }
+        });
+        world.sh("kubectl wait --for=condition=Established --timeout=30s -f crds.yaml");
+    }
+
+    fn over(self, world: &World, guide: &Guide) {
+        match self {
+            Way::Commands => drop(world.follow(guide.block("gtm crds |"))),
+            // No pod runs here, so no webhook answers.
+            Way::Helm => {
+                let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/github-token-manager");
+                world.sh(&format!(
+                    "helm upgrade github-token-manager {chart} -n github-token-manager \
+                     --set configSecret=gtm-config --set webhook.enabled=false"
+                ));
+            }
+        }
+        world.sh("kubectl wait crd --all --for=condition=Established --timeout=30s");
+    }
+
+    fn back(self, world: &World, guide: &Guide) {
+        world.follow(guide.block("\"finalizers\":null"));
+        world.sh(match self {
+            Way::Commands => "kubectl replace -f crds.yaml",
+            Way::Helm => "helm rollback github-token-manager 1 -n github-token-manager --no-hooks",
+        });
+        world.sh("kubectl wait --for=condition=Established --timeout=30s -f crds.yaml");
+        world.follow(guide.block("delete crd tokenpolicies"));
+    }
+}
+
 /// What it leaves.
 fn leave(world: &World) {
-    let yaml = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(CRDS)).expect(CRDS);
-    world.file("crds.yaml", &yaml);
-    world.sh("kubectl create --field-manager=helm -f crds.yaml && kubectl wait --for=condition=Established --timeout=30s -f crds.yaml");
     world.sh("kubectl create namespace team-a && kubectl create namespace flux-system");
     world.sh("kubectl -n team-a create secret generic team-app --from-file=private-key.pem");
     world.sh("kubectl -n team-a create secret generic unrelated --from-literal=token=mine");
@@ -191,17 +240,26 @@ fn leave(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_leaves_is_taken_over_and_given_back_without_a_mint_or_an_edit() {
+    there_and_back(Way::Commands).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_of_its_chart_is_upgraded_to_ours_and_rolled_back() {
+    there_and_back(Way::Helm).await;
+}
+
+async fn there_and_back(way: Way) {
     let guide = Guide::read("coming-from-isometry.md");
     let world = World::with(Cluster::builder(), |settings| settings).await;
+    let flux = Guide::read("flux.md");
+    world.follow(flux.block("installation_id: 4567890"));
+    world.follow(flux.block("create secret generic gtm-config"));
+    way.install(&world);
     leave(&world);
     let (secrets_before, specs_before, mints) = (secrets(&world), specs(&world), world.github.mint_count());
     assert_eq!((secrets_before.len(), specs_before.len(), mints), (6, 7, 6));
 
-    world.follow(guide.block("gtm crds |"));
-    world.sh("kubectl wait crd --all --for=condition=Established --timeout=30s");
-    let flux = Guide::read("flux.md");
-    world.follow(flux.block("installation_id: 4567890"));
-    world.follow(flux.block("create secret generic gtm-config"));
+    way.over(&world, &guide);
     let operator = world.operator().await;
     world.follow(guide.block("kubectl wait tokens.github.as-code.io --all"));
     assert_eq!(secrets(&world), secrets_before);
@@ -224,25 +282,18 @@ async fn what_it_leaves_is_taken_over_and_given_back_without_a_mint_or_an_edit()
 
     let given_back = secrets(&world);
     drop(operator);
-    go_back(&world, &guide);
+    way.back(&world, &guide);
     assert_eq!(secrets(&world), given_back);
     assert_eq!(specs(&world), specs_before);
     the_author_can_edit_every_object(&world);
     its_operator_finds_what_it_needs(&world);
 
     // And over once more: nothing is issued for that either.
-    world.follow(guide.block("gtm crds |"));
-    world.sh("kubectl wait crd --all --for=condition=Established --timeout=30s");
+    way.over(&world, &guide);
     let _operator = world.operator().await;
     world.follow(guide.block("kubectl wait tokens.github.as-code.io --all"));
     assert_eq!(secrets(&world), given_back);
     assert_eq!(world.github.mint_count(), mints + 1);
-}
-
-fn go_back(world: &World, guide: &Guide) {
-    world.follow(guide.block("\"finalizers\":null"));
-    world.sh("kubectl replace -f crds.yaml && kubectl wait --for=condition=Established --timeout=30s -f crds.yaml");
-    world.follow(guide.block("delete crd tokenpolicies"));
 }
 
 /// Whatever is stored is valid under the definitions in force, spec and status.
