@@ -11,6 +11,8 @@ use github_token_manager::api::Reason;
 use github_token_manager::cluster::{Change, Events, Record, Scope, Secrets, TokenRecord, Tokens};
 use github_token_manager::domain::authority::{Life, Terms};
 use github_token_manager::domain::intent::Kind;
+use github_token_manager::telemetry::logs::{self, Format, Level};
+use github_token_manager::telemetry::metrics::{Metrics, Review, Webhook};
 use github_token_manager::webhook::certificate::Signer;
 use github_token_manager::webhook::{Desk, Known, Observer, Operation, Outcome, Owners, guarded, routes, server};
 use jiff::Timestamp;
@@ -46,6 +48,8 @@ impl Server {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", word])
             .stdout(Stdio::piped())
+            // A line for each decision is written, but not read.
+            .stderr(Stdio::null())
             .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
         let port = lines.next().ok_or("no port")??.parse()?;
@@ -74,10 +78,18 @@ impl Drop for Server {
     }
 }
 
-struct Deaf;
+/// Counts as the operator does.
+struct Counting(Metrics);
 
-impl Observer for Deaf {
-    fn reviewed(&self, _: Operation, _: Outcome, _: Option<Reason>, _: Duration) {}
+impl Observer for Counting {
+    fn reviewed(&self, _: Operation, outcome: Outcome, reason: Option<Reason>, took: Duration) {
+        let outcome = if outcome == Outcome::Patched {
+            Review::Patched
+        } else {
+            Review::Rejected
+        };
+        self.0.reviewed(Webhook::Inject, outcome, reason, took);
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the wall clock, as the operator reads it")]
@@ -87,6 +99,7 @@ fn now() -> Timestamp {
 
 /// Serves until it is killed.
 pub async fn run(handler: &str) -> Result<(), Failed> {
+    logs::init(Format::Json, &Level::default())?;
     let terms = Terms::default();
     let signer = Signer::generate(Life::new(now(), terms.authority, terms.backdate))?;
     let leaf = signer.leaf(Life::new(now(), terms.leaf, terms.backdate), &["127.0.0.1".to_owned()])?;
@@ -127,7 +140,7 @@ async fn desk() -> Result<Desk, Failed> {
     let (_publish, policies) = watch::channel(None);
     Ok(Desk {
         known,
-        observer: Arc::new(Deaf),
+        observer: Arc::new(Counting(Metrics::new("bench"))),
         owners,
         secrets: Secrets::new(client),
         policies,

@@ -18,7 +18,7 @@ fn known(token: &Key, namespace: &str) -> TokenFacts {
     }
 }
 
-fn decide(request: &Request<Pod>) -> Answer {
+fn decide(request: &Request<'_, Pod<'_>>) -> Answer {
     let mut warnings = Warnings::default();
     let Some(pod) = &request.object else {
         return Answer::default();
@@ -45,7 +45,7 @@ fn decide(request: &Request<Pod>) -> Answer {
 }
 
 fuzz_target!(|body: &[u8]| {
-    let Ok(request) = envelope::read::<Pod>(body) else {
+    let Ok(request) = envelope::read::<Pod<'_>>(body) else {
         return;
     };
     let answer = decide(&request);
@@ -75,7 +75,7 @@ fuzz_target!(|body: &[u8]| {
         return;
     }
     let again = serde_json::to_vec(&review).expect("JSON");
-    let again = envelope::read::<Pod>(&again).expect("it was read before");
+    let again = envelope::read::<Pod<'_>>(&again).expect("it was read before");
     let again = decide(&again);
     assert_eq!(again.refusal, None);
     assert!(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use github_token_manager::api::names::annotation::PREFIX;
 use github_token_manager::api::names::pod::{ALL, INJECT, TOKEN};
 use github_token_manager::domain::intent::Key;
-use github_token_manager::domain::pod::{Pod, SecretFacts, TokenFacts, Warnings, asks, inject};
+use github_token_manager::domain::pod::{Annotations, Pod, SecretFacts, TokenFacts, Warnings, asks, inject};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -15,12 +15,14 @@ fuzz_target!(|input: &[u8]| {
     };
     let Ok(value) = std::str::from_utf8(rest) else { return };
     let key = ALL[usize::from(*first) % ALL.len()];
-    let mut annotations = BTreeMap::from([
-        (format!("{PREFIX}{TOKEN}"), "ci".to_owned()),
-        (format!("{PREFIX}{INJECT}"), "file,git,env".to_owned()),
+    let (token, inject_by) = (format!("{PREFIX}{TOKEN}"), format!("{PREFIX}{INJECT}"));
+    let named = format!("{PREFIX}{key}");
+    let mut annotations = Annotations::from([
+        (token.as_str().into(), "ci".into()),
+        (inject_by.as_str().into(), "file,git,env".into()),
     ]);
-    annotations.insert(format!("{PREFIX}{key}"), value.to_owned());
-    let pod: Pod =
+    annotations.insert(named.as_str().into(), value.into());
+    let pod: Pod<'_> =
         serde_json::from_str(r#"{"spec":{"containers":[{"name":"app","env":[{"name":"GH_TOKEN","value":"x"}]}]}}"#)
             .expect("a pod");
     let mut warnings = Warnings::default();

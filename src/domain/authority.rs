@@ -175,14 +175,19 @@ pub fn wants_leaf(now: Timestamp, stored: &Stored, leaf: Option<&Leaf>, names: &
     let Some(signer) = stored.signer.as_ref().filter(|signer| signer.life.holds(now)) else {
         return false;
     };
-    let Some(leaf) = leaf.filter(|leaf| !leaf.life.is_due(now, terms.backdate) && leaf.names == names) else {
+    let Some(leaf) = leaf.filter(|leaf| leaf.names == names) else {
         return true;
     };
+    let is_due = leaf.life.is_due(now, terms.backdate);
+    if leaf.signer == signer.id {
+        return is_due;
+    }
     let trusted = stored.previous.iter().chain(&stored.next);
     let is_trusted = trusted.into_iter().any(|authority| authority.id == leaf.signer);
     // A signer that was made in a hurry is not trusted everywhere at once.
     let settled = stored.next.is_some() || stored.published_at.is_some_and(|at| is_settled(now, at, terms));
-    leaf.signer != signer.id && (settled || !is_trusted)
+    // Nor is it trusted anywhere before it is published: a leaf that is over by a clock that has jumped is the better one until then.
+    settled || !is_trusted || (is_due && stored.published_at.is_some())
 }
 
 #[cfg(test)]

@@ -114,6 +114,7 @@ impl Authority {
             vault = self.changed(now, Step::Create, vault, &[])?;
             self.secret.put(&vault.write(&self.namespace)).await?;
         }
+        vault.published_at.get_or_insert(now);
         Ok(self.sign(now, &vault, &[], leaf)?)
     }
 

@@ -3,10 +3,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::domain::pod::Text;
 use crate::domain::quote;
 
 /// The one version that is served.
@@ -14,39 +14,44 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
+struct Head<'a> {
+    #[serde(borrow, default)]
+    api_version: Text<'a>,
+    #[serde(borrow, default)]
+    kind: Text<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review<T> {
-    #[serde(default)]
-    api_version: String,
-    #[serde(default)]
-    kind: String,
-    request: Request<T>,
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct Review<'a, T> {
+    #[serde(borrow, default)]
+    api_version: Text<'a>,
+    #[serde(borrow, default)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    request: Request<'a, T>,
 }
 
-/// A request, with its object as `T`.
+/// A request, with its object as `T`. Its texts are borrowed from the body.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request<T> {
+#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
+pub struct Request<'a, T> {
     /// Names the request; the answer has it, too.
-    pub uid: String,
+    #[serde(borrow)]
+    pub uid: Text<'a>,
     /// What kind the object is of.
-    pub kind: Kind,
+    #[serde(borrow)]
+    pub kind: Kind<'a>,
     /// Empty for cluster-scoped objects.
-    #[serde(default)]
-    pub namespace: String,
+    #[serde(borrow, default)]
+    pub namespace: Text<'a>,
     /// `CREATE`, `UPDATE` and so on.
-    pub operation: String,
+    #[serde(borrow)]
+    pub operation: Text<'a>,
     /// Empty for the object itself.
-    #[serde(default)]
-    pub sub_resource: String,
+    #[serde(borrow, default)]
+    pub sub_resource: Text<'a>,
     /// Whether nothing will be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
@@ -59,24 +64,27 @@ pub struct Request<T> {
 /// Group, version and kind.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Kind {
+pub struct Kind<'a> {
     /// Empty for Kubernetes' first group.
-    pub group: String,
+    #[serde(borrow)]
+    pub group: Text<'a>,
     /// Such as `v1`.
-    pub version: String,
+    #[serde(borrow)]
+    pub version: Text<'a>,
     /// Such as `Pod`.
-    pub kind: String,
+    #[serde(borrow)]
+    pub kind: Text<'a>,
 }
 
 /// Reads a review.
 ///
 /// # Errors
 /// Says what is wrong with it, for whoever sent it.
-pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Request<T>, String> {
+pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, String> {
     let wrong = |error: serde_json::Error| format!("the body is no AdmissionReview: {}", quote(&error.to_string()));
     // What is skipped is not looked at, so the whole has to be a text.
     let body = std::str::from_utf8(body).map_err(|_| "the body is no AdmissionReview: it is no UTF-8".to_owned())?;
-    let (head, request) = match serde_json::from_str::<Review<T>>(body) {
+    let (head, request) = match serde_json::from_str::<Review<'_, T>>(body) {
         Ok(Review {
             api_version,
             kind,
@@ -85,7 +93,7 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<Request<T>, String> {
         // What it says that it is tells more than what it lacks.
         Err(error) => (serde_json::from_str(body).map_err(wrong)?, Err(wrong(error))),
     };
-    if head.api_version != API_VERSION || head.kind != "AdmissionReview" {
+    if *head.api_version != *API_VERSION || *head.kind != *"AdmissionReview" {
         return Err(format!(
             "'{}' '{}' is not served: send an AdmissionReview of {API_VERSION}",
             quote(&head.api_version),
@@ -112,18 +120,25 @@ pub struct Answer {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Response<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<serde_json::Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
 }
+
+/// How a written answer ends: its patch goes in before.
+const END: &[u8] = b"}}";
 
 impl Answer {
     /// The answer to the request of this `uid`, as JSON.
@@ -131,31 +146,37 @@ impl Answer {
     /// # Errors
     /// None that can happen: a patch is always JSON.
     pub fn write(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
-        let patch = self.patch.as_ref().filter(|patch| !patch.0.is_empty());
-        let patch = patch
-            .map(serde_json::to_vec)
-            .transpose()?
-            .map(|json| STANDARD.encode(json));
         let status = |message: &String| json!({"code": 403, "reason": "Forbidden", "message": message});
         let response = Response {
             uid,
             allowed: self.refusal.is_none(),
             status: self.refusal.as_ref().map(status),
-            patch_type: patch.is_some().then_some("JSONPatch"),
-            patch,
             warnings: &self.warnings,
         };
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Whole<'a> {
-            api_version: &'static str,
-            kind: &'static str,
-            response: Response<'a>,
-        }
-        serde_json::to_vec(&Whole {
+        let mut json = serde_json::to_vec(&Written {
             api_version: API_VERSION,
             kind: "AdmissionReview",
             response,
-        })
+        })?;
+        if let Some(patch) = self.patch.as_ref().filter(|patch| !patch.0.is_empty()) {
+            // Base64 needs no escapes: the longest part of an answer is not looked through for them.
+            let mut operations = Vec::with_capacity(patch.0.len() * OPERATION);
+            serde_json::to_writer(&mut operations, patch)?;
+            let mut text = String::with_capacity(operations.len().div_ceil(3) * 4);
+            STANDARD.encode_string(operations, &mut text);
+            json.truncate(json.len() - END.len());
+            for part in [
+                br#","patchType":"JSONPatch","patch":""#.as_slice(),
+                text.as_bytes(),
+                b"\"",
+                END,
+            ] {
+                json.extend_from_slice(part);
+            }
+        }
+        Ok(json)
     }
 }
+
+/// Bytes that an operation of a patch takes, most of the time.
+const OPERATION: usize = 192;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::cluster::{Change, TokenRecord, Tokens};
 use crate::domain::intent::{Key, Kind};
-use crate::domain::pod::TokenFacts;
+use crate::domain::pod::{SecretFacts, TokenFacts};
 
 /// How long the API server may take to say whether a Token exists that is not known here.
 const LOOK: Duration = Duration::from_secs(1);
@@ -19,14 +19,29 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Known {
     tokens: Tokens,
-    facts: Arc<RwLock<HashMap<Key, Entry>>>,
+    facts: Arc<RwLock<Table>>,
     warm: watch::Sender<bool>,
 }
 
+/// By namespace, and by name; ClusterTokens have no namespace. A replica that leads has the Tokens beside it once more, so this is
+/// kept small.
+type Table = HashMap<Option<Box<str>>, HashMap<Box<str>, Entry>>;
+
 struct Entry {
-    facts: Arc<TokenFacts>,
+    /// `None`: as nearly all are, see [`plain`].
+    facts: Option<Box<TokenFacts>>,
     /// The listing in which it was last seen.
-    listing: u64,
+    listing: u32,
+}
+
+/// A Token that is ready and keeps a Secret of its own name, with the bare token in it. There is no such ClusterToken: where its
+/// Secret is has to be remembered.
+fn plain(key: &Key) -> Option<TokenFacts> {
+    Some(TokenFacts {
+        deleting: false,
+        secret: Ok(SecretFacts::presumed(key, key.namespace.as_deref()?)),
+        not_ready: None,
+    })
 }
 
 impl Known {
@@ -57,26 +72,27 @@ impl Known {
     ///
     /// # Errors
     /// When the API server does not say within a second whether it exists.
-    pub async fn get(&self, key: &Key) -> Result<Option<Arc<TokenFacts>>, String> {
+    pub async fn get(&self, key: &Key) -> Result<Option<TokenFacts>, String> {
         if let Some(facts) = self.in_memory(key) {
             return Ok(Some(facts));
         }
         match timeout(LOOK, self.tokens.get(key)).await {
-            Ok(Ok(found)) => Ok(found.map(|record| Arc::new(facts_of(&record)))),
+            Ok(Ok(found)) => Ok(found.map(|record| facts_of(&record))),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {LOOK:?}")),
         }
     }
 
-    fn in_memory(&self, key: &Key) -> Option<Arc<TokenFacts>> {
+    fn in_memory(&self, key: &Key) -> Option<TokenFacts> {
         let known = self.facts.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).map(|entry| entry.facts.clone())
+        let entry = known.get(&key.namespace)?.get(&key.name)?;
+        entry.facts.as_deref().cloned().or_else(|| plain(key))
     }
 
     /// Keeps what is known up to date, for as long as there are changes.
     pub async fn follow(self, changes: impl Stream<Item = Change> + Send) {
         let mut changes = std::pin::pin!(changes);
-        let mut listings = [0_u64; 2];
+        let mut listings = [0_u32; 2];
         let mut listed = [false; 2];
         let at = |kind: Kind| usize::from(kind == Kind::ClusterToken);
         while let Some(change) = changes.next().await {
@@ -84,18 +100,35 @@ impl Known {
             match change {
                 Change::Token(record) => {
                     let listing = listings.get(at(record.key.kind)).copied().unwrap_or_default();
-                    let facts = Arc::new(facts_of(&record));
-                    known.insert((*record.key).clone(), Entry { facts, listing });
+                    let Key { namespace, name, .. } = &*record.key;
+                    let facts = Some(facts_of(&record)).filter(|facts| plain(&record.key).as_ref() != Some(facts));
+                    let facts = facts.map(Box::new);
+                    let there = known.entry(namespace.clone()).or_default();
+                    there.insert(name.clone(), Entry { facts, listing });
                 }
-                Change::TokenGone(record) => drop(known.remove(&record.key)),
+                Change::TokenGone(record) => {
+                    let namespace = &record.key.namespace;
+                    if let Some(there) = known.get_mut(namespace) {
+                        there.remove(&record.key.name);
+                        if there.is_empty() {
+                            known.remove(namespace);
+                        }
+                    }
+                }
                 Change::TokensRestart(kind) => {
                     if let Some(listing) = listings.get_mut(at(kind)) {
-                        *listing += 1;
+                        *listing = listing.wrapping_add(1);
                     }
                 }
                 Change::TokensListed(kind) => {
                     let listing = listings.get(at(kind)).copied().unwrap_or_default();
-                    known.retain(|key, entry| key.kind != kind || entry.listing == listing);
+                    known.retain(|namespace, there| {
+                        if namespace.is_some() == (kind == Kind::Token) {
+                            there.retain(|_, entry| entry.listing == listing);
+                            there.shrink_to_fit();
+                        }
+                        !there.is_empty()
+                    });
                     if let Some(listed) = listed.get_mut(at(kind)) {
                         *listed = true;
                     }
@@ -159,6 +192,36 @@ mod tests {
         all.push(Change::TokensListed(Kind::Token));
         let whole = known(all).await;
         assert!(has(&whole, "stays") && !has(&whole, "goes"));
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_what_the_object_says_whether_it_is_plain_or_not() {
+        let object = |name: &str, spec: serde_json::Value, ready: &str| {
+            let condition = json!({"type": "Ready", "status": ready, "reason": "Issued", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "Token", "spec": spec,
+                "metadata": {"name": name, "namespace": "team", "uid": name}, "status": {"conditions": [condition]}});
+            TokenRecord::new(Kind::Token, serde_json::from_value(object).unwrap()).unwrap()
+        };
+        let all = || {
+            [
+                object("plain", json!({}), "True"),
+                object("waits", json!({}), "False"),
+                object("named", json!({"secret": {"name": "other"}}), "True"),
+                object("flux", json!({"secret": {"format": "basicAuth"}}), "True"),
+                object("wrong", json!({"permissions": {}}), "False"),
+            ]
+        };
+        let known = known(all().map(Change::Token).into()).await;
+        for record in all() {
+            assert_eq!(known.in_memory(&record.key), Some(facts_of(&record)), "{}", record.key);
+        }
+        let table = known.facts.read().unwrap();
+        let whole = table
+            .values()
+            .flat_map(HashMap::values)
+            .filter(|entry| entry.facts.is_some());
+        assert_eq!(whole.count(), 4, "only the plain one costs nothing");
     }
 
     #[tokio::test]

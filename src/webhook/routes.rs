@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::future::join_all;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -77,7 +77,7 @@ pub(super) struct Decision {
 
 async fn inject_pod(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
     let started = Instant::now();
-    let request = match understood::<Pod>(&headers, &body, |kind| kind.group.is_empty() && kind.kind == "Pod") {
+    let request = match understood::<Pod>(&headers, &body, |kind| kind.group.is_empty() && *kind.kind == *"Pod") {
         Ok(request) => request,
         Err(wrong) => {
             desk.observer
@@ -103,7 +103,7 @@ async fn inject_pod(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Byt
 async fn validate_token(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
     let started = Instant::now();
     let request = match understood::<Value>(&headers, &body, |kind| {
-        kind.group == GROUP && Validated::of(kind).is_some()
+        *kind.group == *GROUP && Validated::of(kind).is_some()
     }) {
         Ok(request) => request,
         Err(wrong) => {
@@ -133,8 +133,8 @@ enum Validated {
 }
 
 impl Validated {
-    fn of(kind: &envelope::Kind) -> Option<Self> {
-        match kind.kind.as_str() {
+    fn of(kind: &envelope::Kind<'_>) -> Option<Self> {
+        match &*kind.kind {
             "Token" => Some(Validated::Token(Kind::Token)),
             "ClusterToken" => Some(Validated::Token(Kind::ClusterToken)),
             "TokenPolicy" => Some(Validated::Policy),
@@ -144,11 +144,11 @@ impl Validated {
 }
 
 /// Reads a review of a kind that `serves` knows.
-fn understood<T: DeserializeOwned>(
+fn understood<'a, T: Deserialize<'a>>(
     headers: &HeaderMap,
-    body: &[u8],
-    serves: impl Fn(&envelope::Kind) -> bool,
-) -> Result<Request<T>, (StatusCode, String)> {
+    body: &'a [u8],
+    serves: impl Fn(&envelope::Kind<'_>) -> bool,
+) -> Result<Request<'a, T>, (StatusCode, String)> {
     let json = |value: &str| {
         value
             .split(';')
@@ -165,7 +165,7 @@ fn understood<T: DeserializeOwned>(
         tracing::debug!("a request of the webhook was not understood: {text}");
         (StatusCode::BAD_REQUEST, text + "\n")
     };
-    let request: Request<T> = envelope::read(body).map_err(wrong)?;
+    let request: Request<'_, T> = envelope::read(body).map_err(wrong)?;
     if !serves(&request.kind) {
         return Err(wrong(format!(
             "request.kind: '{}' of group '{}' is not served here: correct the rules of the webhook configuration",
@@ -176,8 +176,8 @@ fn understood<T: DeserializeOwned>(
     Ok(request)
 }
 
-async fn decide(desk: &Desk, request: &Request<Pod>) -> Decision {
-    let whole = request.operation == "CREATE" && request.sub_resource.is_empty();
+async fn decide(desk: &Desk, request: &Request<'_, Pod<'_>>) -> Decision {
+    let whole = *request.operation == *"CREATE" && request.sub_resource.is_empty();
     let Some(pod) = request.object.as_ref().filter(|_| whole) else {
         return allowed(Reason::NotRequested, Answer::default());
     };
@@ -205,7 +205,12 @@ async fn decide(desk: &Desk, request: &Request<Pod>) -> Decision {
     }
 }
 
-async fn inject_into(desk: &Desk, pod: &Pod, namespace: &str, warnings: &mut Warnings) -> Result<Injection, Refusal> {
+async fn inject_into(
+    desk: &Desk,
+    pod: &Pod<'_>,
+    namespace: &str,
+    warnings: &mut Warnings,
+) -> Result<Injection, Refusal> {
     let asks = asks(pod.annotations(), namespace, warnings)?;
     // At once: those that are not in memory take up to a second each.
     let found = join_all(
@@ -237,7 +242,7 @@ fn allowed(reason: Reason, answer: Answer) -> Decision {
     }
 }
 
-fn log(request: &Request<Pod>, decision: &Decision) {
+fn log(request: &Request<'_, Pod<'_>>, decision: &Decision) {
     let owner = request.object.as_ref().and_then(Pod::controller);
     let owner = owner.map_or_else(String::new, |owner| format!("{} {}", owner.kind, owner.name));
     let (namespace, owner) = (crate::domain::quote(&request.namespace), crate::domain::quote(&owner));

@@ -5,10 +5,12 @@
 //! full, the oldest one makes room, so that those who hang push out each other.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -215,8 +217,8 @@ async fn greet(acceptor: TlsAcceptor, stream: TcpStream) -> Option<Box<TlsStream
 async fn converse(stream: TlsStream<TcpStream>, routes: Router, leave: CancellationToken) {
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let (stream, service) = (TokioIo::new(stream), TowerToHyperService::new(routes));
-    let ended = if is_http2 {
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+    if is_http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(WINDOW)
@@ -224,27 +226,29 @@ async fn converse(stream: TlsStream<TcpStream>, routes: Router, leave: Cancellat
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .serve_connection(stream, service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = leave.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                timeout(LAST_WORDS, connection).await.ok()
-            }
-        }
+        until_asked(connection, http2::Connection::graceful_shutdown, leave).await;
     } else {
-        let connection = hyper::server::conn::http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(BUFFER)
             .serve_connection(stream, service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = leave.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                timeout(LAST_WORDS, connection).await.ok()
-            }
+        until_asked(connection, http1::Connection::graceful_shutdown, leave).await;
+    }
+}
+
+/// Lets a connection live until it ends, or is asked to leave.
+async fn until_asked<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    leave: CancellationToken,
+) {
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = leave.cancelled() => {
+            shut_down(connection.as_mut());
+            timeout(LAST_WORDS, connection).await.ok()
         }
     };
     if let Some(Err(error)) = ended {

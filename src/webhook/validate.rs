@@ -21,7 +21,7 @@ use super::routes::{Decision, Desk};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Decides about a Token or ClusterToken.
-pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<Value>) -> Decision {
+pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<'_, Value>) -> Decision {
     let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
         return allowed(Vec::new(), Reason::NotRequested);
     };
@@ -53,7 +53,7 @@ pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<Value>) ->
 }
 
 /// Decides about a TokenPolicy: its schema has said what is wrong; what may be misspelt is said here.
-pub(super) fn decide_policy(request: &Request<Value>) -> Decision {
+pub(super) fn decide_policy(request: &Request<'_, Value>) -> Decision {
     let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
         return allowed(Vec::new(), Reason::NotRequested);
     };
@@ -73,7 +73,7 @@ pub(super) fn decide_policy(request: &Request<Value>) -> Decision {
 }
 
 /// Whether there is something to look at: a new object, or another spec. Never in the way of a clean-up.
-fn is_new(object: &Value, request: &Request<Value>) -> bool {
+fn is_new(object: &Value, request: &Request<'_, Value>) -> bool {
     let ends = object
         .pointer("/metadata/deletionTimestamp")
         .is_some_and(|at| !at.is_null());
@@ -83,7 +83,7 @@ fn is_new(object: &Value, request: &Request<Value>) -> bool {
             .as_ref()
             .is_some_and(|old| old.get("spec") == object.get("spec"))
     };
-    match request.operation.as_str() {
+    match &*request.operation {
         "CREATE" => request.sub_resource.is_empty(),
         "UPDATE" => request.sub_resource.is_empty() && !ends && !same(),
         _ => false,
@@ -155,7 +155,7 @@ fn refused(problem: Problem, warnings: Vec<String>) -> Decision {
 }
 
 /// Says what was decided, in a line.
-pub(super) fn log(request: &Request<Value>, decision: &Decision) {
+pub(super) fn log(request: &Request<'_, Value>, decision: &Decision) {
     let name = request
         .object
         .as_ref()

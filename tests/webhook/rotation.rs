@@ -20,24 +20,25 @@ use crate::certificates::call;
 use crate::world::{OWN, SOON, cluster, configurations, read};
 
 #[expect(clippy::disallowed_methods, reason = "the wall clock, as the operator reads it")]
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// A replica of nothing but the server and its authority, whose terms are seconds.
-fn quick(client: &Client, listener: tokio::net::TcpListener, stop: &CancellationToken) {
+/// A replica of nothing but the server and its authority.
+pub fn replica(
+    client: &Client,
+    listener: tokio::net::TcpListener,
+    stop: &CancellationToken,
+    terms: Terms,
+    clock: fn() -> Timestamp,
+) {
     let (serve, certificate) = watch::channel(None);
     let authority = Authority {
         secret: Authorities::new(client.clone(), OWN),
         configurations: Configurations::new(client.clone(), OWN),
         namespace: OWN.to_owned(),
-        terms: Terms {
-            authority: Duration::from_secs(15),
-            leaf: Duration::from_secs(6),
-            settle: Duration::from_secs(2),
-            backdate: Duration::from_secs(5),
-        },
-        clock: now,
+        terms,
+        clock,
         serve,
     };
     let stopped = stop.clone();
@@ -74,7 +75,13 @@ async fn authorities_are_rotated_under_constant_load_without_one_failed_handshak
         let port = listener.local_addr().unwrap().port();
         let manifest = configurations(port).replace("\n  name: github-token-manager\n", &format!("\n  name: {name}\n"));
         cluster.apply(manifest.split("---\n").next().unwrap()).await.unwrap();
-        quick(&client, listener, &stop);
+        let terms = Terms {
+            authority: Duration::from_secs(15),
+            leaf: Duration::from_secs(6),
+            settle: Duration::from_secs(2),
+            backdate: Duration::from_secs(5),
+        };
+        replica(&client, listener, &stop, terms, now);
         ports.push(port);
     }
     let all: Api<k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration> = Api::all(client.clone());

@@ -162,6 +162,21 @@ fn a_leaf_outlives_its_signer_until_the_new_one_is_trusted_everywhere() {
 }
 
 #[test]
+fn a_clock_that_jumps_back_a_day_makes_nobody_serve_what_is_not_published() {
+    let young = Stored {
+        signer: Some(made("b", -DAY)),
+        previous: vec![made("a", 0)],
+        ..Stored::default()
+    };
+    assert!(!wants(-DAY, &young, Some(&leaf("a", 0))), "b is not trusted yet");
+    let published = Stored {
+        published_at: Some(at(-DAY)),
+        ..young
+    };
+    assert!(wants(-DAY, &published, Some(&leaf("a", 0))));
+}
+
+#[test]
 fn nothing_is_signed_by_an_authority_that_is_over() {
     assert!(!wants(366 * DAY, &settled(), None));
 }

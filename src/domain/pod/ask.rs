@@ -8,6 +8,7 @@ use crate::domain::intent::{Key, Kind};
 use crate::domain::quote;
 
 use super::value::{self, Wrong};
+use super::view::Annotations;
 use super::{Refusal, Warnings};
 
 /// The `.ID` of a key that has none.
@@ -81,14 +82,11 @@ struct Keys<'a> {
 ///
 /// # Errors
 /// A [`Refusal`] that names the annotation and the value.
-pub fn asks(
-    annotations: &BTreeMap<String, String>,
-    namespace: &str,
-    warnings: &mut Warnings,
-) -> Result<Vec<Ask>, Refusal> {
+pub fn asks(annotations: &Annotations<'_>, namespace: &str, warnings: &mut Warnings) -> Result<Vec<Ask>, Refusal> {
     let mut by_id: BTreeMap<&str, Keys<'_>> = BTreeMap::new();
     let mut unknown = Vec::new();
     for (name, text) in annotations {
+        let (name, text): (&str, &str) = (name, text);
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };

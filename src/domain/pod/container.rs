@@ -56,9 +56,10 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    fn set(&mut self, container: &Container, name: &str, item: Value) {
+    fn set(&mut self, container: &Container<'_>, item: Value) {
+        let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
         let there = container.env.as_deref().unwrap_or_default();
-        match there.iter().rposition(|variable| variable.name == name) {
+        match there.iter().rposition(|variable| *variable.name == *name) {
             Some(last) => self.overrides.push((last + 1, item)),
             None => self.env.push(item),
         }
@@ -67,8 +68,8 @@ impl Missing {
 
 /// What a container lacks of what it was granted.
 pub(super) fn additions(
-    pod: &Pod,
-    container: &Container,
+    pod: &Pod<'_>,
+    container: &Container<'_>,
     granted: &[&Granted<'_>],
     warnings: &mut Warnings,
 ) -> Result<Missing, Refusal> {
@@ -99,29 +100,29 @@ pub(super) fn additions(
             }
             Conflict::Deny | Conflict::Keep | Conflict::Override => {}
         }
-        missing.set(container, &name, wanted);
+        missing.set(container, wanted);
     }
     warn_of_stale_variables(pod, granted, warnings);
-    for (name, item) in git_variables(container, granted, warnings) {
-        missing.set(container, &name, item);
+    for item in git_variables(container, granted, warnings) {
+        missing.set(container, item);
     }
     // From the end, so that no place moves another.
     missing.overrides.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     Ok(missing)
 }
 
-fn present<'a>(container: &'a Container, name: &str) -> impl Iterator<Item = &'a Variable> {
+fn present<'a>(container: &'a Container<'_>, name: &str) -> impl Iterator<Item = &'a Variable<'a>> {
     let all = container.env.iter().flatten();
-    all.filter(move |variable| variable.name == name)
+    all.filter(move |variable| *variable.name == *name)
 }
 
-fn is_same(variable: &Variable, wanted: &Value) -> bool {
+fn is_same(variable: &Variable<'_>, wanted: &Value) -> bool {
     let value = variable.value.as_deref() == wanted.get("value").and_then(Value::as_str);
     value && variable.value_from.as_ref() == wanted.get("valueFrom")
 }
 
 /// Two tokens of one container must not be for the same folder, variable or host.
-fn agree(container: &Container, granted: &[&Granted<'_>]) -> Result<(), Refusal> {
+fn agree(container: &Container<'_>, granted: &[&Granted<'_>]) -> Result<(), Refusal> {
     let clash = |word: &str, ask: &Ask, value: &str, other: &Ask| {
         let message = format!(
             "annotation {PREFIX}{word}: tokens '{}' and '{}' are both for '{value}' in container '{}': give one of them another",
@@ -150,11 +151,11 @@ fn agree(container: &Container, granted: &[&Granted<'_>]) -> Result<(), Refusal>
     Ok(())
 }
 
-fn mount(pod: &Pod, container: &Container, grant: &Granted<'_>) -> Result<Option<Value>, Refusal> {
+fn mount(pod: &Pod<'_>, container: &Container<'_>, grant: &Granted<'_>) -> Result<Option<Value>, Refusal> {
     let (volume, folder) = (grant.volume(), real(&grant.ask.folder));
     for mount in container.volume_mounts.iter().flatten() {
         let theirs = real(&normal(&mount.mount_path));
-        if mount.name == volume && theirs == folder && mount.read_only && mount.sub_path.is_empty() {
+        if *mount.name == volume && theirs == folder && mount.read_only && mount.sub_path.is_empty() {
             return Ok(None);
         }
         // Below a folder that can be written to, the node makes the place for ours. Our own volumes cannot be.
@@ -204,7 +205,7 @@ fn variables<'a>(granted: &[&Granted<'a>]) -> Vec<(String, Value, &'a Ask)> {
     found
 }
 
-fn warn_of_stale_variables(pod: &Pod, granted: &[&Granted<'_>], warnings: &mut Warnings) {
+fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], warnings: &mut Warnings) {
     if pod.spec.restart_policy.as_deref() == Some("Never") {
         return;
     }
@@ -216,7 +217,7 @@ fn warn_of_stale_variables(pod: &Pod, granted: &[&Granted<'_>], warnings: &mut W
     }
 }
 
-fn git_variables(container: &Container, granted: &[&Granted<'_>], warnings: &mut Warnings) -> Vec<(String, Value)> {
+fn git_variables(container: &Container<'_>, granted: &[&Granted<'_>], warnings: &mut Warnings) -> Vec<Value> {
     let mut settings = Vec::new();
     for ask in granted.iter().map(|grant| grant.ask).filter(|ask| ask.git) {
         for host in &ask.hosts {
@@ -236,19 +237,27 @@ fn git_variables(container: &Container, granted: &[&Granted<'_>], warnings: &mut
     if has(container, count, &settings) {
         return Vec::new();
     }
-    let literal = |name: String, value: &str| (name.clone(), json!({"name": name, "value": value}));
-    let mut found = Vec::new();
-    for (at, (name, value)) in settings.iter().enumerate() {
+    let mut found = Vec::with_capacity(2 * settings.len() + 1);
+    let total = count + settings.len();
+    for (at, (name, value)) in settings.into_iter().enumerate() {
         found.push(literal(format!("GIT_CONFIG_KEY_{}", count + at), name));
         found.push(literal(format!("GIT_CONFIG_VALUE_{}", count + at), value));
     }
     // What the container has is left as it is, and is counted in.
-    found.push(literal(COUNT.to_owned(), &(count + settings.len()).to_string()));
+    found.push(literal(COUNT.to_owned(), total.to_string()));
     found
 }
 
+/// As `json!` makes it, without copies: a pod gets many.
+fn literal(name: String, value: String) -> Value {
+    let mut item = serde_json::Map::new();
+    item.insert("name".to_owned(), Value::String(name));
+    item.insert("value".to_owned(), Value::String(value));
+    Value::Object(item)
+}
+
 /// The number of settings that the container has; `None` if it cannot be known.
-fn count(container: &Container) -> Option<usize> {
+fn count(container: &Container<'_>) -> Option<usize> {
     match present(container, COUNT).last() {
         None => Some(0),
         Some(Variable {
@@ -262,11 +271,14 @@ fn count(container: &Container) -> Option<usize> {
 }
 
 /// Whether the settings stand in the environment, one after the other.
-fn has(container: &Container, count: usize, settings: &[Setting]) -> bool {
+fn has(container: &Container<'_>, count: usize, settings: &[Setting]) -> bool {
+    let Some(last) = count.checked_sub(settings.len()) else {
+        return false;
+    };
     let literals = container.env.iter().flatten();
     let values: BTreeMap<&str, &str> = literals
         .filter(|variable| variable.value_from.is_none())
-        .map(|variable| (variable.name.as_str(), variable.value.as_deref().unwrap_or_default()))
+        .map(|variable| (&*variable.name, variable.value.as_deref().unwrap_or_default()))
         .collect();
     let is = |name: String, wanted: &str| values.get(name.as_str()) == Some(&wanted);
     let at = |start: usize| {
@@ -276,6 +288,5 @@ fn has(container: &Container, count: usize, settings: &[Setting]) -> bool {
                 && is(format!("GIT_CONFIG_VALUE_{}", start + offset), value)
         })
     };
-    let last = count.checked_sub(settings.len());
-    last.is_some_and(|last| (0..=last).any(at))
+    (0..=last).any(at)
 }

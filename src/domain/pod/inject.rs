@@ -38,7 +38,7 @@ const SIDECARS: [&str; 10] = [
 /// # Errors
 /// A [`Refusal`] that names the annotation, the value and the cure.
 pub fn inject(
-    pod: &Pod,
+    pod: &Pod<'_>,
     namespace: &str,
     asks: &[Ask],
     facts: &BTreeMap<Key, impl Borrow<TokenFacts>>,
@@ -163,7 +163,12 @@ fn token_key(ask: &Ask, secret: &SecretFacts) -> Result<Cow<'static, str>, Refus
     })
 }
 
-fn volumes(pod: &Pod, granted: &[Granted<'_>], patch: &mut Additions, warnings: &mut Warnings) -> Result<(), Refusal> {
+fn volumes(
+    pod: &Pod<'_>,
+    granted: &[Granted<'_>],
+    patch: &mut Additions,
+    warnings: &mut Warnings,
+) -> Result<(), Refusal> {
     let there = pod.spec.volumes.as_deref().unwrap_or_default();
     let fs_group = pod.spec.security_context.fs_group.is_some();
     let mut missing = Vec::new();
@@ -178,7 +183,7 @@ fn volumes(pod: &Pod, granted: &[Granted<'_>], patch: &mut Additions, warnings: 
         let name = grant.volume();
         let source = json!({"defaultMode": mode, "sources": [
             {"secret": {"name": grant.secret, "items": [{"key": grant.key, "path": FILE}]}}]});
-        match there.iter().find(|volume| volume.name == name) {
+        match there.iter().find(|volume| *volume.name == name) {
             None => missing.push(json!({"name": name, "projected": source})),
             Some(volume) if volume.projected.as_ref() == Some(&source) => {}
             Some(_) => {
@@ -192,7 +197,7 @@ fn volumes(pod: &Pod, granted: &[Granted<'_>], patch: &mut Additions, warnings: 
 }
 
 fn containers(
-    pod: &Pod,
+    pod: &Pod<'_>,
     granted: &[Granted<'_>],
     patch: &mut Additions,
     warnings: &mut Warnings,
@@ -203,7 +208,7 @@ fn containers(
     ];
     let all = || lists.iter().flat_map(|(_, list)| list.iter());
     for grant in granted {
-        check_names(grant.ask, &mut all())?;
+        check_names(grant.ask, all())?;
     }
     for (list, containers) in lists {
         for (at, container) in containers.iter().enumerate() {
@@ -221,19 +226,19 @@ fn containers(
     Ok(())
 }
 
-fn selects(ask: &Ask, container: &Container) -> bool {
+fn selects(ask: &Ask, container: &Container<'_>) -> bool {
     match &ask.containers {
-        Selection::Own => !SIDECARS.contains(&container.name.as_str()),
+        Selection::Own => !SIDECARS.contains(&&*container.name),
         Selection::All => true,
-        Selection::Named(names) => names.contains(&container.name),
+        Selection::Named(names) => names.iter().any(|name| **name == *container.name),
     }
 }
 
-fn check_names(ask: &Ask, all: &mut dyn Iterator<Item = &Container>) -> Result<(), Refusal> {
+fn check_names<'a>(ask: &Ask, all: impl Iterator<Item = &'a Container<'a>>) -> Result<(), Refusal> {
     let Selection::Named(names) = &ask.containers else {
         return Ok(());
     };
-    let known: Vec<&str> = all.map(|container| container.name.as_str()).collect();
+    let known: Vec<&str> = all.map(|container| &*container.name).collect();
     let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) else {
         return Ok(());
     };
@@ -247,7 +252,7 @@ fn check_names(ask: &Ask, all: &mut dyn Iterator<Item = &Container>) -> Result<(
 }
 
 /// Writes down on the pod what it was given.
-fn note(pod: &Pod, granted: &[Granted<'_>], patch: &mut Additions) {
+fn note(pod: &Pod<'_>, granted: &[Granted<'_>], patch: &mut Additions) {
     let one = |grant: &Granted<'_>| {
         let token = &grant.ask.token;
         let given = json!({"kind": token.kind.as_str(), "name": token.name, "secret": grant.secret});
@@ -256,7 +261,8 @@ fn note(pod: &Pod, granted: &[Granted<'_>], patch: &mut Additions) {
     let all: serde_json::Map<String, Value> = granted.iter().map(one).collect();
     let text = Value::Object(all).to_string();
     let name = format!("{PREFIX}{}", key::STATUS);
-    if pod.metadata.annotations.get(&name) != Some(&text) {
+    let written = pod.metadata.annotations.get(name.as_str());
+    if written.is_none_or(|written| **written != text) {
         patch.set(&["metadata", "annotations", &name], Value::String(text));
     }
 }

@@ -7,6 +7,7 @@ mod facts;
 mod git;
 mod inject;
 mod patch;
+mod text;
 mod value;
 mod view;
 
@@ -15,7 +16,8 @@ use crate::api::Reason;
 pub use ask::{Ask, asks};
 pub use facts::{SecretFacts, TokenFacts};
 pub use inject::inject;
-pub use view::{Metadata, Owner, Pod};
+pub use text::Text;
+pub use view::{Annotations, Metadata, Owner, Pod};
 
 /// Why a pod is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,7 @@ pub(super) struct Additions(Vec<PatchOperation>);
 impl Additions {
     /// Sets a member of an object.
     pub fn set(&mut self, path: &[&str], value: Value) {
-        let path = PointerBuf::from_tokens(path.iter().copied());
-        self.0.push(PatchOperation::Add(AddOperation { path, value }));
+        self.add(PointerBuf::from_tokens(path.iter().copied()), value);
     }
 
     /// Appends to a list; makes it where there is none (`exists` is false).
@@ -24,10 +23,16 @@ impl Additions {
             self.set(path, Value::Array(values));
             return;
         }
-        let path = [path, &["-"]].concat();
+        let mut end = PointerBuf::from_tokens(path.iter().copied());
+        end.push_back("-");
+        self.0.reserve(values.len());
         for value in values {
-            self.set(&path, value);
+            self.add(end.clone(), value);
         }
+    }
+
+    fn add(&mut self, path: PointerBuf, value: Value) {
+        self.0.push(PatchOperation::Add(AddOperation { path, value }));
     }
 
     pub fn into_patch(self) -> Patch {

@@ -6,23 +6,28 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// A pod of an admission request.
+use super::text::Text;
+
+/// A pod of an admission request. Its texts are borrowed from the request's body.
 #[derive(Debug, Default, Deserialize)]
-pub struct Pod {
+pub struct Pod<'a> {
     /// Its metadata.
-    #[serde(default, deserialize_with = "or_default")]
-    pub metadata: Metadata,
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    pub metadata: Metadata<'a>,
     /// Its spec.
-    #[serde(default, deserialize_with = "or_default")]
-    pub(super) spec: Spec,
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    pub(super) spec: Spec<'a>,
 }
+
+/// Annotations: names and values.
+pub type Annotations<'a> = BTreeMap<Text<'a>, Text<'a>>;
 
 /// The metadata of a pod.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Metadata {
-    #[serde(default, deserialize_with = "or_default")]
-    pub(super) annotations: BTreeMap<String, String>,
+pub struct Metadata<'a> {
+    #[serde(borrow, default, deserialize_with = "or_default")]
+    pub(super) annotations: Annotations<'a>,
     /// Who owns it.
     #[serde(default, deserialize_with = "or_default")]
     pub owner_references: Vec<Owner>,
@@ -47,19 +52,21 @@ pub struct Owner {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Spec {
-    #[serde(deserialize_with = "or_default")]
-    pub containers: Vec<Container>,
-    #[serde(deserialize_with = "or_default")]
-    pub init_containers: Vec<Container>,
-    pub volumes: Option<Vec<Volume>>,
+pub(super) struct Spec<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub containers: Vec<Container<'a>>,
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub init_containers: Vec<Container<'a>>,
+    #[serde(borrow)]
+    pub volumes: Option<Vec<Volume<'a>>>,
     #[serde(deserialize_with = "or_default")]
     pub security_context: SecurityContext,
-    #[serde(deserialize_with = "or_default")]
-    pub os: Os,
-    #[serde(deserialize_with = "or_default")]
-    pub node_selector: BTreeMap<String, String>,
-    pub restart_policy: Option<String>,
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub os: Os<'a>,
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub node_selector: BTreeMap<Text<'a>, Text<'a>>,
+    #[serde(borrow)]
+    pub restart_policy: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,48 +77,51 @@ pub(super) struct SecurityContext {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Os {
-    #[serde(deserialize_with = "or_default")]
-    pub name: String,
+pub(super) struct Os<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub name: Text<'a>,
 }
 
 /// `None` where a list is missing (or null): it has to be made before something can be added to it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Container {
-    #[serde(deserialize_with = "or_default")]
-    pub name: String,
-    pub env: Option<Vec<Variable>>,
-    pub volume_mounts: Option<Vec<Mount>>,
+pub(super) struct Container<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub name: Text<'a>,
+    #[serde(borrow)]
+    pub env: Option<Vec<Variable<'a>>>,
+    #[serde(borrow)]
+    pub volume_mounts: Option<Vec<Mount<'a>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Variable {
-    #[serde(deserialize_with = "or_default")]
-    pub name: String,
-    pub value: Option<String>,
+pub(super) struct Variable<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub name: Text<'a>,
+    #[serde(borrow)]
+    pub value: Option<Text<'a>>,
     pub value_from: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Mount {
-    #[serde(deserialize_with = "or_default")]
-    pub name: String,
-    #[serde(deserialize_with = "or_default")]
-    pub mount_path: String,
+pub(super) struct Mount<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub name: Text<'a>,
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub mount_path: Text<'a>,
     #[serde(deserialize_with = "or_default")]
     pub read_only: bool,
-    #[serde(deserialize_with = "or_default")]
-    pub sub_path: String,
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub sub_path: Text<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Volume {
-    #[serde(deserialize_with = "or_default")]
-    pub name: String,
+pub(super) struct Volume<'a> {
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub name: Text<'a>,
     pub projected: Option<Value>,
     pub config_map: Option<IgnoredAny>,
     pub secret: Option<IgnoredAny>,
@@ -119,17 +129,17 @@ pub(super) struct Volume {
     pub downward_api: Option<IgnoredAny>,
 }
 
-impl Volume {
+impl Volume<'_> {
     /// Whether the node mounts it read-only, whatever the container says.
     pub fn is_read_only(&self) -> bool {
         self.projected.is_some() || self.config_map.is_some() || self.secret.is_some() || self.downward_api.is_some()
     }
 }
 
-impl Pod {
+impl<'a> Pod<'a> {
     /// Its annotations.
     #[must_use]
-    pub fn annotations(&self) -> &BTreeMap<String, String> {
+    pub fn annotations(&self) -> &Annotations<'a> {
         &self.metadata.annotations
     }
 
@@ -143,7 +153,7 @@ impl Pod {
     /// Whether it runs on Windows, where files, users and shells are others.
     pub(super) fn is_windows(&self) -> bool {
         let selected = self.spec.node_selector.get("kubernetes.io/os");
-        self.spec.os.name == "windows" || selected.is_some_and(|os| os == "windows")
+        &*self.spec.os.name == "windows" || selected.is_some_and(|os| &**os == "windows")
     }
 }
 

@@ -5,6 +5,7 @@ mod properties;
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -75,7 +76,7 @@ fn facts() -> BTreeMap<Key, TokenFacts> {
 
 /// What happens to a pod, and what is said about it.
 fn decide(pod: &Value) -> (Result<Injection, Refusal>, Vec<String>) {
-    let view: Pod = serde_json::from_value(pod.clone()).unwrap();
+    let view = Pod::deserialize(pod).unwrap();
     let mut warnings = Warnings::default();
     let asks = asks(&view.metadata.annotations, NAMESPACE, &mut warnings);
     let decided = asks.and_then(|asks| inject(&view, NAMESPACE, &asks, &facts(), &mut warnings));
@@ -136,9 +137,10 @@ fn a_secret_of_another_namespace_is_never_referred_to_even_while_its_token_goes(
             name: "shared".into()
         }
     );
-    let view: Pod = serde_json::from_value(json!({
+    let pod = json!({
         "metadata": {"annotations": {"github.as-code.io/cluster-token": "elsewhere", "github.as-code.io/on-missing": "wait"}},
-        "spec": {"containers": [{"name": "app"}]}})).unwrap();
+        "spec": {"containers": [{"name": "app"}]}});
+    let view = Pod::deserialize(&pod).unwrap();
     let mut warnings = Warnings::default();
     let asks = asks(&view.metadata.annotations, NAMESPACE, &mut warnings).unwrap();
     let refusal = inject(&view, NAMESPACE, &asks, &all, &mut warnings).unwrap_err();
