@@ -357,7 +357,8 @@ async fn a_standby_sends_on_to_the_active_server_and_nowhere_else() {
     // Not in a circle, not with another request, not with credentials in the address, not by another scheme.
     let stranger = Front::sending_on(|_| String::new()).await.expect("somebody");
     let (other, host) = (stranger.url(), stranger.address());
-    let targets: [Box<dyn Fn(&str) -> String + Send + Sync>; 4] = [
+    type Target = Box<dyn Fn(&str) -> String + Send + Sync>;
+    let targets: [Target; 4] = [
         Box::new(str::to_owned),
         Box::new(move |_| format!("{other}/v1/sys/seal")),
         Box::new(move |asked| format!("http://user@{host}{asked}")),
