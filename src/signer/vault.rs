@@ -123,10 +123,8 @@ const MOST_HOPS: usize = 2;
 
 /// Where a standby sends a request to, if it may go there with its token: the same request, by the same scheme, and so under the
 /// same certificates, to another server.
-fn sent_on(from: &Url, answer: &Answer) -> Option<Url> {
-    let to = from
-        .join(answer.location.as_deref().filter(|_| answer.status == 307)?)
-        .ok()?;
+fn sent_on(from: &Url, status: u16, location: Option<&str>) -> Option<Url> {
+    let to = from.join(location.filter(|_| status == 307)?).ok()?;
     let same = to.scheme() == from.scheme() && to.path() == from.path() && to.query() == from.query();
     let plain = to.username().is_empty() && to.password().is_none() && to.fragment().is_none();
     (same && plain).then_some(to)
@@ -142,7 +140,7 @@ impl Server {
         for _ in 0..MOST_HOPS {
             let Some(copy) = request.try_clone() else { break };
             let answer = http::send(who, RequestBuilder::from_parts(client.clone(), copy)).await?;
-            match sent_on(request.url(), &answer) {
+            match sent_on(request.url(), answer.status, answer.location.as_deref()) {
                 Some(active) => *request.url_mut() = active,
                 None => return Ok(answer),
             }
@@ -309,5 +307,39 @@ impl Service for Vault {
         // `vault:vN:` and base64.
         let encoded = answer.data.signature.rsplit(':').next().unwrap_or_default();
         STANDARD.decode(encoded).map_err(|_| self.garbage())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_sent_on_as_it_is_to_another_server_alone() {
+        let from: Url = "https://standby:8200/v1/transit/sign/k?x=1".parse().unwrap();
+        let to = |status, location: &str| sent_on(&from, status, Some(location)).map(|to| to.to_string());
+        let active = "https://active:8200/v1/transit/sign/k?x=1";
+        assert_eq!(to(307, active).as_deref(), Some(active));
+        assert_eq!(
+            to(307, "//10.0.0.7:8200/v1/transit/sign/k?x=1").as_deref(),
+            Some("https://10.0.0.7:8200/v1/transit/sign/k?x=1")
+        );
+        for (status, location) in [
+            (302, active),
+            (200, active),
+            (307, ""),
+            (307, "http://active:8200/v1/transit/sign/k?x=1"),
+            (307, "https://active:8200/v1/sys/seal"),
+            (307, "https://active:8200/v1/transit/sign/k?x=2"),
+            (307, "https://user:word@active:8200/v1/transit/sign/k?x=1"),
+            (307, "https://active:8200/v1/transit/sign/k?x=1#there"),
+            (307, "ftp://active/v1/transit/sign/k?x=1"),
+        ] {
+            assert_eq!(
+                to(status, location).filter(|to| *to != from.to_string()),
+                None,
+                "{status} {location}"
+            );
+        }
     }
 }

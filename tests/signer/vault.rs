@@ -331,6 +331,9 @@ async fn after_a_restart_it_signs_on() {
     .is_by(&key, "m");
 }
 
+/// Where a server sends a request on to, by its path.
+type Target = Box<dyn Fn(&str) -> String + Send + Sync>;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_sends_on_to_the_active_server_and_nowhere_else() {
     let bench = Bench::new().await;
@@ -357,7 +360,6 @@ async fn a_standby_sends_on_to_the_active_server_and_nowhere_else() {
     // Not in a circle, not with another request, not with credentials in the address, not by another scheme.
     let stranger = Front::sending_on(|_| String::new()).await.expect("somebody");
     let (other, host) = (stranger.url(), stranger.address());
-    type Target = Box<dyn Fn(&str) -> String + Send + Sync>;
     let targets: [Target; 4] = [
         Box::new(str::to_owned),
         Box::new(move |_| format!("{other}/v1/sys/seal")),

@@ -37,9 +37,8 @@ mod world;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -200,42 +199,6 @@ impl GitHub {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
-    }
-
-    /// The knobs as they are.
-    #[must_use]
-    pub fn knobs(&self) -> Knobs {
-        self.state().knobs.clone()
-    }
-
-    /// Turns knobs.
-    pub fn adjust(&self, turn: impl FnOnce(&mut Knobs)) {
-        turn(&mut self.state().knobs);
-    }
-
-    /// How long each request takes.
-    pub fn set_latency(&self, latency: Duration) {
-        self.adjust(|knobs| knobs.latency = latency);
-    }
-
-    /// What the stand-in's clock is ahead of ours.
-    pub fn set_clock_offset(&self, offset: SignedDuration) {
-        self.adjust(|knobs| knobs.clock_offset = offset);
-    }
-
-    /// How long new tokens live.
-    pub fn set_token_lifetime(&self, lifetime: Duration) {
-        self.adjust(|knobs| knobs.token_lifetime = lifetime);
-    }
-
-    /// Rate limits.
-    pub fn set_limits(&self, limits: Limits) {
-        self.adjust(|knobs| knobs.limits = limits);
-    }
-
-    /// Forgets what was counted for the rate limits.
-    pub fn reset_limits(&self) {
-        self.state().meters.reset();
     }
 
     /// Fails the next `times` requests of `route` (any, if `None`).

@@ -1,7 +1,7 @@
 //! The state of a stand-in, behind one lock that is never held over an await.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use super::git::GitStore;
 use super::key::AppKey;
 use super::limit::{Caller, Meters};
 use super::record::{Grant, Mint, MintRequest, Records, TokenState};
-use super::settings::{Knobs, Settings, TokenShape};
+use super::settings::{Knobs, Limits, Settings, TokenShape};
 use super::world::World;
 
 /// What all connections share.
@@ -125,6 +125,42 @@ impl Shared {
 }
 
 impl super::GitHub {
+    /// The knobs as they are.
+    #[must_use]
+    pub fn knobs(&self) -> Knobs {
+        self.state().knobs.clone()
+    }
+
+    /// Turns knobs.
+    pub fn adjust(&self, turn: impl FnOnce(&mut Knobs)) {
+        turn(&mut self.state().knobs);
+    }
+
+    /// How long each request takes.
+    pub fn set_latency(&self, latency: Duration) {
+        self.adjust(|knobs| knobs.latency = latency);
+    }
+
+    /// What the stand-in's clock is ahead of ours.
+    pub fn set_clock_offset(&self, offset: SignedDuration) {
+        self.adjust(|knobs| knobs.clock_offset = offset);
+    }
+
+    /// How long new tokens live.
+    pub fn set_token_lifetime(&self, lifetime: Duration) {
+        self.adjust(|knobs| knobs.token_lifetime = lifetime);
+    }
+
+    /// Rate limits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.adjust(|knobs| knobs.limits = limits);
+    }
+
+    /// Forgets what was counted for the rate limits.
+    pub fn reset_limits(&self) {
+        self.state().meters.reset();
+    }
+
     /// Serves another App at this one's URL as well, as one GitHub has many: who calls is told by the JWT or the token. Faults,
     /// limits, installations and records stay each App's own.
     pub fn host(&self, other: &super::GitHub) {
