@@ -95,8 +95,12 @@ fn kinds_of_others_are_rendered_when_they_are_asked_for() {
     );
     let container = &one(&rendered, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     let ports = container["ports"].as_array().unwrap();
-    let port = &one(&rendered, "PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"];
-    assert!(ports.iter().any(|known| known["name"] == *port));
+    let pod_monitor = one(&rendered, "PodMonitor");
+    let endpoint = &pod_monitor["spec"]["podMetricsEndpoints"][0];
+    assert!(ports.iter().any(|known| known["name"] == endpoint["port"]));
+    for endpoint in [endpoint, &monitor["spec"]["endpoints"][0]] {
+        assert_eq!(endpoint["honorLabels"], true, "namespace is the Token's");
+    }
     assert!(one(&rendered, "PrometheusRule")["spec"]["groups"].is_array());
 
     let certificate = one(&rendered, "Certificate");
