@@ -28,6 +28,7 @@ fn object<T: TokenObject>(object: &T) {
     assert!(intent.scope.permissions.as_ref().is_none_or(|asked| !asked.is_empty()));
     let now = Timestamp::from_second(1_800_000_000).expect("a time");
     let app = AppFacts {
+        github: "https://api.github.com/".to_owned(),
         identity: "https://api.github.com appID 1".to_owned(),
         installation: Some(7),
         owner: None,
@@ -38,6 +39,7 @@ fn object<T: TokenObject>(object: &T) {
             place,
             former: Vec::new(),
             status_life: None,
+            lent: None,
         };
         let _ = plan(now, &intent, &app, &observed);
     }

@@ -37,7 +37,7 @@ async fn grows(counter: &AtomicUsize, by: usize, what: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_jumps_a_day_and_comes_back_fails_no_call() {
     let cluster = cluster().start().await.unwrap();
-    cluster.apply(&read("docs/rbac.yaml")).await.unwrap();
+    cluster.apply(&read("deploy/rbac.yaml")).await.unwrap();
     let client = cluster.client().await.unwrap();
     let namespace = cluster.namespace("test").await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
