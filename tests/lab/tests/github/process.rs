@@ -148,5 +148,8 @@ async fn it_serves_nobody_but_this_machine() {
         ..Settings::default()
     };
     let refused = GitHub::start(settings).await.err().unwrap().to_string();
-    assert_eq!(refused, "listen: 0.0.0.0:0 may be an address of a network; use 127.0.0.1");
+    assert_eq!(
+        refused,
+        "listen: 0.0.0.0:0 may be an address of a network; use 127.0.0.1"
+    );
 }
