@@ -41,7 +41,12 @@ impl<S: Sign + 'static> Engine<S> {
             _ => self.outage.dismiss(key),
         }
         match done.declined {
-            Some(declined) => state.declined.push(declined),
+            Some(declined) => {
+                state
+                    .declined
+                    .retain(|other| other.until > now && other.app != declined.app);
+                state.declined.push(declined);
+            }
             None if state.failure.is_some() => state.declined.clear(),
             None => {}
         }

@@ -25,6 +25,9 @@ use super::state::{Declined, Pending, Place};
 /// How often a write is repeated at once when the Secret changed under it.
 const WRITE_ATTEMPTS: usize = 5;
 
+/// The longest that an App of a pool which could not issue for a Token is not asked for it again.
+const LONGEST_DECLINE: Duration = Duration::from_secs(10 * 60);
+
 /// Between two looks at whether a new token works.
 const PROBE_PAUSES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
 
@@ -96,8 +99,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
 /// The App cannot issue for the Token, and another one is asked next.
 fn decline(context: &Context, task: Task, app: &AppKey, problem: &Problem) -> Done {
     let app = app.in_namespace(&context.namespace);
-    let longest = Duration::from_secs(600);
-    let until = next_attempt(task.now, problem.retry, 1, longest, (context.dice)());
+    let until = next_attempt(task.now, problem.retry, 1, LONGEST_DECLINE, (context.dice)());
     tracing::warn!(
         token = %task.key, app = app.label(&context.namespace), reason = %problem.reason, %until,
         "another App of the pool is asked: {}", problem.message

@@ -26,7 +26,10 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// The line that a Token joins: without Apps that could not issue for it a moment ago, unless there are no others.
     pub(super) fn line_of(&self, intent: &Intent, task: &Task) -> Line {
-        let seats = self.seats_of(intent);
+        self.line_with(&self.seats_of(intent), intent, task)
+    }
+
+    fn line_with(&self, seats: &[Seat<S>], intent: &Intent, task: &Task) -> Line {
         let apps = self.apps.borrow();
         let all = seats.iter().map(|seat| apps.full(&seat.key));
         let declined = self.states.get(&task.key).map(|state| state.declined.as_slice());
@@ -70,11 +73,11 @@ impl<S: Sign + 'static> Engine<S> {
                 continue;
             };
             // It has come to name another App since it joined the line, or an App has come or gone.
-            let same = task
-                .intent
-                .as_ref()
-                .filter(|intent| self.line_of(intent, &task) == turn.line);
-            let mut seats = same.map(|intent| self.seats_of(intent)).unwrap_or_default();
+            let mut seats = task.intent.as_ref().map_or_else(Vec::new, |intent| {
+                let seats = self.seats_of(intent);
+                let same = self.line_with(&seats, intent, &task) == turn.line;
+                if same { seats } else { Vec::new() }
+            });
             let pending = self.states.get_mut(&key).and_then(|state| state.pending.take());
             task.pending = pending.map(|pending| *pending);
             // What was issued already is written as what it is.
