@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 
 pub use audit::{AuditEvent, AuditLog, Write};
 pub use builder::Builder;
+pub(crate) use builder::etcd_args;
 pub(crate) use credentials::service_account_keys;
 pub use kubectl::Kubectl;
 

@@ -1,6 +1,6 @@
 //! What a cluster is started with.
 
-use std::{net::SocketAddr, process::Command, sync::Mutex, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Command, sync::Mutex, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::ConfigMap,
@@ -101,7 +101,7 @@ impl Builder {
         let [own, clients, peers] = ports.each_ref().map(Port::address);
         let credentials = Credentials::write(&folder, own)?;
         let mut command = Command::new(etcd);
-        command.args(etcd_args(&folder, clients, peers));
+        command.args(etcd_args(&folder.path().join("etcd"), clients, peers));
         let etcd = Process::start("etcd", command, &folder.path().join("etcd.log"))?;
         let api_server_args = self.api_server_args(&folder, own, clients)?;
         let mut cluster = Cluster {
@@ -161,10 +161,11 @@ impl Builder {
     }
 }
 
-fn etcd_args(folder: &Folder, clients: SocketAddr, peers: SocketAddr) -> Vec<String> {
+/// The arguments of an etcd whose data is in this folder.
+pub(crate) fn etcd_args(data: &Path, clients: SocketAddr, peers: SocketAddr) -> Vec<String> {
     let (clients, peers) = (format!("http://{clients}"), format!("http://{peers}"));
     vec![
-        format!("--data-dir={}", folder.path().join("etcd").display()),
+        format!("--data-dir={}", data.display()),
         // The data ends with the processes, so nothing is lost that a disk would have kept.
         "--unsafe-no-fsync".into(),
         format!("--listen-client-urls={clients}"),

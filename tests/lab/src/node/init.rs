@@ -4,6 +4,7 @@
 use std::{
     fs::{self, OpenOptions},
     io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -21,9 +22,14 @@ use super::{
     settings::{SYSCTLS, kubeconfig_path, sysctl_path},
 };
 use crate::{
+    cluster::etcd_args,
     error::{During, Error},
     tools::Tool,
 };
+
+/// Where etcd listens for the API server, and for its peers, which it has none of.
+const ETCD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2379);
+const ETCD_PEERS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2380);
 
 /// Between two looks at the parts.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -167,7 +173,11 @@ fn parts(folder: &Path) -> Result<Vec<Part>, Error> {
         "--bind-address=127.0.0.1".into(),
     ];
     Ok(vec![
-        Part::new("etcd", Tool::Etcd.find()?, etcd()),
+        Part::new(
+            "etcd",
+            Tool::Etcd.find()?,
+            etcd_args(&Path::new(STATE).join("etcd"), ETCD, ETCD_PEERS),
+        ),
         Part::new(
             "containerd",
             "containerd",
@@ -190,23 +200,9 @@ fn parts(folder: &Path) -> Result<Vec<Part>, Error> {
     ])
 }
 
-fn etcd() -> Vec<String> {
-    let (clients, peers) = ("http://127.0.0.1:2379", "http://127.0.0.1:2380");
-    vec![
-        format!("--data-dir={STATE}/etcd"),
-        "--unsafe-no-fsync".into(),
-        format!("--listen-client-urls={clients}"),
-        format!("--advertise-client-urls={clients}"),
-        format!("--listen-peer-urls={peers}"),
-        format!("--initial-advertise-peer-urls={peers}"),
-        format!("--initial-cluster=default={peers}"),
-        "--log-level=warn".into(),
-    ]
-}
-
 fn api_server(path: impl Fn(&str) -> String) -> Vec<String> {
     vec![
-        "--etcd-servers=http://127.0.0.1:2379".into(),
+        format!("--etcd-servers=http://{ETCD}"),
         format!("--bind-address={ADDRESS}"),
         format!("--advertise-address={ADDRESS}"),
         "--secure-port=6443".into(),

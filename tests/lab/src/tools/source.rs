@@ -8,68 +8,60 @@ use crate::error::Error;
 impl Tool {
     pub(super) fn source(self) -> Source {
         match self {
-            Self::Etcd => Source {
-                folder: "etcd",
-                package: "go.etcd.io/etcd/server/v3",
-                module: "go.etcd.io/etcd/server/v3",
-                go_mod: include_str!("../../tools/etcd/go.mod"),
-                program: None,
-            },
+            Self::Etcd => Source::of(
+                "etcd",
+                "go.etcd.io/etcd/server/v3",
+                "go.etcd.io/etcd/server/v3",
+                include_str!("../../tools/etcd/go.mod"),
+            ),
             Self::KubeApiServer => Source::kubernetes("k8s.io/kubernetes/cmd/kube-apiserver"),
             Self::Kubectl => Source::kubernetes("k8s.io/kubernetes/cmd/kubectl"),
             Self::KubeControllerManager => Source::kubernetes("k8s.io/kubernetes/cmd/kube-controller-manager"),
             Self::KubeScheduler => Source::kubernetes("k8s.io/kubernetes/cmd/kube-scheduler"),
             Self::Kubelet => Source::kubernetes("k8s.io/kubernetes/cmd/kubelet"),
             Self::KubeProxy => Source::kubernetes("k8s.io/kubernetes/cmd/kube-proxy"),
-            Self::Vault => Source {
-                folder: "vault",
-                package: ".",
-                module: "github.com/hashicorp/vault",
-                go_mod: include_str!("../../tools/vault/go.mod"),
-                program: Some(include_str!("../../tools/vault/main.go")),
-            },
-            Self::SourceController => Source {
-                folder: "source-controller",
-                package: "github.com/fluxcd/source-controller",
-                module: "github.com/fluxcd/source-controller",
-                go_mod: include_str!("../../tools/source-controller/go.mod"),
-                program: None,
-            },
-            Self::FluxReader => Source {
-                folder: "flux",
-                package: ".",
-                module: "github.com/fluxcd/pkg/git",
-                go_mod: include_str!("../../tools/flux/go.mod"),
-                program: Some(include_str!("../../tools/flux/main.go")),
-            },
-            Self::ArgoReader => Source {
-                folder: "argo",
-                package: ".",
-                module: "github.com/argoproj/argo-cd/v3",
-                go_mod: include_str!("../../tools/argo/go.mod"),
-                program: Some(include_str!("../../tools/argo/main.go")),
-            },
-            Self::Gh => Source {
-                folder: "gh",
-                package: "github.com/cli/cli/v2/cmd/gh",
-                module: "github.com/cli/cli/v2",
-                go_mod: include_str!("../../tools/gh/go.mod"),
-                program: None,
-            },
-            Self::Promtool => Source {
-                folder: "promtool",
-                package: "github.com/prometheus/prometheus/cmd/promtool",
-                module: "github.com/prometheus/prometheus",
-                go_mod: include_str!("../../tools/promtool/go.mod"),
-                program: None,
-            },
-            Self::Helm => Source {
-                folder: "helm",
-                package: "helm.sh/helm/v3/cmd/helm",
-                module: "helm.sh/helm/v3",
-                go_mod: include_str!("../../tools/helm/go.mod"),
-                program: None,
-            },
+            Self::Vault => Source::around(
+                "vault",
+                "github.com/hashicorp/vault",
+                include_str!("../../tools/vault/go.mod"),
+                include_str!("../../tools/vault/main.go"),
+            ),
+            Self::SourceController => Source::of(
+                "source-controller",
+                "github.com/fluxcd/source-controller",
+                "github.com/fluxcd/source-controller",
+                include_str!("../../tools/source-controller/go.mod"),
+            ),
+            Self::FluxReader => Source::around(
+                "flux",
+                "github.com/fluxcd/pkg/git",
+                include_str!("../../tools/flux/go.mod"),
+                include_str!("../../tools/flux/main.go"),
+            ),
+            Self::ArgoReader => Source::around(
+                "argo",
+                "github.com/argoproj/argo-cd/v3",
+                include_str!("../../tools/argo/go.mod"),
+                include_str!("../../tools/argo/main.go"),
+            ),
+            Self::Gh => Source::of(
+                "gh",
+                "github.com/cli/cli/v2/cmd/gh",
+                "github.com/cli/cli/v2",
+                include_str!("../../tools/gh/go.mod"),
+            ),
+            Self::Promtool => Source::of(
+                "promtool",
+                "github.com/prometheus/prometheus/cmd/promtool",
+                "github.com/prometheus/prometheus",
+                include_str!("../../tools/promtool/go.mod"),
+            ),
+            Self::Helm => Source::of(
+                "helm",
+                "helm.sh/helm/v3/cmd/helm",
+                "helm.sh/helm/v3",
+                include_str!("../../tools/helm/go.mod"),
+            ),
         }
     }
 }
@@ -85,14 +77,28 @@ pub(super) struct Source {
 }
 
 impl Source {
-    const fn kubernetes(package: &'static str) -> Self {
+    /// A program of a module, as it is.
+    const fn of(folder: &'static str, package: &'static str, module: &'static str, go_mod: &'static str) -> Self {
         Self {
-            folder: "kubernetes",
+            folder,
             package,
-            module: "k8s.io/kubernetes",
-            go_mod: include_str!("../../tools/kubernetes/go.mod"),
+            module,
+            go_mod,
             program: None,
         }
+    }
+
+    /// A program of the lab's own around a module.
+    const fn around(folder: &'static str, module: &'static str, go_mod: &'static str, program: &'static str) -> Self {
+        Self {
+            program: Some(program),
+            ..Self::of(folder, ".", module, go_mod)
+        }
+    }
+
+    const fn kubernetes(package: &'static str) -> Self {
+        let go_mod = include_str!("../../tools/kubernetes/go.mod");
+        Self::of("kubernetes", package, "k8s.io/kubernetes", go_mod)
     }
 
     /// The version that `go.mod` requires, such as `v1.34.4`.
