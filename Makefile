@@ -96,7 +96,7 @@ cluster-down: need-tools ## end that cluster and remove every trace of it
 	cargo build --locked -p gtm-lab --bin lab-node
 	@$(TARGET)/debug/lab-node down cluster
 
-demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, git clones (DEMO_KEEP=1: it stays up)
+demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, a pod gets it (DEMO_KEEP=1: it stays up)
 	cargo build --locked --bin gtm
 	cargo build --locked -p gtm-lab --bin demo
 	@$(TARGET)/debug/demo $(TARGET)/debug/gtm docs

@@ -8,11 +8,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use lab::gtm::configurations;
 use lab::process::{Folder, Port};
 use lab::wait::eventually;
 use serde_json::json;
 
-use crate::world::{OWN, SOON, World, configurations, pod};
+use crate::world::{OWN, SOON, World, pod};
 
 const CA: &str = "github-token-manager-webhook-ca";
 
@@ -29,7 +30,7 @@ async fn two_replicas_that_start_at_once_share_one_authority() {
         .delete(CA, &DeleteParams::default())
         .await
         .unwrap();
-    let reset = configurations(world.port.number());
+    let reset = configurations(world.port.number()).unwrap();
     world
         .cluster
         .kubectl(&[
@@ -71,6 +72,7 @@ async fn two_replicas_that_start_at_once_share_one_authority() {
 async fn only_the_bundle_of_our_own_configurations_is_ever_written() {
     let world = World::new().await;
     let foreign = configurations(world.port.number())
+        .unwrap()
         .replace("name: github-token-manager\n  labels:", "name: foreign\n  labels:")
         .replace(
             "github.as-code.io/webhook-configuration: \"true\"",

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use github_token_manager::domain::authority::Terms;
 use jiff::{SignedDuration, Timestamp};
+use lab::gtm::configurations;
 use lab::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::call;
 use crate::rotation::{now, replica};
-use crate::world::{SOON, cluster, configurations, read};
+use crate::world::{SOON, cluster, read};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -41,7 +42,7 @@ async fn a_clock_that_jumps_a_day_and_comes_back_fails_no_call() {
     let client = cluster.client().await.unwrap();
     let namespace = cluster.namespace("test").await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let manifest = configurations(listener.local_addr().unwrap().port());
+    let manifest = configurations(listener.local_addr().unwrap().port()).unwrap();
     cluster.apply(manifest.split("---\n").next().unwrap()).await.unwrap();
     let stop = CancellationToken::new();
     let terms = Terms {

@@ -5,22 +5,19 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use lab::github::{Settings, TokenState};
-use lab::process::Folder;
 use lab::wait::eventually;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::process::Command;
 
-use crate::world::{SOON, World, cluster, environment, pod};
+use crate::world::{SOON, World, cluster, pod};
 
-/// A container: the environment of a pod that was let in, and the folder that the node would mount.
+/// The container of a pod that was let in.
 struct Container {
     world: World,
-    env: Vec<(String, String)>,
-    folder: Folder,
-    mount: PathBuf,
+    here: lab::pod::Container,
 }
 
 impl Container {
@@ -33,40 +30,37 @@ impl Container {
         let world = World::with(cluster(), settings, |operator| operator).await;
         world.token("ci", json!({"permissions": {"contents": level}})).await;
         world.ready("ci").await;
-        let folder = Folder::new().unwrap();
-        let mount = folder.path().join("mount");
-        let (path, host) = (mount.display().to_string(), host(&world));
-        let mut all = vec![
-            ("token", "ci"),
-            ("mount-path", path.as_str()),
-            ("git-hosts", host.as_str()),
-        ];
+        let host = host(&world);
+        let mut all = vec![("token", "ci"), ("git-hosts", host.as_str())];
         all.extend(annotations);
         let made = world.create(&pod("runs", &all, spec)).await.unwrap();
-        std::fs::create_dir(&mount).unwrap();
-        let container = Container {
-            env: environment(&made),
-            mount,
-            folder,
-            world,
-        };
+        let here = lab::pod::Container::new(&made).unwrap();
+        let container = Container { world, here };
         container.mount_token().await;
         container
     }
 
-    async fn secret(&self) -> String {
-        let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
-            kube::Api::namespaced(self.world.client.clone(), &self.world.namespace);
-        let token = secrets.get("ci").await.unwrap().data.unwrap().remove("token").unwrap();
-        String::from_utf8(token.0).unwrap()
+    fn secrets(&self) -> kube::Api<Secret> {
+        kube::Api::namespaced(self.world.client.clone(), &self.world.namespace)
     }
 
-    /// Puts the Secret's content where the kubelet puts it.
-    async fn mount_token(&self) -> String {
-        let token = self.secret().await;
-        std::fs::write(self.mount.join("new"), &token).unwrap();
-        std::fs::rename(self.mount.join("new"), self.mount.join("token")).unwrap();
-        token
+    async fn secret(&self) -> String {
+        let data = self.secrets().get("ci").await.unwrap().data;
+        String::from_utf8(data.unwrap().remove("token").unwrap().0).unwrap()
+    }
+
+    async fn mount_token(&self) {
+        self.here.mount(&self.secrets()).await.unwrap();
+    }
+
+    /// The file with the token.
+    fn file(&self) -> PathBuf {
+        self.here.path("/var/run/secrets/github.as-code.io/default/token")
+    }
+
+    /// A path below the container's root.
+    fn path(&self, below: &str) -> PathBuf {
+        self.here.root().join(below)
     }
 
     fn url(&self, repository: &str) -> String {
@@ -75,24 +69,19 @@ impl Container {
 
     /// Runs git in a folder below the container's.
     async fn git(&self, folder: &str, arguments: &[&str], more: &[(&str, &str)]) -> Output {
-        let ca = self.folder.path().join("ca.pem");
+        let ca = self.path("ca.pem");
         std::fs::write(&ca, self.world.github.ca_pem().unwrap()).unwrap();
-        let folder = self.folder.path().join(folder);
+        let folder = self.path(folder);
         std::fs::create_dir_all(&folder).unwrap();
-        let mut command = Command::new("git");
+        let mut command = self.here.program("git");
         command
             .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
             .args(arguments)
             .current_dir(folder)
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .env("HOME", self.folder.path())
             .env("GIT_SSL_CAINFO", ca)
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .envs(self.env.iter().cloned())
-            .envs(more.iter().copied())
-            .kill_on_drop(true);
+            .envs(more.iter().copied());
         tokio::time::timeout(Duration::from_secs(60), command.output())
             .await
             .unwrap()
@@ -133,7 +122,7 @@ async fn git_clones_pushes_and_goes_on_after_a_rotation_with_submodules_and_ssh_
     let mark = container.git("clone", &["config", "gtm.mark"], &[]).await;
     assert_eq!(said(&mark), "kept\n", "what the container had set stays set");
 
-    write(&container.folder.path().join("clone/new.txt"), "new\n");
+    write(&container.path("clone/new.txt"), "new\n");
     container.works("clone", &["add", "."]).await;
     container.works("clone", &["commit", "-qm", "new"]).await;
     container.works("clone", &["push", "-q"]).await;
@@ -175,7 +164,7 @@ async fn git_clones_pushes_and_goes_on_after_a_rotation_with_submodules_and_ssh_
             &["clone", "-q", "--recurse-submodules", &container.url("alpha"), "whole"],
         )
         .await;
-    assert!(container.folder.path().join("whole/beta/README.md").exists());
+    assert!(container.path("whole/beta/README.md").exists());
 
     for (n, remote) in ["git@127.0.0.1:octo-org/alpha", "ssh://git@127.0.0.1/octo-org/alpha.git"]
         .into_iter()
@@ -213,7 +202,7 @@ async fn a_token_that_may_only_read_does_not_push() {
     container
         .works("", &["clone", "-q", &container.url("alpha"), "clone"])
         .await;
-    write(&container.folder.path().join("clone/new.txt"), "new\n");
+    write(&container.path("clone/new.txt"), "new\n");
     container.works("clone", &["add", "."]).await;
     container.works("clone", &["commit", "-qm", "new"]).await;
     let pushed = container.git("clone", &["push"], &[]).await;
@@ -271,7 +260,7 @@ async fn no_other_host_port_or_scheme_is_ever_sent_the_token() {
         "protocol=https\nhost=example.com\n\n".into(),
         "protocol=https\nhost=127.0.0.1\n\n".into(),
     ] {
-        let file = container.folder.path().join("ask");
+        let file = container.path("ask");
         write(&file, &input);
         let shell = format!("git credential fill < '{}'", file.display());
         let alias = format!("alias.ask=!{shell}");
@@ -283,14 +272,14 @@ async fn no_other_host_port_or_scheme_is_ever_sent_the_token() {
 #[tokio::test]
 async fn an_existing_helper_is_never_asked_nor_told_and_askpass_only_where_there_is_no_token() {
     let container = Container::new("read", &[], json!({})).await;
-    let log = container.folder.path().join("helper.log");
+    let log = container.path("helper.log");
     let helper = format!(
         "[credential]\n\thelper = \"!f() {{ echo asked $1 >> {0}; cat >> {0}; }}; f\"\n",
         log.display()
     );
-    write(&container.folder.path().join(".gitconfig"), &helper);
-    let askpass = container.folder.path().join("askpass");
-    let askpass_log = container.folder.path().join("askpass.log");
+    write(&container.path(".gitconfig"), &helper);
+    let askpass = container.path("askpass");
+    let askpass_log = container.path("askpass.log");
     write(
         &askpass,
         &format!("#!/bin/sh\necho \"$1\" >> {}\necho wrong\n", askpass_log.display()),
@@ -314,9 +303,9 @@ async fn an_existing_helper_is_never_asked_nor_told_and_askpass_only_where_there
 
     for empty in [true, false] {
         if empty {
-            write(&container.mount.join("token"), "");
+            write(&container.file(), "");
         } else {
-            std::fs::remove_file(container.mount.join("token")).unwrap();
+            std::fs::remove_file(container.file()).unwrap();
         }
         let refused = container.git("clone", &["fetch"], &asks).await;
         assert!(!refused.status.success(), "{}", said(&refused));

@@ -4,10 +4,11 @@ use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use lab::github::Settings;
+use lab::pod::environment;
 use lab::wait::eventually;
 use serde_json::json;
 
-use crate::world::{SOON, World, cluster, environment, note, pod};
+use crate::world::{SOON, World, cluster, note, pod};
 
 #[tokio::test]
 async fn a_pod_with_one_annotation_gets_its_token_and_one_without_gets_nothing() {

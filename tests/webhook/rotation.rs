@@ -11,13 +11,14 @@ use github_token_manager::webhook::{guarded, server};
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::Api;
+use lab::gtm::configurations;
 use lab::wait::eventually;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::call;
-use crate::world::{OWN, SOON, cluster, configurations, read};
+use crate::world::{OWN, SOON, cluster, read};
 
 #[expect(clippy::disallowed_methods, reason = "the wall clock, as the operator reads it")]
 pub fn now() -> Timestamp {
@@ -73,7 +74,9 @@ async fn authorities_are_rotated_under_constant_load_without_one_failed_handshak
     for name in ["github-token-manager", "second"] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let manifest = configurations(port).replace("\n  name: github-token-manager\n", &format!("\n  name: {name}\n"));
+        let manifest = configurations(port)
+            .unwrap()
+            .replace("\n  name: github-token-manager\n", &format!("\n  name: {name}\n"));
         cluster.apply(manifest.split("---\n").next().unwrap()).await.unwrap();
         let terms = Terms {
             authority: Duration::from_secs(15),

@@ -10,7 +10,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use lab::cluster::{Builder as ClusterBuilder, Cluster};
 use lab::github::{GitHub, Settings};
-use lab::gtm::{Builder, Operator};
+use lab::gtm::{Builder, Operator, configurations};
 use lab::process::{Folder, Port};
 use lab::wait::eventually;
 use serde_json::{Value, json};
@@ -40,24 +40,6 @@ pub fn read(path: &str) -> String {
 pub fn cluster() -> ClusterBuilder {
     let crds = github_token_manager::cli::crds::yaml().expect("CRDs");
     Cluster::builder().with_crds(crds)
-}
-
-/// The manifests of webhook-config, calling this port of loopback: the lab's API server reaches no Services.
-pub fn configurations(port: u16) -> String {
-    let of = |file: &str, path: &str| {
-        let text = read(&format!("webhook-config/{file}"));
-        let service = format!(
-            "      service:\n        name: github-token-manager-webhook\n        namespace: github-token-manager\n        \
-             path: {path}\n        port: 443\n"
-        );
-        assert!(text.contains(&service), "{text}");
-        text.replace(&service, &format!("      url: https://127.0.0.1:{port}{path}\n"))
-    };
-    format!(
-        "{}---\n{}",
-        of("mutating.yaml", "/inject"),
-        of("validating.yaml", "/validate")
-    )
 }
 
 impl World {
@@ -94,7 +76,7 @@ impl World {
             .expect("the configuration is written");
         let builder = replica(&kubeconfig, &config, port.number());
         cluster
-            .apply(&configurations(port.number()))
+            .apply(&configurations(port.number()).expect("the manifests"))
             .await
             .expect("the configurations are accepted");
         let operator = make(builder).start().await.expect("the operator starts");
@@ -232,20 +214,6 @@ pub fn pod(name: &str, annotations: &[(&str, &str)], spec: Value) -> Pod {
         ..ObjectMeta::default()
     };
     pod
-}
-
-/// The variables of a pod's first container; of two of one name, the later one, as on a node.
-pub fn environment(pod: &Pod) -> Vec<(String, String)> {
-    let env = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.containers.first()?.env.clone())
-        .flatten();
-    // One without a value is an empty one, as on a node.
-    let literals = env.filter(|variable| variable.value_from.is_none());
-    literals
-        .map(|variable| (variable.name, variable.value.unwrap_or_default()))
-        .collect()
 }
 
 /// What is written on the pod about what it was given.

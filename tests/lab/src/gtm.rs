@@ -1,6 +1,7 @@
 //! The operator as a process: `gtm manager` with its flags, its log, its metrics.
 
 mod metrics;
+mod webhook;
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,7 @@ use std::{
 };
 
 pub use metrics::Metrics;
+pub use webhook::configurations;
 
 use crate::{
     error::Error,

@@ -8,6 +8,8 @@ pub mod gtm;
 pub mod keys;
 pub mod monitor;
 pub mod node;
+pub mod pod;
 pub mod process;
+pub mod proxy;
 pub mod tools;
 pub mod wait;

@@ -12,10 +12,11 @@ use hyper::{Request, Response};
 use serde_json::{Value, json};
 
 use super::front::json as answer;
-use super::{Env, Front, Proxy, env};
+use super::{Env, Front, env};
 use crate::error::Error;
 use crate::github::AppKey;
 use crate::process::Folder;
+use crate::proxy::Proxy;
 
 /// A version's state, algorithm and key.
 #[derive(Clone)]

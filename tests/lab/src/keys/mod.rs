@@ -6,7 +6,6 @@ mod azure;
 mod front;
 mod gcp;
 mod ministack;
-mod proxy;
 mod vault;
 mod wrap;
 
@@ -15,7 +14,6 @@ pub use azure::Azure;
 pub use front::{Fault, Front};
 pub use gcp::Gcp;
 pub use ministack::{KeyShape, Ministack};
-pub use proxy::Proxy;
 pub use vault::Vault;
 
 /// Variables for a program that uses a key service.

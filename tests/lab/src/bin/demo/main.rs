@@ -1,7 +1,9 @@
-//! The whole way once: a Token becomes a Secret, git clones with it, it rotates, it is revoked.
+//! The whole way once: a Token becomes a Secret, a pod gets it and clones, it rotates, it is revoked.
 //!
 //! `demo GTM DOCS`: the operator's program, and the folder docs with the manifests. With `DEMO_KEEP=1` everything stays up until
 //! Ctrl-C. Exit code 0 when each step showed what it should, 1 when one did not, 130 or 143 after a signal.
+
+mod pod;
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -11,9 +13,10 @@ use std::time::Duration;
 
 use lab::cluster::Cluster;
 use lab::github::{GitHub, Settings, TokenState, hashed};
-use lab::gtm::Operator;
-use lab::process::Folder;
+use lab::gtm::{Operator, configurations};
+use lab::process::{Folder, Port};
 use lab::wait::wait_for;
+use pod::Running;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +26,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const STEP: Duration = Duration::from_secs(30);
 const NAMESPACE: &str = "demo";
 const NAME: &str = "github-token";
+/// The pod of docs/examples.
+const POD: &str = "clone";
+/// The file with the stand-in's certificate authority.
+const CA: &str = "github-ca.pem";
 /// The operator's namespace and service account, as deploy/rbac.yaml names them.
 const OPERATOR: &str = "github-token-manager";
 
@@ -31,8 +38,9 @@ struct Demo {
     cluster: Cluster,
     github: GitHub,
     operator: Operator,
-    folder: Folder,
     docs: PathBuf,
+    folder: Folder,
+    _webhook: Port,
     step: u32,
 }
 
@@ -83,16 +91,18 @@ async fn run() -> Result<()> {
     };
     let mut demo = Demo::start(Path::new(&gtm), PathBuf::from(docs)).await?;
     let first = demo.a_token_becomes_a_secret().await?;
-    demo.git_clones_with_it(&first).await?;
-    let second = demo.it_rotates(&first).await?;
-    demo.it_is_confined(&second).await?;
+    let pod = demo.a_pod_gets_it().await?;
+    demo.its_command_clones(&first, &pod).await?;
+    let second = demo.it_rotates(&first, &pod).await?;
+    demo.it_is_confined(&pod).await?;
     if std::env::var_os("DEMO_KEEP").is_some_and(|keep| keep == "1") {
         return demo.stay().await;
     }
-    demo.it_is_revoked(&second).await?;
+    demo.it_is_revoked(&second, &pod).await?;
     drop(demo);
     println!("\nThat was it. Everything is cleaned up.");
     println!("  Keep it running and try it yourself:  DEMO_KEEP=1 make demo");
+    println!("  With pods that run, on a real node:   make cluster");
     println!("  More manifests:                       docs/examples");
     println!("  When something does not work:         docs/troubleshooting.md");
     Ok(())
@@ -106,32 +116,43 @@ impl Demo {
             .with_controller_manager()
             .start()
             .await?;
-        let github = GitHub::start(Settings::default()).await?;
+        let settings = Settings {
+            tls: true,
+            ..Settings::default()
+        };
+        let github = GitHub::start(settings).await?;
         let folder = Folder::new()?;
         let key = github.key().ok_or("the stand-in has no App key")?.pkcs1_pem();
         let key = folder.write("app-key.pem", key.as_bytes())?;
+        let ca = folder.write(CA, github.ca_pem().unwrap_or_default())?;
         let config = format!(
-            "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\n",
+            "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\nca_bundle: {}\n",
             github.app_id(),
             key.display(),
-            github.url()
+            github.url(),
+            ca.display()
         );
         let config = folder.write("gtm.yaml", config.as_bytes())?;
         cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
         cluster.apply(&read(&docs.join("../deploy/rbac.yaml"))?).await?;
         let kubeconfig = cluster.service_account(OPERATOR, OPERATOR).await?;
+        let webhook = Port::take()?;
+        cluster.apply(&configurations(webhook.number())?).await?;
         let operator = Operator::builder(gtm, &kubeconfig).config(&config).namespace(OPERATOR);
-        let operator = operator.start().await?;
+        let webhook_address = format!("--webhook-bind-address={}", webhook.address());
+        let operator = operator.arg(webhook_address).start().await?;
         println!("   $ gtm crds | kubectl apply --server-side -f -");
         println!("   $ kubectl apply -f deploy/rbac.yaml");
+        println!("   $ kubectl apply -k webhook-config");
         println!("   $ gtm manager --config gtm.yaml");
         Ok(Demo {
             cluster,
             github,
             operator,
-            folder,
             docs,
             step: 0,
+            folder,
+            _webhook: webhook,
         })
     }
 
@@ -200,28 +221,42 @@ impl Demo {
         Ok(token)
     }
 
-    async fn git_clones_with_it(&mut self, token: &str) -> Result<()> {
-        self.say("git clones a private repository with it");
-        self.clone("alpha", token).await?.map_err(Into::into)
+    async fn a_pod_gets_it(&mut self) -> Result<Running> {
+        self.say("A pod asks for that token with one annotation; admission adds what git needs");
+        println!("   $ kubectl apply -f docs/examples/pod.yaml");
+        let manifest = read(&self.docs.join("examples/pod.yaml"))?;
+        // The first start makes the webhook's certificate authority, which the API server hears of a moment later.
+        wait_for(STEP, "the pod is admitted", async || {
+            self.cluster.apply(&manifest).await
+        })
+        .await?;
+        let pod = pod::stored(&self.cluster).await?;
+        pod::tell(&pod)?;
+        Running::start(&pod, &self.github, &self.folder.path().join(CA)).await
     }
 
-    async fn it_rotates(&mut self, first: &str) -> Result<String> {
-        self.say("A new token is asked for; the Secret changes, and git clones with the new one");
+    async fn its_command_clones(&mut self, token: &str, pod: &Running) -> Result<()> {
+        self.say("The pod's command, a plain git clone, reads a private repository");
+        println!(
+            "   There is no node here. As a kubelet would, the demo puts the Secret into the pod's volume and runs the"
+        );
+        println!("   command with the pod's environment, where github.com is the stand-in.");
+        pod.mount(&self.cluster, token).await?;
+        pod.clones().await
+    }
+
+    async fn it_rotates(&mut self, first: &str, pod: &Running) -> Result<String> {
+        self.say(
+            "A new token is asked for; the Secret and the pod's file change, and the same pod clones with the new one",
+        );
         let now = jiff::Timestamp::now().to_string();
         let note = format!("github.as-code.io/refresh-requested-at={now}");
-        self.kubectl(&[
-            "-n",
-            NAMESPACE,
-            "annotate",
-            "--overwrite",
-            "tokens.github.as-code.io",
-            NAME,
-            &note,
-        ])
-        .await?;
+        let annotate = ["annotate", "--overwrite", "tokens.github.as-code.io", NAME, &note];
+        self.kubectl(&[&["-n", NAMESPACE][..], &annotate].concat()).await?;
         let second = self.token(Some(first)).await?;
         println!("   GitHub's audit log knows the new one as {}", hashed(&second));
-        self.clone("alpha", &second).await??;
+        pod.mount(&self.cluster, &second).await?;
+        pod.clones().await?;
         if !matches!(self.github.token_state(first), TokenState::Valid { .. }) {
             return Err("the former token was cut off".into());
         }
@@ -229,18 +264,12 @@ impl Demo {
         Ok(second)
     }
 
-    async fn it_is_confined(&mut self, token: &str) -> Result<()> {
+    async fn it_is_confined(&mut self, pod: &Running) -> Result<()> {
         self.say("Another repository is out of its reach");
-        match self.clone("beta", token).await? {
-            Ok(()) => Err("the token reached a repository that it was not issued for".into()),
-            Err(refused) => {
-                println!("     {}", refused.lines().last().unwrap_or_default());
-                Ok(())
-            }
-        }
+        pod.is_refused("https://github.com/octo-org/beta").await
     }
 
-    async fn it_is_revoked(&mut self, token: &str) -> Result<()> {
+    async fn it_is_revoked(&mut self, token: &str, pod: &Running) -> Result<()> {
         self.say("The Token is deleted; its Secret goes, and GitHub does not take the token any more");
         self.kubectl(&["-n", NAMESPACE, "delete", "tokens.github.as-code.io", NAME])
             .await?;
@@ -251,43 +280,7 @@ impl Demo {
             }
         })
         .await?;
-        match self.clone("alpha", token).await? {
-            Ok(()) => Err("a revoked token still clones".into()),
-            Err(refused) => {
-                println!("     {}", refused.lines().last().unwrap_or_default());
-                Ok(())
-            }
-        }
-    }
-
-    /// Clones with the token as password. The outer result is git itself, the inner one what git says.
-    async fn clone(&self, repository: &str, token: &str) -> Result<std::result::Result<(), String>> {
-        let url = self.github.clone_url("octo-org", repository);
-        println!("   $ git clone {url}");
-        let target = Folder::new()?;
-        let mut git = Command::new("git");
-        // The helper reads the token from the environment, so that no process list shows it.
-        let helper = "!f() { test \"$1\" = get && echo username=x-access-token && echo \"password=$TOKEN\"; }; f";
-        git.args(["-c", "credential.helper=", "-c", &format!("credential.helper={helper}")])
-            .args(["clone", "--quiet", &url])
-            .arg(target.path().join(repository))
-            .env("TOKEN", token)
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("HOME", self.folder.path())
-            .env("NO_PROXY", "127.0.0.1")
-            .env("no_proxy", "127.0.0.1")
-            .env_remove("GIT_DIR")
-            .env_remove("GIT_WORK_TREE")
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(STEP, git.output())
-            .await
-            .map_err(|_| "git did not end within 30 s")??;
-        if !output.status.success() {
-            return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-        }
-        println!("     cloned");
-        Ok(Ok(()))
+        pod.is_refused("https://github.com/octo-org/alpha").await
     }
 
     async fn stay(&mut self) -> Result<()> {
@@ -295,8 +288,11 @@ impl Demo {
         println!("   export KUBECONFIG={}", self.cluster.kubeconfig_path().display());
         println!("   kubectl get github -A                # Tokens and ClusterTokens");
         println!("   kubectl explain token.spec");
+        println!("   kubectl -n {NAMESPACE} get pod {POD} -o yaml     # what a pod is given; it waits for a node");
+        let ca = self.folder.path().join(CA);
         println!(
-            "   git clone {}   # user x-access-token, password: the Secret's token",
+            "   git -c http.sslCAInfo={} clone {}   # user x-access-token, password: the Secret's token",
+            ca.display(),
             self.github.clone_url("octo-org", "alpha")
         );
         println!(
