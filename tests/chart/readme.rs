@@ -17,6 +17,9 @@ The values of isometry/github-token-manager's chart keep their names and meaning
 applied by other means before, add `--take-ownership`, or set `crds.install=false`. Nothing runs at an upgrade but the operator. What the operator may do, and why, is in
 [docs/rbac.md](../../docs/rbac.md).
 
+`helm uninstall` first runs a Job with the operator's image, which lets go of all managed Secrets. Where it cannot run (the image cannot be pulled any more), helm gives up after its `--timeout` and the operator goes on:
+run `gtm release` with your own kubeconfig, then `helm uninstall --no-hooks` ([docs/operations.md](../../docs/operations.md#install-upgrade-roll-back)).
+
 ## Values
 
 | value | meaning | default |

@@ -147,9 +147,12 @@ async fn not_one_opted_in_pod_is_refused_while_the_operator_is_upgraded() {
     for version in ["one", "two"] {
         let before = admitted.load(Ordering::Relaxed);
         world.node.upgrade_operator(version).await.unwrap();
-        // Those of the former version are gone, too, and pods are still admitted.
-        eventually(LONG, "two pods of the operator", async || {
-            let pods = ["-n", OPERATOR, "get", "pods", "-o", "name"];
+        // Those of the former image are gone, too, and pods are still admitted.
+        let image = world.node.operator_image().await.unwrap();
+        assert!(image.ends_with(&format!(":{version}")), "{image}");
+        eventually(LONG, "two pods of the operator, of the new image", async || {
+            let images = "jsonpath={range .items[*]}{.spec.containers[0].image}{\"\\n\"}{end}";
+            let pods = ["-n", OPERATOR, "get", "pods", "-o", images];
             let pods = world
                 .node
                 .kubectl()
@@ -158,7 +161,8 @@ async fn not_one_opted_in_pod_is_refused_while_the_operator_is_upgraded() {
                 .map_err(|error| error.to_string())?;
             let more = admitted.load(Ordering::Relaxed) - before;
             let ended = over.load(Ordering::Relaxed);
-            ((pods.lines().count() == 2 && more > 100) || ended)
+            let new = pods.lines().count() == 2 && pods.lines().all(|pod| pod == image);
+            ((new && more > 100) || ended)
                 .then_some(())
                 .ok_or(format!("{pods}{more} admitted"))
         })

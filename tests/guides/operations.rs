@@ -188,7 +188,7 @@ async fn uninstalling_leaves_no_secret_and_no_token_behind() {
     world.ready("-n team-a token ci");
     drop(operator);
     operations.follow("kubectl delete tokens.github.as-code.io --all");
-    operations.follow("\"finalizers\":null");
+    operations.follow("gtm release");
     gone(world).await;
 }
 

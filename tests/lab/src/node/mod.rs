@@ -205,19 +205,34 @@ impl Node {
     /// # Errors
     /// When containerd does not take it within 30 s.
     pub async fn load_image(&self, archive: &Path) -> Result<(), Error> {
-        let socket = format!("/proc/{}/root{CONTAINERD}", self.pid);
+        let archive = archive.to_string_lossy();
         wait_for(SOON, "an image in containerd", async || {
-            let import = tokio::process::Command::new("ctr")
-                .args(["--address", &socket, "--namespace", "k8s.io", "images", "import"])
-                .arg(archive)
-                .kill_on_drop(true)
-                .output()
-                .await;
-            let import = import.map_err(|error| format!("ctr: {error}"))?;
-            let said = String::from_utf8_lossy(&import.stderr).into_owned();
-            import.status.success().then_some(()).ok_or(said)
+            self.images(&["import", &archive]).await
         })
         .await
+    }
+
+    /// Gives an image that containerd has a second name.
+    ///
+    /// # Errors
+    /// When it has no such image.
+    pub async fn tag_image(&self, image: &str, name: &str) -> Result<(), Error> {
+        let tagged = self.images(&["tag", "--force", image, name]).await;
+        tagged.map_err(|said| Error::Usage(format!("tag the image {image}: {said}")))
+    }
+
+    /// `ctr images`, for the kubelet's images; `Err` is what it said.
+    async fn images(&self, args: &[&str]) -> Result<(), String> {
+        let socket = format!("/proc/{}/root{CONTAINERD}", self.pid);
+        let done = tokio::process::Command::new("ctr")
+            .args(["--address", &socket, "--namespace", "k8s.io", "images"])
+            .args(args)
+            .kill_on_drop(true)
+            .output()
+            .await;
+        let done = done.map_err(|error| format!("ctr: {error}"))?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        done.status.success().then_some(()).ok_or(said)
     }
 
     /// Kills a part of the node (SIGKILL), such as `kubelet`, and keeps it down until [`Node::release`].

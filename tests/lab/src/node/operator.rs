@@ -46,31 +46,46 @@ impl Node {
         self.operator_ready().await
     }
 
-    /// Upgrades the release with a change that replaces every pod of the operator, and waits until that is done.
+    /// The image of the operator's Deployment.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub async fn operator_image(&self) -> Result<String, Error> {
+        let image = "jsonpath={.spec.template.spec.containers[0].image}";
+        let get = ["-n", OPERATOR, "get", "deployment", OPERATOR, "-o", image];
+        self.kubectl().run(&get).await
+    }
+
+    /// Upgrades the release to another image, the present one under this tag, and waits until no pod of the former is left to become
+    /// ready.
     ///
     /// # Errors
     /// When the new pods do not become ready.
-    pub async fn upgrade_operator(&self, version: &str) -> Result<(), Error> {
-        let version = format!("deployment.podAnnotations.version={version}");
-        self.helm(&[
-            "upgrade",
-            OPERATOR,
-            CHART,
-            "--wait",
-            "--reuse-values",
-            "--set",
-            &version,
-        ])
-        .await?;
+    pub async fn upgrade_operator(&self, tag: &str) -> Result<(), Error> {
+        let present = self.operator_image().await?;
+        let repository = present.rsplit_once(':').map_or(&*present, |(repository, _)| repository);
+        self.tag_image(&present, &format!("{repository}:{tag}")).await?;
+        self.change_operator(tag, &["--wait"]).await?;
         self.operator_ready().await
     }
 
-    /// Uninstalls the release.
+    /// Upgrades the release to this tag, whether there is such an image or not; `args`: further words for helm.
     ///
     /// # Errors
     /// When helm fails.
-    pub async fn uninstall_operator(&self) -> Result<(), Error> {
-        self.helm(&["uninstall", OPERATOR, "--wait"]).await.map(|_| ())
+    pub async fn change_operator(&self, tag: &str, args: &[&str]) -> Result<(), Error> {
+        let tag = format!("deployment.containers.githubTokenManager.image.tag={tag}");
+        let upgrade = ["upgrade", OPERATOR, CHART, "--reuse-values", "--set", &tag];
+        self.helm(&[&upgrade[..], args].concat()).await.map(drop)
+    }
+
+    /// Uninstalls the release; `args`: further words for helm.
+    ///
+    /// # Errors
+    /// When helm fails.
+    pub async fn uninstall_operator(&self, args: &[&str]) -> Result<(), Error> {
+        let uninstall = ["uninstall", OPERATOR, "--wait"];
+        self.helm(&[&uninstall[..], args].concat()).await.map(drop)
     }
 
     /// helm as an administrator, in the operator's namespace; what it printed.
