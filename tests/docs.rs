@@ -131,6 +131,17 @@ fn every_manifest_in_readme_and_examples_means_something() {
             serde_json::from_value::<App>(value).expect(&place);
             continue;
         }
+        if value["kind"] == "Pod" {
+            let annotations = value["metadata"]["annotations"].as_object().expect(&place);
+            let ours = |name: &String| name.strip_prefix("github.as-code.io/").map(str::to_owned);
+            let keys: Vec<String> = annotations.keys().filter_map(ours).collect();
+            let known = github_token_manager::api::names::pod::ALL;
+            assert!(
+                !keys.is_empty() && keys.iter().all(|key| known.contains(&&**key)),
+                "{place}: {keys:?}"
+            );
+            continue;
+        }
         let intent = match value["kind"].as_str() {
             Some("Token") => Intent::new(&serde_json::from_value::<Token>(value).expect(&place)),
             Some("ClusterToken") => Intent::new(&serde_json::from_value::<ClusterToken>(value).expect(&place)),
