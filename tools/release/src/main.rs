@@ -64,6 +64,7 @@ fn image(args: &ImageArgs) -> Result<(), Error> {
     let places = Places::find(&source, &target)?;
     let program = compile(&source, arch, &target, &places)?;
     let program = fs::read(&program).map_err(Error::file(program))?;
+    let unpacked = program.len();
     binary::check(&program, arch, &places.folders())?;
 
     let package = source.package()?;
@@ -81,6 +82,7 @@ fn image(args: &ImageArgs) -> Result<(), Error> {
     })
     .map_err(Error::file("the archive"))?;
 
+    within(unpacked)?;
     let folder = target.join("image");
     fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
     let stem = format!("{PACKAGE}-{version}-{arch}");
@@ -95,8 +97,33 @@ fn image(args: &ImageArgs) -> Result<(), Error> {
     Ok(())
 }
 
+/// The image is at most this large as a node unpacks it, in bytes; the certificate authorities are 0.2 MB of it.
+const MOST: usize = 25_000_000 - 250_000;
+
+/// Refuses a program that makes the image too large.
+fn within(program: usize) -> Result<(), Error> {
+    if program <= MOST {
+        return Ok(());
+    }
+    Err(Error::wrong(format!(
+        "the program has {program} bytes, and the image may have 25 MB: `cargo bloat --release` shows what has grown"
+    )))
+}
+
 fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
     fs::write(path, content).map_err(Error::file(path))?;
     println!("{}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_past_25_megabytes_is_refused() {
+        within(MOST).unwrap();
+        let error = within(MOST + 1).unwrap_err().to_string();
+        assert!(error.contains("24750001 bytes") && error.contains("25 MB"), "{error}");
+    }
 }
