@@ -1,4 +1,4 @@
-//! How much memory the operator takes.
+//! How much memory the operator takes, webhook and all.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<(), Failed> {
     let (count, unrelated) = (options.scaled(TOKENS), options.scaled(UNRELATED));
     let world = World::new(options, cluster()?).await?;
     world.create_unrelated_secrets(unrelated, UNRELATED_BYTES).await?;
-    let mut operator = world.operator("rate_limit: off")?.start().await?;
+    let operator = world.operator("rate_limit: off")?;
+    let mut operator = operator.env("GTM_WEBHOOK_BIND_ADDRESS", "127.0.0.1:0").start().await?;
     let idle = quiet(&operator).await?;
     report.tell(
         format!("resident with 0 Tokens, {unrelated} unrelated Secrets"),
