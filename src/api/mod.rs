@@ -10,7 +10,7 @@ mod status;
 mod time;
 mod token;
 
-pub use app::{App, AppSpec, AppStatus, InstallationStatus, KeyRef, PoolMember, Provider};
+pub use app::{App, AppSpec, AppStatus, DEFAULT_KEY, InstallationStatus, KeyRef, PoolMember, Provider};
 pub use policy::{
     Access, DEFAULT_GRACE_PERIOD, Enforcement, LabelRequirement, NamespaceSelector, Refusal, TokenPolicy,
     TokenPolicySpec, TokenPolicyStatus,

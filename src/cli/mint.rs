@@ -183,7 +183,7 @@ fn scope(
     })
 }
 
-fn permission(text: &str) -> Result<(String, String), String> {
+pub(super) fn permission(text: &str) -> Result<(String, String), String> {
     let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     match text.split_once('=') {
         Some((name, level)) if word(name) && word(level) => Ok((name.to_owned(), level.to_owned())),

@@ -1,5 +1,6 @@
 //! The command line: arguments, and one file for each command.
 
+mod app;
 mod check;
 pub mod crds;
 mod failure;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cluster::Scope;
 use crate::config::{self, Config, Environment, Flags, Warning};
+pub use app::{AppArgs, CreateArgs};
 pub use check::CheckArgs;
 pub use failure::Failure;
 pub use manager::ManagerArgs;
@@ -39,6 +41,8 @@ enum Command {
     Mint(MintArgs),
     /// Say why it does not work: configuration, key, GitHub, installation, and what a Token may do.
     Check(CheckArgs),
+    /// Make a GitHub App.
+    App(AppArgs),
     /// Let go of all managed Secrets, so that they can be deleted without the operator: before it is uninstalled.
     ///
     /// It takes the lead from the replica that has it, for a minute, and removes the finalizer of every managed Secret.
@@ -104,6 +108,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Check(args),
         }) => check::run(args),
+        Ok(Cli {
+            command: Command::App(args),
+        }) => app::run(args),
         Ok(Cli {
             command: Command::Release(args),
         }) => release::run(&args),

@@ -2,17 +2,20 @@
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::names::MANAGER;
-use crate::api::{App, AppStatus};
+use crate::api::names::{MANAGER, label, secret_type};
+use crate::api::{App, AppStatus, DEFAULT_KEY};
 use crate::domain::Problem;
-use crate::domain::intent::unreadable;
+use crate::domain::intent::{SecretKey, unreadable};
 
 use super::tokens::{api_version, merge_patch};
 use super::watch::{Pause, bare};
@@ -95,6 +98,31 @@ impl AppObjects {
         let kind = ApiResource::erase::<App>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
         Ok(api.get_opt(name).await?.as_ref().map(AppObject::new))
+    }
+
+    /// Makes a Secret of an App's private key, as provider `secret` reads it; one that is there is never written to. `dry_run`: the API
+    /// server says what it would, and makes nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError::Exists`] for one that is there; any other [`ClusterError`].
+    pub async fn create_key(&self, key: &SecretKey, pem: &SecretString, dry_run: bool) -> Result<(), ClusterError> {
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(key.name.to_string()),
+                labels: Some([(label::PART_OF.to_owned(), MANAGER.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(secret_type::OPAQUE.to_owned()),
+            data: Some([(DEFAULT_KEY.to_owned(), ByteString(pem.expose_secret().into()))].into()),
+            ..Secret::default()
+        };
+        let params = PostParams {
+            dry_run,
+            field_manager: Some(MANAGER.to_owned()),
+        };
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
+        secrets.create(&params, &secret).await?;
+        Ok(())
     }
 
     /// What happens to them.

@@ -231,7 +231,7 @@ fn read_scope(scope: &TokenScope, warnings: &mut Vec<Warning>) -> Result<Scope, 
             ));
         }
         for (name, level) in asked {
-            if let Some(message) = permissions::doubt(name, level) {
+            if let Some(message) = permissions::doubt("spec.permissions", name, level) {
                 warnings.push(Warning {
                     reason: Reason::UnknownPermission,
                     message,

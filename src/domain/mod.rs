@@ -9,6 +9,7 @@ pub mod facts;
 mod fixtures;
 pub mod intent;
 pub mod jwt;
+pub mod manifest;
 pub mod permissions;
 pub mod plan;
 pub mod pod;

@@ -69,19 +69,19 @@ const W: &[&str] = &["write"];
 const RW: &[&str] = &["read", "write"];
 const RWA: &[&str] = &["read", "write", "admin"];
 
-/// What looks wrong about `name: level`, for a warning; `None` if both are known.
+/// What looks wrong about `name: level`, for a warning that begins with the field; `None` if both are known.
 #[must_use]
-pub fn doubt(name: &str, level: &str) -> Option<String> {
+pub fn doubt(field: &str, name: &str, level: &str) -> Option<String> {
     let Ok(at) = KNOWN.binary_search_by_key(&name, |(known, _)| known) else {
         let near = nearest(name).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
         return Some(format!(
-            "spec.permissions: '{name}' is not a permission that this version knows{near}"
+            "{field}: '{name}' is not a permission that this version knows{near}"
         ));
     };
     let levels = KNOWN.get(at).map_or(RW, |(_, levels)| levels);
     (!levels.contains(&level)).then(|| {
         format!(
-            "spec.permissions.{name}: '{level}' is not a level that this version knows; known: {}",
+            "{field}.{name}: '{level}' is not a level that this version knows; known: {}",
             levels.join(", ")
         )
     })
@@ -143,20 +143,40 @@ mod tests {
 
     #[test]
     fn known_names_and_levels_raise_no_doubt() {
-        assert_eq!(doubt("contents", "write"), None);
-        assert_eq!(doubt("organization_projects", "admin"), None);
+        assert_eq!(doubt("spec.permissions", "contents", "write"), None);
+        assert_eq!(doubt("spec.permissions", "organization_projects", "admin"), None);
     }
 
     #[test]
     fn a_misspelt_name_brings_the_nearest_known_one() {
-        assert!(doubt("content", "read").unwrap().contains("did you mean 'contents'?"));
-        assert!(doubt("pull_request", "read").unwrap().contains("'pull_requests'"));
-        assert!(!doubt("quantum_teleportation", "read").unwrap().contains("did you mean"));
+        assert!(
+            doubt("spec.permissions", "content", "read")
+                .unwrap()
+                .contains("did you mean 'contents'?")
+        );
+        assert!(
+            doubt("spec.permissions", "pull_request", "read")
+                .unwrap()
+                .contains("'pull_requests'")
+        );
+        assert!(
+            !doubt("spec.permissions", "quantum_teleportation", "read")
+                .unwrap()
+                .contains("did you mean")
+        );
     }
 
     #[test]
     fn an_unknown_level_brings_the_known_ones() {
-        assert!(doubt("contents", "admin").unwrap().ends_with("known: read, write"));
-        assert!(doubt("workflows", "read").unwrap().ends_with("known: write"));
+        assert!(
+            doubt("spec.permissions", "contents", "admin")
+                .unwrap()
+                .ends_with("known: read, write")
+        );
+        assert!(
+            doubt("spec.permissions", "workflows", "read")
+                .unwrap()
+                .ends_with("known: write")
+        );
     }
 }

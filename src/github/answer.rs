@@ -57,13 +57,26 @@ impl Answer {
 
     /// Reads the body as JSON; the error tells where it is broken and nothing of what is there.
     pub(super) fn json<'a, T: Deserialize<'a>>(&'a self, asked: &Asked<'_>) -> Result<T, Error> {
+        self.read().map_err(|problem| asked.invalid(problem))
+    }
+
+    /// The same, with what is wrong as a text.
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, String> {
         serde_json::from_slice(self.body.expose_secret()).map_err(|error| {
             let (kind, line, column) = (error.classify(), error.line(), error.column());
-            asked.invalid(format!(
+            format!(
                 "HTTP {}, JSON error {kind:?} at line {line} column {column}",
                 self.status
-            ))
+            )
         })
+    }
+
+    /// GitHub's message in quotation marks, made safe.
+    pub(super) fn said(&self) -> String {
+        match quote(&self.message()) {
+            text if text.is_empty() => "no message".to_owned(),
+            text => format!("\"{text}\""),
+        }
     }
 
     /// Whether a `Link` header names a next page.
@@ -211,12 +224,8 @@ impl Asked<'_> {
 /// What an answer means that is not the one hoped for. Every status leads somewhere.
 #[must_use]
 pub fn classify(asked: &Asked<'_>, answer: &Answer) -> Error {
-    let message = answer.message();
-    let lower = message.to_lowercase();
-    let said = match quote(&message) {
-        text if text.is_empty() => "no message".to_owned(),
-        text => format!("\"{text}\""),
-    };
+    let lower = answer.message().to_lowercase();
+    let said = answer.said();
     match answer.status {
         401 if asked.by_token() => Error::TokenNotActive { status: 401, said },
         401 if is_about_the_clock(&lower) => Error::Clock { said },

@@ -158,7 +158,7 @@ impl<S: Sign> Client<S> {
     pub async fn revoke(&self, token: &SecretString, deadline: Duration, turn: Permit) -> Result<Revoked, Error> {
         let asked = self.asked(Call::Revoke);
         let url = self.base_url.route(&["installation", "token"]);
-        let request = http::request(Method::DELETE, url, token, &self.api_version, None)?;
+        let request = http::request(Method::DELETE, url, Some(token), &self.api_version, None)?;
         let revocation = self.exchange(&asked, request, |asked, answer| match answer.status() {
             204 => Ok(Revoked::Revoked),
             401 => Ok(Revoked::AlreadyGone),
@@ -180,7 +180,7 @@ impl<S: Sign> Client<S> {
     pub async fn verify(&self, token: &SecretString) -> Result<(), Error> {
         let mut url = self.base_url.route(&["installation", "repositories"]);
         url.set_query(Some("per_page=1"));
-        let request = http::request(Method::GET, url, token, &self.api_version, None)?;
+        let request = http::request(Method::GET, url, Some(token), &self.api_version, None)?;
         let parse = |asked: &Asked<'_>, answer: &Answer| match answer.status() {
             200 => Ok(()),
             _ => Err(classify(asked, answer)),
@@ -276,7 +276,7 @@ impl<S: Sign> Client<S> {
             let jwt = self.jwts.get(&signer, &self.issuer, || self.github_now()).await;
             let jwt = jwt.inspect_err(|_| self.standing.fail())?;
             let body = body.map(<[u8]>::to_vec);
-            let request = http::request(method.clone(), url.clone(), jwt.bearer(), &self.api_version, body)?;
+            let request = http::request(method.clone(), url.clone(), Some(jwt.bearer()), &self.api_version, body)?;
             let result = self.exchange(asked, request, &parse).await;
             self.standing.ended(result.as_ref().err());
             match &result {

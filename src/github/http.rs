@@ -80,17 +80,14 @@ pub fn http_client(options: &HttpOptions) -> Result<reqwest::Client, HttpError> 
     builder.build().map_err(|error| HttpError::Tls(cause(&error)))
 }
 
-/// A request with GitHub's headers.
+/// A request with GitHub's headers; `bearer` is who asks, if it is anyone.
 pub(super) fn request(
     method: Method,
     url: Url,
-    bearer: &SecretString,
+    bearer: Option<&SecretString>,
     api_version: &str,
     body: Option<Vec<u8>>,
 ) -> Result<Request, Error> {
-    let mut authorization = HeaderValue::from_str(&format!("Bearer {}", bearer.expose_secret()))
-        .map_err(|_| Error::InvalidRequest("the token holds characters that no token has".to_owned()))?;
-    authorization.set_sensitive(true);
     let version = HeaderValue::from_str(api_version).map_err(|_| {
         Error::InvalidRequest(format!(
             "api_version {:?} is not a date: write it like 2022-11-28",
@@ -99,7 +96,12 @@ pub(super) fn request(
     })?;
     let mut request = Request::new(method, url);
     let headers = request.headers_mut();
-    headers.insert(AUTHORIZATION, authorization);
+    if let Some(bearer) = bearer {
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", bearer.expose_secret()))
+            .map_err(|_| Error::InvalidRequest("the token holds characters that no token has".to_owned()))?;
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+    }
     headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
     headers.insert("x-github-api-version", version);

@@ -11,6 +11,7 @@ mod http;
 mod jwt_cache;
 mod mint;
 mod observe;
+mod registration;
 mod skew;
 mod window;
 
@@ -26,4 +27,5 @@ pub use gate::{Gate, Permit};
 pub use http::{HttpError, HttpOptions, http_client};
 pub use mint::{MintScope, Minted, RepositorySelection, parse_mint_answer};
 pub use observe::{Observation, Observe, Route};
+pub use registration::{ConversionError, Registered, convert};
 pub use window::Window;

@@ -20,7 +20,7 @@ use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, ht
 use crate::signer::{Ambient, KeySpec, Signer};
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
-const API_VERSION: &str = "2022-11-28";
+pub(super) const API_VERSION: &str = "2022-11-28";
 /// Soon enough for people, and not a hot loop.
 pub const SOON: Duration = Duration::from_secs(1);
 /// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
@@ -44,16 +44,11 @@ impl Ingredients {
     /// A [`Problem`] that names the file or Secret.
     pub async fn gather(config: &Config, cluster: Option<(&Cluster, &str)>) -> Result<Option<Self>, Problem> {
         let Some(app) = &config.app else { return Ok(None) };
-        let ca_bundle = match &config.ca_bundle {
-            None => None,
-            Some(CaBundle::Pem(pem)) => Some(pem.clone().into_bytes()),
-            Some(CaBundle::File(path)) => Some(read("ca_bundle", path).await?),
-        };
         Ok(Some(Ingredients {
             app: app.clone(),
             base_url: config.base_url.clone(),
             limits: config.rate_limit.limits_for(&config.base_url),
-            ca_bundle,
+            ca_bundle: ca_bundle(config).await?,
             probe_tokens: config.probe_tokens,
             key: key(&app.key, cluster).await?,
         }))
@@ -126,6 +121,15 @@ impl Ingredients {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// The certificates to trust beside the system's, PEM.
+pub(super) async fn ca_bundle(config: &Config) -> Result<Option<Vec<u8>>, Problem> {
+    Ok(match &config.ca_bundle {
+        None => None,
+        Some(CaBundle::Pem(pem)) => Some(pem.clone().into_bytes()),
+        Some(CaBundle::File(path)) => Some(read("ca_bundle", path).await?),
+    })
 }
 
 async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<KeySpec, Problem> {

@@ -13,6 +13,7 @@ mod object_spec;
 mod objects;
 mod pool;
 mod recorder;
+mod register;
 mod release;
 mod webhook;
 
@@ -20,4 +21,5 @@ pub use apps::now;
 pub use check::{Link, Subject, Verdict, check};
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};
+pub use register::{NewApp, Places, RegisterOptions, Request as RegisterRequest, register, registration_form, salt};
 pub use release::release;

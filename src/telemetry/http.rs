@@ -231,7 +231,8 @@ async fn serve_readiness(State(readiness): State<Readiness>) -> (StatusCode, &'s
     }
 }
 
-async fn serve_site(listener: TcpListener, routes: Router, stop: CancellationToken) {
+/// Serves these routes until `stop` is cancelled, and then until answers under way are sent, at most two seconds.
+pub async fn serve_site(listener: TcpListener, routes: Router, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

@@ -65,7 +65,7 @@ pub(super) fn decide_policy(request: &Request<'_, Value>) -> Decision {
                 .iter()
                 .flatten()
                 .filter(|(name, _)| *name != "*");
-            let doubts = named.filter_map(|(name, level)| permissions::doubt(name, level));
+            let doubts = named.filter_map(|(name, level)| permissions::doubt("spec.permissions", name, level));
             allowed(doubts.collect(), Reason::Accepted)
         }
         Err(error) => refused(unreadable(&error), Vec::new()),

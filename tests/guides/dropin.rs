@@ -252,7 +252,7 @@ async fn there_and_back(way: Way) {
     let guide = Guide::read("coming-from-isometry.md");
     let world = World::with(Cluster::builder(), |settings| settings).await;
     let flux = Guide::read("flux.md");
-    world.follow(flux.block("installation_id: 4567890"));
+    world.follow(flux.block("owner: acme"));
     world.follow(flux.block("create secret generic gtm-config"));
     way.install(&world);
     leave(&world);

@@ -1,13 +1,15 @@
 //! `docs/guides/flux.md`, with Flux's own source-controller and its newest git library.
 
+use lab::browser::{Browser, Form};
+use lab::cluster::Cluster;
 use lab::flux::SourceController;
-use lab::github::{GitHub, Level, TokenState, hashed};
+use lab::github::{GitHub, Installation, Level, Permissions, Registration, Settings, TokenState, hashed};
 use lab::tools::Tool;
 use lab::wait::eventually;
 use serde_json::Value;
 
 use crate::guide::Guide;
-use crate::world::{SOON, World};
+use crate::world::{INSTALLATION, SOON, World, crds};
 
 /// A GitRepository's status.
 fn source(world: &World) -> Value {
@@ -59,18 +61,21 @@ fn good(github: &GitHub, token: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_of_flux_gets_from_a_hand_made_token_to_the_app_and_back_to_work() {
     let guide = Guide::read("flux.md");
-    let world = World::new().await;
+    let mut world = World::with(Cluster::builder().with_crds(crds()), |settings| Settings {
+        app_id: 1000,
+        app_slug: "by-hand".to_owned(),
+        ..settings
+    })
+    .await;
     world.program("flux-reader", &Tool::FluxReader.find().expect("Flux's git library"));
     world.sh("kubectl create namespace flux-system");
     let flux = SourceController::start(&world.cluster)
         .await
         .expect("source-controller");
 
-    // What the person has: a token made by hand (here: any that GitHub takes), in a Secret that nobody manages.
-    world.follow(guide.block("installation_id: 4567890"));
+    // What the person has: a token made by hand (here: of another App), in a Secret that nobody manages.
     let by_hand = world.sh(&format!(
-        "GTM_KEY=private-key.pem gtm mint --config {}/gtm.yaml",
-        world.folder.path().display()
+        "gtm mint --app-id 1000 --installation-id {INSTALLATION} --key private-key.pem; rm private-key.pem"
     ));
     let by_hand = by_hand.trim();
     world.sh(&format!(
@@ -81,6 +86,9 @@ async fn a_user_of_flux_gets_from_a_hand_made_token_to_the_app_and_back_to_work(
     fetched(&world, "True").await;
 
     // The App and the operator.
+    let hand_made = world.github.clone();
+    world.github = register(&world, &guide).await;
+    world.follow(guide.block("owner: acme"));
     world.follow(guide.block("GTM_KEY=private-key.pem gtm check --config gtm.yaml\n"));
     world.follow(guide.block("create secret generic gtm-config"));
     let _operator = world.operator().await;
@@ -105,7 +113,7 @@ async fn a_user_of_flux_gets_from_a_hand_made_token_to_the_app_and_back_to_work(
         world.secret("flux-system", "github-token", "username"),
         "x-access-token"
     );
-    assert!(good(&world.github, by_hand), "the old token still works");
+    assert!(good(&hand_made, by_hand), "the old token still works");
     fetch_again(&world, "1").await;
 
     // What image automation does, with git and GitHub's API; and Flux reads what was pushed.
@@ -119,6 +127,54 @@ async fn a_user_of_flux_gets_from_a_hand_made_token_to_the_app_and_back_to_work(
     a_rotation_goes_unnoticed(&world, &token).await;
     world.follow(guide.block("token flux-system/github-token"));
     assert!(!flux.logs().contains(&*token), "not even Flux logs it");
+}
+
+/// Follows the guide's first command, and does in the browser what the person does: the App that comes of it, installed.
+async fn register(world: &World, guide: &Guide) -> GitHub {
+    world.github.number_next_app(1234);
+    world.script("xdg-open", "echo \"$1\" > opened\n");
+    let opened = world.folder.path().join("opened");
+    let person = async {
+        let browser = Browser::new().expect("a browser");
+        let page = eventually(SOON, "a browser is opened", async || {
+            let url = std::fs::read_to_string(&opened).map_err(|error| error.to_string())?;
+            let url = url.strip_suffix('\n').ok_or("it is being written")?;
+            browser.open(url).await.map_err(|error| error.to_string())
+        })
+        .await;
+        let form = Form::of(&page.text).expect("a form");
+        let back = browser
+            .post(&form)
+            .await
+            .expect("GitHub answers")
+            .location
+            .expect("a way back");
+        browser.open(&back).await.expect("the way back");
+    };
+    let said = std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.follow(guide.block("gtm app create")));
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(person));
+        running.join().expect("the command is followed")
+    });
+    for line in ["app_id: 1234", "owner: acme", "/apps/acme-flux/installations/new"] {
+        assert!(said.contains(line), "no {line} in {said}");
+    }
+    let registration = world.github.registrations().pop().expect("an App");
+    let installation = world
+        .github
+        .installation(INSTALLATION)
+        .expect("the account's repositories");
+    registration.app.install(Installation {
+        permissions: asked_for(&registration),
+        ..installation
+    });
+    registration.app
+}
+
+/// What the manifest asks for is what the owner grants.
+fn asked_for(registration: &Registration) -> Permissions {
+    let asked = registration.manifest["default_permissions"].clone();
+    serde_json::from_value(asked).expect("permissions")
 }
 
 fn the_audit_trail_leads_to_the_token(world: &World, guide: &Guide, token: &str) {
@@ -168,7 +224,7 @@ async fn a_rotation_goes_unnoticed(world: &World, token: &str) {
 async fn each_complaint_has_its_line() {
     let guide = Guide::read("flux.md");
     let world = World::new().await;
-    world.follow(guide.block("installation_id: 4567890"));
+    world.follow(guide.block("owner: acme"));
     let check = |permissions: &str, repository: &str| {
         let manifest = guide
             .block("workflows: write")
@@ -222,7 +278,7 @@ async fn each_complaint_has_its_line() {
     }
     // GitHub really refuses what the check doubts.
     world.github.grant(
-        crate::world::INSTALLATION,
+        INSTALLATION,
         lab::github::permissions([("contents", Level::Read), ("metadata", Level::Read)]),
     );
     let refused = check("{contents: write}", "fleet");

@@ -1,6 +1,7 @@
 //! What every guide starts from: an API server, the organization `acme` at a stand-in for GitHub, an App with the numbers that the
 //! guides name, a folder in which commands are run, and the operator.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -95,6 +96,12 @@ impl World {
     pub fn program(&self, name: &str, path: &Path) {
         let link = self.folder.path().join("bin").join(name);
         std::os::unix::fs::symlink(path, link).expect("a link");
+    }
+
+    /// A program of one's own that commands find under this name.
+    pub fn script(&self, name: &str, text: &str) {
+        let path = self.file(&format!("bin/{name}"), &format!("#!/bin/sh\n{text}"));
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
     }
 
     /// Writes a file beside the commands.
@@ -199,7 +206,7 @@ impl World {
     /// Installs the operator as the Flux guide says, and makes a namespace for the guide at hand.
     pub async fn installed(&self, namespace: &str) -> Operator {
         let flux = Guide::read("flux.md");
-        self.follow(flux.block("installation_id: 4567890"));
+        self.follow(flux.block("owner: acme"));
         self.follow(flux.block("create secret generic gtm-config"));
         self.sh(&format!("kubectl create namespace {namespace}"));
         self.operator().await

@@ -1,5 +1,6 @@
 //! Real parts for tests, demo and benchmarks: a Kubernetes API server, a GitHub stand-in, the operator as a process.
 
+pub mod browser;
 pub mod cluster;
 pub mod error;
 pub mod flux;

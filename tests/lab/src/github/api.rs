@@ -44,6 +44,9 @@ impl Call {
             ("GET", ["repos", owner, name]) => self.get_repository(self.locate(owner, name)),
             ("GET", ["repositories", id]) => self.get_repository(self.locate_id(id)),
             ("POST", ["repos", owner, name, "pulls"]) => self.open_pull(self.locate(owner, name)).await,
+            ("POST", ["app-manifests", code, "conversions"]) => self.convert(code),
+            ("POST", ["settings", "apps", "new"]) => self.register(None),
+            ("POST", ["organizations", login, "settings", "apps", "new"]) => self.register(Some(login)),
             ("GET", ["rate_limit"]) => self.rate_limit(),
             ("GET", ["meta"]) => Ok(json_answer(200, &json!({"verifiable_password_authentication": false}))),
             _ => Err(not_found()),
@@ -51,7 +54,7 @@ impl Call {
         answer.unwrap_or_else(|refusal| refusal)
     }
 
-    fn objects(&self) -> Objects<'_> {
+    pub(super) fn objects(&self) -> Objects<'_> {
         Objects {
             shared: &self.shared,
             api: &self.api,
@@ -105,7 +108,7 @@ impl Call {
         let state = self.shared.state();
         let all = state.world.all();
         // An App asks every installation for the same: the union of what was granted stands for it.
-        let mut permissions = Permissions::new();
+        let mut permissions = self.shared.asks.clone();
         for (name, level) in all.iter().flat_map(|one| &one.permissions) {
             let known = permissions.entry(name.clone()).or_insert(*level);
             *known = (*known).max(*level);
@@ -324,6 +327,6 @@ fn nothing() -> Grant {
     }
 }
 
-fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     error(404, text::NOT_FOUND)
 }

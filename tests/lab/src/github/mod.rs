@@ -28,6 +28,7 @@ mod memory;
 mod object;
 mod pull;
 mod record;
+mod registration;
 mod serve;
 mod settings;
 mod shared;
@@ -46,6 +47,7 @@ use tokio::task::JoinHandle;
 pub use fault::{Fault, FaultRule, NotAToken, Route};
 pub use key::AppKey;
 pub use record::{Counts, Grant, Mint, MintRequest, RequestRecord, Revocation, TokenState};
+pub use registration::Registration;
 pub use settings::{
     AccountKind, Installation, Knobs, Level, Limits, Permissions, PrimaryLimit, Repository, SecondaryLimit, Settings,
     TokenShape, permissions,
@@ -103,7 +105,7 @@ impl GitHub {
         let listener = TcpListener::bind(settings.listen).await?;
         let scheme = if settings.tls { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr()?);
-        let shared = Arc::new(Shared::new(settings, key, url, git::GitStore::new()?));
+        let shared = Arc::new(Shared::new(settings, key, url, Arc::new(git::GitStore::new()?)));
         let server = tokio::spawn(listen::listen(listener, Arc::clone(&shared), tls));
         Ok(Self {
             shared,

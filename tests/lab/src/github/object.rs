@@ -63,6 +63,7 @@ impl Objects<'_> {
             client_id,
             app_slug,
             url,
+            owner,
             ..
         } = self.shared;
         json!({
@@ -70,7 +71,7 @@ impl Objects<'_> {
             "slug": app_slug,
             "client_id": client_id,
             "node_id": node_id("A", *app_id),
-            "owner": self.account("octo-owner", AccountKind::User),
+            "owner": self.account(&owner.0, owner.1),
             "name": app_slug,
             "description": "A GitHub App of the stand-in",
             "external_url": url,

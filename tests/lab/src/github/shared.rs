@@ -13,7 +13,8 @@ use super::git::GitStore;
 use super::key::AppKey;
 use super::limit::{Caller, Meters};
 use super::record::{Grant, Mint, MintRequest, Records, TokenState};
-use super::settings::{Knobs, Limits, Settings, TokenShape};
+use super::registration::Registrations;
+use super::settings::{AccountKind, Knobs, Limits, Permissions, Settings, TokenShape};
 use super::world::World;
 
 /// What all connections share.
@@ -23,7 +24,13 @@ pub(super) struct Shared {
     pub app_slug: String,
     /// `http://127.0.0.1:PORT`.
     pub url: String,
-    pub git: GitStore,
+    pub git: Arc<GitStore>,
+    /// Login of who registered the App.
+    pub owner: (String, AccountKind),
+    /// What the App asks installations for, beside what they grant.
+    pub asks: Permissions,
+    /// Apps that people register from a manifest.
+    pub registrations: Mutex<Registrations>,
     state: Mutex<State>,
     /// Other Apps of the same GitHub, whose requests come here as well.
     pub others: Mutex<Vec<Arc<Shared>>>,
@@ -63,7 +70,7 @@ impl From<Denied> for Answer {
 }
 
 impl Shared {
-    pub fn new(settings: Settings, key: AppKey, url: String, git: GitStore) -> Self {
+    pub fn new(settings: Settings, key: AppKey, url: String, git: Arc<GitStore>) -> Self {
         let mut state = State {
             knobs: settings.knobs,
             keys: vec![key],
@@ -82,6 +89,9 @@ impl Shared {
             app_slug: settings.app_slug,
             url,
             git,
+            owner: ("octo-owner".to_owned(), AccountKind::User),
+            asks: Permissions::new(),
+            registrations: Mutex::new(Registrations::after(settings.app_id)),
             state: Mutex::new(state),
             others: Mutex::default(),
             cleared: watch::Sender::new(()),

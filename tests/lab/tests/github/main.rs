@@ -7,4 +7,5 @@ mod jwt;
 mod limits;
 mod openapi;
 mod process;
+mod registration;
 mod tokens;

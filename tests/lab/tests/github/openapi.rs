@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, Reply};
+use crate::registration::{manifest, register};
 
 const VERSION: &str = "23.0.2";
 const FILE: &str = "package/generated/api.github.com.json";
@@ -319,6 +320,28 @@ async fn faults_that_speak_for_github_fit_the_description() {
         client.github.fail_next(1, Some(Route::Mint), fault.clone());
         description.check_error(&format!("{fault:?}"), &client.mint(json!({})).await);
     }
+}
+
+#[tokio::test]
+async fn an_app_that_is_handed_out_fits_the_description() {
+    let description = Description::get();
+    let client = Client::start().await;
+    let path = "/app-manifests/{code}/conversions";
+    register(
+        &client,
+        &manifest("acme-flux"),
+        "/organizations/octo-org/settings/apps/new",
+    )
+    .await;
+    let code = client.github.registrations()[0].code.clone();
+    let converted = client
+        .post(&format!("/app-manifests/{code}/conversions"), "", &json!({}))
+        .await;
+    description.check("post", path, &converted, 201);
+    let again = client
+        .post(&format!("/app-manifests/{code}/conversions"), "", &json!({}))
+        .await;
+    description.check("post", path, &again, 404);
 }
 
 #[tokio::test]
