@@ -104,7 +104,9 @@ async fn an_app_that_was_installed_anew_serves_every_token_after_its_number_was_
         "GitHub ends the tokens of an installation"
     );
     let get = "kubectl -n github-token-manager get secret gtm-config -o jsonpath='{.data.gtm\\.yaml}' | base64 -d";
-    let config = world.sh(get).replace(&INSTALLATION.to_string(), &new.to_string());
+    let config = world.sh(get);
+    assert!(config.contains("owner: acme"), "{config}");
+    let config = config.replace("owner: acme", &format!("installation_id: {new}"));
     world.file("gtm.yaml", &config);
     world.sh(
         "kubectl -n github-token-manager create secret generic gtm-config --from-file=gtm.yaml --from-file=private-key.pem \
