@@ -24,7 +24,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Failed;
-use super::load::Target;
 
 /// Which of the two.
 #[derive(Clone, Copy)]
@@ -36,7 +35,8 @@ pub enum Handler {
 /// A server that runs; dropping it ends it.
 pub struct Server {
     child: Child,
-    pub target: Target,
+    pub port: u16,
+    pub ca: String,
 }
 
 impl Server {
@@ -62,14 +62,7 @@ impl Server {
                 break;
             }
         }
-        let target = Target {
-            port,
-            ca,
-            path: "/inject",
-            annotations: &[("github.as-code.io/token", "ci")],
-            patches: matches!(handler, Handler::Inject),
-        };
-        Ok(Server { child, target })
+        Ok(Server { child, port, ca })
     }
 
     /// Bytes of memory.
