@@ -1,6 +1,5 @@
 //! Pods through a real API server.
 
-use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -8,7 +7,7 @@ use github_token_manager::api::Token;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams};
 use lab::cluster::Cluster;
-use lab::gtm::Operator;
+use lab::gtm::{Operator, configurations};
 use lab::process::Port;
 use lab::wait::wait_for;
 use serde_json::{Value, json};
@@ -50,13 +49,6 @@ async fn create(pods: &Api<Pod>, annotations: &Value) -> Result<f64, Failed> {
     }
 }
 
-fn configuration(port: u16) -> Result<String, Failed> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("webhook-config/mutating.yaml");
-    let text = std::fs::read_to_string(path)?;
-    let service = "      service:\n        name: github-token-manager-webhook\n        namespace: github-token-manager\n        path: /inject\n        port: 443\n";
-    Ok(text.replace(service, &format!("      url: https://127.0.0.1:{port}/inject\n")))
-}
-
 pub async fn pods(report: &mut Report) -> Result<(), Failed> {
     let cluster = Cluster::builder()
         .with_crds(github_token_manager::cli::crds::yaml().map_err(|error| error.to_string())?)
@@ -81,12 +73,13 @@ pub async fn pods(report: &mut Report) -> Result<(), Failed> {
         )
         .await?;
     let (plain, asks) = (json!({}), json!({"github.as-code.io/token": "ci"}));
-    let ours = configuration(port.number())?;
+    let all = configurations(port.number())?;
+    let (mutating, _) = all.split_once("---\n").ok_or("one configuration alone")?;
     create(&pods, &plain).await?;
     let (mut without, mut with, mut asked) = (0.0, 0.0, 0.0);
     for _ in 0..TURNS {
         without += create(&pods, &plain).await?;
-        cluster.apply(&ours).await?;
+        cluster.apply(mutating).await?;
         wait_for(Duration::from_secs(30), "the webhook", async || {
             create_one(&pods, &asks).await
         })

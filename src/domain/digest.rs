@@ -9,6 +9,12 @@ pub fn base64_sha256(bytes: &[u8]) -> String {
     STANDARD.encode(digest(&SHA256, bytes))
 }
 
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A number that is the same for the same text, spread evenly over 0.0 (included) to 1.0 (excluded).
 #[must_use]
 pub fn fraction(text: &str) -> f64 {
@@ -29,6 +35,11 @@ mod tests {
     fn the_hash_is_the_one_that_openssl_prints() {
         // printf abc | openssl dgst -sha256 -binary | base64
         assert_eq!(base64_sha256(b"abc"), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+    }
+
+    #[test]
+    fn each_byte_has_two_digits() {
+        assert_eq!(hex(&[0, 0x0f, 0xa0]), "000fa0");
     }
 
     #[test]

@@ -136,6 +136,10 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
+    fn doubt(name: &str, level: &str) -> Option<String> {
+        super::doubt("spec.permissions", name, level)
+    }
+
     #[test]
     fn the_table_is_sorted() {
         assert!(KNOWN.is_sorted_by_key(|(name, _)| name));
@@ -143,40 +147,20 @@ mod tests {
 
     #[test]
     fn known_names_and_levels_raise_no_doubt() {
-        assert_eq!(doubt("spec.permissions", "contents", "write"), None);
-        assert_eq!(doubt("spec.permissions", "organization_projects", "admin"), None);
+        assert_eq!(doubt("contents", "write"), None);
+        assert_eq!(doubt("organization_projects", "admin"), None);
     }
 
     #[test]
     fn a_misspelt_name_brings_the_nearest_known_one() {
-        assert!(
-            doubt("spec.permissions", "content", "read")
-                .unwrap()
-                .contains("did you mean 'contents'?")
-        );
-        assert!(
-            doubt("spec.permissions", "pull_request", "read")
-                .unwrap()
-                .contains("'pull_requests'")
-        );
-        assert!(
-            !doubt("spec.permissions", "quantum_teleportation", "read")
-                .unwrap()
-                .contains("did you mean")
-        );
+        assert!(doubt("content", "read").unwrap().contains("did you mean 'contents'?"));
+        assert!(doubt("pull_request", "read").unwrap().contains("'pull_requests'"));
+        assert!(!doubt("quantum_teleportation", "read").unwrap().contains("did you mean"));
     }
 
     #[test]
     fn an_unknown_level_brings_the_known_ones() {
-        assert!(
-            doubt("spec.permissions", "contents", "admin")
-                .unwrap()
-                .ends_with("known: read, write")
-        );
-        assert!(
-            doubt("spec.permissions", "workflows", "read")
-                .unwrap()
-                .ends_with("known: write")
-        );
+        assert!(doubt("contents", "admin").unwrap().ends_with("known: read, write"));
+        assert!(doubt("workflows", "read").unwrap().ends_with("known: write"));
     }
 }

@@ -105,11 +105,8 @@ pub async fn check(config: &Config, subject: Subject, own: &str) -> Vec<Link> {
 }
 
 async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -> Result<(), Broken> {
-    let cluster = match &subject {
-        Subject::Object(_) => Some(cluster(chain).await?),
-        Subject::App | Subject::Manifest(_) if Ingredients::key_secret(config).is_none() => None,
-        Subject::App | Subject::Manifest(_) => Some(cluster(chain).await?),
-    };
+    let in_cluster = matches!(subject, Subject::Object(_)) || Ingredients::key_secret(config).is_some();
+    let cluster = if in_cluster { Some(cluster(chain).await?) } else { None };
     let intent = match subject {
         Subject::App => None,
         Subject::Manifest(manifest) => Some(chain.need("token", of_manifest(manifest))?),

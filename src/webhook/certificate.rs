@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use x509_parser::parse_x509_certificate;
 
 use crate::domain::authority::{Authority, Life};
+use crate::domain::digest::hex;
 use crate::domain::quote;
 
 /// Why a certificate cannot be made or used. Shows no key.
@@ -111,7 +112,7 @@ fn params(life: Life, name: &str) -> Result<CertificateParams, CertificateError>
     }
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     // Two authorities of one name would be tried one after the other.
-    let id: String = serial.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let id: String = hex(&serial).chars().take(8).collect();
     params
         .distinguished_name
         .push(DnType::CommonName, format!("{name} {id}"));
@@ -137,9 +138,8 @@ fn certified(
 
 /// What is decided about of an authority's certificate.
 fn authority(der: &[u8]) -> Result<Authority, CertificateError> {
-    let hash = digest(&SHA256, der);
     Ok(Authority {
-        id: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+        id: hex(digest(&SHA256, der).as_ref()),
         life: life(der)?,
     })
 }

@@ -148,12 +148,15 @@ pub fn keeps_secrets(text: &str, registration: &Registration) {
     }
 }
 
-/// What was printed as gtm.yaml.
-pub fn printed_configuration(said: &str) -> String {
-    let lines = said.lines().skip_while(|line| !line.contains("app_id: "));
+/// What gtm.yaml begins with, as it is printed.
+pub const CONFIGURATION: &str = "app_id: ";
+
+/// What was printed from the line on that has this, up to an empty one, without its indentation.
+pub fn printed(said: &str, from: &str) -> String {
+    let lines = said.lines().skip_while(|line| !line.contains(from));
+    let lines = lines.take_while(|line| !line.is_empty());
     lines
-        .take_while(|line| !line.is_empty())
-        .map(|line| format!("{}\n", line.trim()))
+        .map(|line| format!("{}\n", line.strip_prefix("   ").unwrap_or(line)))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use lab::github::TokenState;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, install, keeps_secrets, printed_configuration};
+use crate::bench::{Bench, CONFIGURATION, install, keeps_secrets, printed};
 
 fn gtm(bench: &Bench, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gtm"));
@@ -41,7 +41,7 @@ async fn from_nothing_to_a_token_with_one_button() {
     );
 
     install(&registration);
-    std::fs::write(bench.path("gtm.yaml"), printed_configuration(&said)).expect("written");
+    std::fs::write(bench.path("gtm.yaml"), printed(&said, CONFIGURATION)).expect("written");
     let check = gtm(&bench, &["check", "--config", "gtm.yaml"]);
     assert!(check.status.success(), "{check:?}");
     let minted = gtm(&bench, &["mint", "--config", "gtm.yaml"]);
@@ -118,5 +118,5 @@ async fn an_enterprise_server_is_asked_at_its_own_address() {
     bench.has_key_of(&bench.registered());
     let last = bench.github.requests().pop().expect("a request");
     assert!(last.path.ends_with("/conversions"), "{last:?}");
-    assert!(printed_configuration(&said).contains("base_url: \"http"), "{said}");
+    assert!(printed(&said, CONFIGURATION).contains("base_url: \"http"), "{said}");
 }

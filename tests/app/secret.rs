@@ -7,7 +7,7 @@ use lab::github::{Fault, Route, TokenState};
 use lab::gtm::Operator;
 use lab::wait::eventually;
 
-use crate::bench::{Bench, SOON, install, keeps_secrets, printed_configuration};
+use crate::bench::{Bench, CONFIGURATION, SOON, install, keeps_secrets, printed};
 
 const ONE: &str = "--organization octo-org --key-file key.pem --secret";
 
@@ -21,13 +21,11 @@ async fn cluster() -> Cluster {
         .expect("the cluster starts")
 }
 
-/// What was printed from this line on, up to an empty one.
-fn printed_manifest(said: &str) -> String {
-    let lines = said.lines().skip_while(|line| !line.contains("apiVersion: "));
-    let lines = lines.take_while(|line| !line.is_empty());
-    lines
-        .map(|line| format!("{}\n", line.strip_prefix("   ").unwrap_or(line)))
-        .collect()
+/// Somebody else makes a Secret with this `KEY=VALUE`.
+async fn foreign(cluster: &Cluster, name: &str, literal: &str) {
+    let literal = format!("--from-literal={literal}");
+    let create = ["-n", "default", "create", "secret", "generic", name, &literal];
+    cluster.kubectl(&create).await.expect("a foreign Secret");
 }
 
 async fn text(cluster: &Cluster, namespace: &str, name: &str, key: &str) -> Option<String> {
@@ -55,7 +53,7 @@ async fn the_operator_issues_tokens_with_the_key_that_was_stored() {
 
     install(&registration);
     cluster
-        .apply(&printed_manifest(&said))
+        .apply(&printed(&said, "apiVersion: "))
         .await
         .expect("the App is accepted");
     let token = "apiVersion: github.as-code.io/v1\nkind: Token\nmetadata: {name: ci, namespace: default}\n\
@@ -77,7 +75,7 @@ async fn the_operator_issues_tokens_with_the_key_that_was_stored() {
     })
     .await;
 
-    let config = printed_configuration(&said);
+    let config = printed(&said, CONFIGURATION);
     std::fs::write(bench.path("gtm.yaml"), &config).expect("written");
     let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_gtm"));
     check
@@ -92,16 +90,7 @@ async fn the_operator_issues_tokens_with_the_key_that_was_stored() {
 #[tokio::test]
 async fn a_secret_that_cannot_be_made_is_told_before_github_is_asked() {
     let (bench, cluster) = (Bench::new().await, cluster().await);
-    let literal = [
-        "-n",
-        "default",
-        "create",
-        "secret",
-        "generic",
-        "foreign",
-        "--from-literal=private-key.pem=mine",
-    ];
-    cluster.kubectl(&literal).await.expect("a foreign Secret");
+    foreign(&cluster, "foreign", "private-key.pem=mine").await;
     let kubeconfig = cluster.kubeconfig_for("nobody", &[]).expect("a kubeconfig");
     for (place, parts, kubeconfig) in [
         (
@@ -175,16 +164,7 @@ async fn a_secret_that_comes_in_between_costs_no_key_and_the_text_says_what_is_l
         bench.github.fail_while(Some(Route::Other), Fault::Hang);
         bench.open(&back).await;
         asked(&cluster, &audit, 2).await;
-        let literal = [
-            "-n",
-            "default",
-            "create",
-            "secret",
-            "generic",
-            name,
-            "--from-literal=a=b",
-        ];
-        cluster.kubectl(&literal).await.expect("somebody else is faster");
+        foreign(&cluster, name, "a=b").await;
         bench.github.clear_faults();
         let said = running.ended(1).await;
         let always = ["is registered at GitHub, but --secret default/", "it exists already"];

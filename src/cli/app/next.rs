@@ -158,14 +158,17 @@ fn own_github(app: &NewApp) -> Option<String> {
     (url != BaseUrl::GITHUB_COM).then_some(url)
 }
 
+/// Whether a text means nothing but itself to YAML and to a shell.
+fn plain(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
+}
+
 /// A value as YAML reads it back, whatever is in it: JSON is YAML.
 fn text(value: &str) -> String {
     let word = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    let plain = value
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
     let reserved = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
-    if word && plain && !reserved.contains(&value.to_ascii_lowercase().as_str()) {
+    if word && plain(value) && !reserved.contains(&value.to_ascii_lowercase().as_str()) {
         return value.to_owned();
     }
     serde_json::Value::from(value).to_string()
@@ -174,10 +177,7 @@ fn text(value: &str) -> String {
 /// A path as a shell reads it back.
 fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
-    let plain = path
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
-    if plain {
+    if plain(&path) {
         path
     } else {
         format!("'{}'", path.replace('\'', "'\\''"))

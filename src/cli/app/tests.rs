@@ -34,6 +34,15 @@ fn app() -> NewApp {
     }
 }
 
+/// The lines from the one on that has this, up to an empty one, without their indentation.
+fn printed(steps: &str, from: &str) -> String {
+    let lines = steps.lines().skip_while(|line| !line.contains(from));
+    let lines = lines.take_while(|line| !line.is_empty());
+    lines
+        .map(|line| format!("{}\n", line.strip_prefix("   ").unwrap_or(line)))
+        .collect()
+}
+
 #[test]
 fn an_app_needs_nothing_but_a_place_for_its_key() {
     let asked = request("--key-file key.pem").expect("good");
@@ -103,12 +112,7 @@ fn the_next_steps_hold_a_configuration_that_the_operator_reads() {
     odd.base_url = "https://ghe.acme.org/api/v3".parse().expect("a URL");
     for app in [app(), odd] {
         let steps = next::steps(&app);
-        let yaml: String = steps
-            .lines()
-            .skip_while(|line| !line.contains("app_id: "))
-            .take_while(|line| !line.is_empty())
-            .map(|line| format!("{}\n", line.trim()))
-            .collect();
+        let yaml = printed(&steps, "app_id: ");
         let (config, warnings) = config::parse(Some(&yaml), &Environment::default(), &Flags::default()).expect(&yaml);
         assert_eq!(warnings.len(), 0, "{yaml}");
         let configured = config.app.expect("an App");
@@ -140,12 +144,7 @@ fn the_next_steps_hold_an_app_object_for_a_key_in_a_secret() {
     let mut app = app();
     (app.key_file, app.secret) = (None, secret("ops/app-key").ok());
     let steps = next::steps(&app);
-    let yaml: String = steps
-        .lines()
-        .skip_while(|line| !line.contains("apiVersion"))
-        .take_while(|line| !line.is_empty())
-        .map(|line| format!("{}\n", line.strip_prefix("   ").unwrap_or(line)))
-        .collect();
+    let yaml = printed(&steps, "apiVersion");
     let object: crate::api::App = serde_saphyr::from_str(&yaml).expect(&yaml);
     assert_eq!(object.metadata.namespace.as_deref(), Some("ops"));
     assert_eq!(

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
+use crate::domain::digest::hex;
 use crate::domain::manifest::code_in;
 use crate::telemetry::http::serve_site;
 
@@ -113,7 +114,7 @@ fn redirect_url(port: u16) -> String {
 fn random<const BYTES: usize>() -> Result<String, String> {
     let mut bytes = [0; BYTES];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the machine gives no random bytes".to_owned())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// Opens the page where the machine can; the address was told anyway.

@@ -64,7 +64,7 @@ fn image(args: &ImageArgs) -> Result<(), Error> {
     let places = Places::find(&source, &target)?;
     let program = compile(&source, arch, &target, &places)?;
     let program = fs::read(&program).map_err(Error::file(program))?;
-    let unpacked = program.len();
+    within(program.len())?;
     binary::check(&program, arch, &places.folders())?;
 
     let package = source.package()?;
@@ -82,7 +82,6 @@ fn image(args: &ImageArgs) -> Result<(), Error> {
     })
     .map_err(Error::file("the archive"))?;
 
-    within(unpacked)?;
     let folder = target.join("image");
     fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
     let stem = format!("{PACKAGE}-{version}-{arch}");
