@@ -50,12 +50,18 @@ pub enum Error {
     /// A kubeconfig that the lab wrote cannot be read.
     #[error(transparent)]
     Kubeconfig(#[from] Box<kube::config::KubeconfigError>),
-    /// A plain HTTP request failed.
-    #[error(transparent)]
+    /// A plain HTTP request failed. The library's own text leaves out why.
+    #[error("{0}{}", causes(.0))]
     Http(#[from] reqwest::Error),
     /// Something was asked of the lab that it was not started for.
     #[error("{0}")]
     Usage(String),
+}
+
+fn causes(error: &reqwest::Error) -> String {
+    let first = std::error::Error::source(error);
+    let causes = std::iter::successors(first, |cause| cause.source());
+    causes.map(|cause| format!(": {cause}")).collect()
 }
 
 impl From<kube::Error> for Error {

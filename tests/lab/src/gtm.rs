@@ -156,12 +156,15 @@ impl Operator {
     /// Waits until its `/readyz` answers 200.
     ///
     /// # Errors
-    /// [`Error::Exited`] with the end of its log when it ends, [`Error::Timeout`] after 30 s.
+    /// [`Error::Exited`] when it ends, [`Error::Timeout`] after 30 s; both with the end of its log.
     pub async fn ready(&self) -> Result<(), Error> {
         wait_for(READY, "the operator's /readyz", async || {
             match self.process.check_running() {
                 Err(ended) => Ok(Err(ended)),
-                Ok(()) => self.probe("readyz").await.map(|_| Ok(())),
+                Ok(()) => match self.probe("readyz").await {
+                    Ok(_) => Ok(Ok(())),
+                    Err(error) => Err(format!("{error}; its log ends with:\n{}", self.process.log_tail())),
+                },
             }
         })
         .await?

@@ -156,7 +156,8 @@ impl Process {
         Usage::of(self.pid())
     }
 
-    fn log_tail(&self) -> String {
+    /// The end of [`Process::log`].
+    pub(crate) fn log_tail(&self) -> String {
         self.log_from(|length| length.saturating_sub(TAIL))
             .trim_end()
             .to_owned()
