@@ -51,7 +51,7 @@ pub enum Error {
     #[error(transparent)]
     Kubeconfig(#[from] Box<kube::config::KubeconfigError>),
     /// A plain HTTP request failed. The library's own text leaves out why.
-    #[error("{0}{}", causes(.0))]
+    #[error("{0}{causes}", causes = causes(.0))]
     Http(#[from] reqwest::Error),
     /// Something was asked of the lab that it was not started for.
     #[error("{0}")]
