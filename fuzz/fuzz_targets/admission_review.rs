@@ -50,12 +50,11 @@ fuzz_target!(|body: &[u8]| {
     };
     let answer = decide(&request);
     let written = answer.write(&request.uid).expect("JSON");
-    let _: Value = serde_json::from_slice(&written).expect("JSON");
+    let _: Value = serde_json::from_str(&written).expect("JSON");
     let Some(patch) = &answer.patch else { return };
-    assert!(
-        !serde_json::to_string(patch).expect("JSON").contains("$("),
-        "Kubernetes would expand it"
-    );
+    let operations = std::str::from_utf8(patch.json()).expect("a text");
+    assert!(!operations.contains("$("), "Kubernetes would expand it");
+    let operations: json_patch::Patch = serde_json::from_str(operations).expect("RFC 6902");
     // A number that nobody reads may be out of range.
     let Ok(mut review) = serde_json::from_slice::<Value>(body) else {
         return;
@@ -67,7 +66,7 @@ fuzz_target!(|body: &[u8]| {
         return;
     };
     // A list that is null is made; everything else that a pod lacks was read as empty.
-    if json_patch::patch(object, patch).is_err() {
+    if json_patch::patch(object, &operations).is_err() {
         assert!(
             object.get("metadata").is_none_or(|meta| !meta.is_object())
                 || object.get("spec").is_none_or(|spec| !spec.is_object())
@@ -79,7 +78,7 @@ fuzz_target!(|body: &[u8]| {
     let again = decide(&again);
     assert_eq!(again.refusal, None);
     assert!(
-        again.patch.is_none_or(|patch| patch.0.is_empty()),
+        again.patch.is_none_or(|patch| patch.is_empty()),
         "a second run adds something"
     );
 });

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::domain::pod::Text;
+use crate::domain::pod::{Patch, Text};
 use crate::domain::quote;
 
 /// The one version that is served.
@@ -113,7 +113,7 @@ pub struct Answer {
     /// Why the object is refused, for its author; `None`: it is let in.
     pub refusal: Option<String>,
     /// What is added to the object.
-    pub patch: Option<json_patch::Patch>,
+    pub patch: Option<Patch>,
     /// What its author should know.
     pub warnings: Vec<String>,
 }
@@ -137,15 +137,17 @@ struct Response<'a> {
     warnings: &'a [String],
 }
 
-/// How a written answer ends: its patch goes in before.
-const END: &[u8] = b"}}";
+/// How a written answer ends; what stands there instead where it has a patch, before the patch and behind it.
+const END: &str = "}}";
+const PATCH: &str = r#","patchType":"JSONPatch","patch":""#;
+const PATCHED: &str = r#""}}"#;
 
 impl Answer {
     /// The answer to the request of this `uid`, as JSON.
     ///
     /// # Errors
-    /// None that can happen: a patch is always JSON.
-    pub fn write(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
+    /// None that can happen: what is in it is always JSON.
+    pub fn write(&self, uid: &str) -> Result<String, serde_json::Error> {
         let status = |message: &String| json!({"code": 403, "reason": "Forbidden", "message": message});
         let response = Response {
             uid,
@@ -153,30 +155,19 @@ impl Answer {
             status: self.refusal.as_ref().map(status),
             warnings: &self.warnings,
         };
-        let mut json = serde_json::to_vec(&Written {
+        let mut json = serde_json::to_string(&Written {
             api_version: API_VERSION,
             kind: "AdmissionReview",
             response,
         })?;
-        if let Some(patch) = self.patch.as_ref().filter(|patch| !patch.0.is_empty()) {
-            // Base64 needs no escapes: the longest part of an answer is not looked through for them.
-            let mut operations = Vec::with_capacity(patch.0.len() * OPERATION);
-            serde_json::to_writer(&mut operations, patch)?;
-            let mut text = String::with_capacity(operations.len().div_ceil(3) * 4);
-            STANDARD.encode_string(operations, &mut text);
+        if let Some(patch) = self.patch.as_ref().filter(|patch| !patch.is_empty()) {
             json.truncate(json.len() - END.len());
-            for part in [
-                br#","patchType":"JSONPatch","patch":""#.as_slice(),
-                text.as_bytes(),
-                b"\"",
-                END,
-            ] {
-                json.extend_from_slice(part);
-            }
+            // Base64 needs no escapes: the longest part of an answer is not looked through for them.
+            json.reserve_exact(PATCH.len() + patch.json().len().div_ceil(3) * 4 + PATCHED.len());
+            json.push_str(PATCH);
+            STANDARD.encode_string(patch.json(), &mut json);
+            json.push_str(PATCHED);
         }
         Ok(json)
     }
 }
-
-/// Bytes that an operation of a patch takes, most of the time.
-const OPERATION: usize = 192;

@@ -233,7 +233,7 @@ async fn inject_into(
 }
 
 fn allowed(reason: Reason, answer: Answer) -> Decision {
-    let patched = answer.patch.as_ref().is_some_and(|patch| !patch.0.is_empty());
+    let patched = answer.patch.as_ref().is_some_and(|patch| !patch.is_empty());
     let outcome = if patched { Outcome::Patched } else { Outcome::Allowed };
     Decision {
         outcome,

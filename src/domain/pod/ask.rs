@@ -44,6 +44,13 @@ pub struct Ask {
     pub(super) missing: Missing,
 }
 
+impl Ask {
+    /// Whether its annotations have no ID.
+    pub(super) fn is_default(&self) -> bool {
+        self.id == DEFAULT_ID
+    }
+}
+
 /// Which containers get the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Selection {
@@ -131,7 +138,7 @@ pub fn asks(annotations: &Annotations<'_>, namespace: &str, warnings: &mut Warni
         );
         return Err(Refusal::new(Reason::InvalidAnnotation, why));
     }
-    found.sort_by_key(|ask| ask.id != DEFAULT_ID);
+    found.sort_by_key(|ask| !ask.is_default());
     Ok(found)
 }
 

@@ -3,63 +3,38 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-
 use crate::api::Reason;
 use crate::api::names::{annotation::PREFIX, pod as key};
 use crate::domain::quote;
 
 use super::ask::{Ask, Conflict};
-use super::git::{self, FILE, Setting};
+use super::git::Setting;
+use super::grant::{Granted, VOLUME_PREFIX, variables};
+use super::item::{Is, Literal, Mount, Variable, is_same};
 use super::value::{is_within, normal, overlap, real};
-use super::view::{Container, Pod, Variable, Volume};
+use super::view::{self, Container, Pod, Volume};
 use super::{Refusal, Warnings};
 
-/// Where the file is, for programs.
-const FILE_VARIABLE: &str = "GITHUB_TOKEN_FILE";
 /// The number of git's settings in the environment.
 const COUNT: &str = "GIT_CONFIG_COUNT";
-/// What our volumes' names start with; the ID follows.
-const VOLUME_PREFIX: &str = "github-token-";
 /// More settings than anyone has: git itself stops at the largest `int`.
 const MOST_SETTINGS: usize = 10_000;
 
-/// An ask whose Secret is known.
-pub(super) struct Granted<'a> {
-    pub ask: &'a Ask,
-    /// The Secret's name.
-    pub secret: Box<str>,
-    /// The Secret's key with the bare token.
-    pub key: Cow<'static, str>,
-}
-
-impl Granted<'_> {
-    /// The name of the volume.
-    pub fn volume(&self) -> String {
-        format!("{VOLUME_PREFIX}{}", self.ask.id)
-    }
-
-    fn file(&self) -> String {
-        format!("{}/{FILE}", self.ask.folder)
-    }
-}
-
 /// What is missing.
 #[derive(Default)]
-pub(super) struct Missing {
-    pub mounts: Vec<Value>,
+pub(super) struct Missing<'a> {
+    pub mounts: Vec<Mount<'a>>,
     /// To be appended.
-    pub env: Vec<Value>,
+    pub env: Vec<Variable<'a>>,
     /// To be put in at this place, behind one of the same name: of two, the later one counts. Right behind it, since `kubectl apply`
     /// brings those of one name together, and a pod's list must not change.
-    pub overrides: Vec<(usize, Value)>,
+    pub overrides: Vec<(usize, Variable<'a>)>,
 }
 
-impl Missing {
-    fn set(&mut self, container: &Container<'_>, item: Value) {
-        let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
+impl<'a> Missing<'a> {
+    fn set(&mut self, container: &Container<'_>, item: Variable<'a>) {
         let there = container.env.as_deref().unwrap_or_default();
-        match there.iter().rposition(|variable| *variable.name == *name) {
+        match there.iter().rposition(|variable| *variable.name == *item.name) {
             Some(last) => self.overrides.push((last + 1, item)),
             None => self.env.push(item),
         }
@@ -67,21 +42,22 @@ impl Missing {
 }
 
 /// What a container lacks of what it was granted.
-pub(super) fn additions(
+pub(super) fn additions<'a>(
     pod: &Pod<'_>,
     container: &Container<'_>,
-    granted: &[&Granted<'_>],
+    granted: &[&'a Granted<'a>],
     warnings: &mut Warnings,
-) -> Result<Missing, Refusal> {
+) -> Result<Missing<'a>, Refusal> {
     let mut missing = Missing::default();
     agree(container, granted)?;
     for grant in granted.iter().filter(|grant| grant.ask.file) {
         missing.mounts.extend(mount(pod, container, grant)?);
     }
-    for (name, wanted, ask) in variables(granted) {
+    for (wanted, ask) in variables(granted) {
+        let name = wanted.name.clone();
         let mut there = present(container, &name).peekable();
         let taken = there.peek().is_some();
-        if there.any(|variable| is_same(variable, &wanted)) {
+        if there.any(|variable| says(variable, &wanted.is)) {
             continue;
         }
         let clash = || format!("container '{}' has a variable {name} already", quote(&container.name));
@@ -103,7 +79,7 @@ pub(super) fn additions(
         missing.set(container, wanted);
     }
     warn_of_stale_variables(pod, granted, warnings);
-    for item in git_variables(container, granted, warnings) {
+    for item in git_variables(container, granted, warnings)? {
         missing.set(container, item);
     }
     // From the end, so that no place moves another.
@@ -111,14 +87,17 @@ pub(super) fn additions(
     Ok(missing)
 }
 
-fn present<'a>(container: &'a Container<'_>, name: &str) -> impl Iterator<Item = &'a Variable<'a>> {
+fn present<'a>(container: &'a Container<'_>, name: &str) -> impl Iterator<Item = &'a view::Variable<'a>> {
     let all = container.env.iter().flatten();
     all.filter(move |variable| *variable.name == *name)
 }
 
-fn is_same(variable: &Variable<'_>, wanted: &Value) -> bool {
-    let value = variable.value.as_deref() == wanted.get("value").and_then(Value::as_str);
-    value && variable.value_from.as_ref() == wanted.get("valueFrom")
+fn says(variable: &view::Variable<'_>, wanted: &Is<'_>) -> bool {
+    match (wanted, variable.value_from) {
+        (Is::Value(wanted), None) => variable.value.as_deref() == Some(&wanted.text),
+        (Is::ValueFrom(wanted), Some(source)) => variable.value.is_none() && is_same(source, wanted),
+        _ => false,
+    }
 }
 
 /// Two tokens of one container must not be for the same folder, variable or host.
@@ -133,9 +112,9 @@ fn agree(container: &Container<'_>, granted: &[&Granted<'_>]) -> Result<(), Refu
         Err(Refusal::new(Reason::PodConflict, message))
     };
     for (at, one) in granted.iter().enumerate() {
-        for other in granted.iter().take(at) {
-            let (ask, other) = (one.ask, other.ask);
-            if ask.file && other.file && overlap(&real(&ask.folder), &real(&other.folder)) {
+        for two in granted.iter().take(at) {
+            let (ask, other) = (one.ask, two.ask);
+            if ask.file && other.file && overlap(&one.place, &two.place) {
                 return clash(key::MOUNT_PATH, ask, &ask.folder, other);
             }
             let same_host = ask.hosts.iter().find(|host| other.hosts.contains(host));
@@ -151,11 +130,11 @@ fn agree(container: &Container<'_>, granted: &[&Granted<'_>]) -> Result<(), Refu
     Ok(())
 }
 
-fn mount(pod: &Pod<'_>, container: &Container<'_>, grant: &Granted<'_>) -> Result<Option<Value>, Refusal> {
-    let (volume, folder) = (grant.volume(), real(&grant.ask.folder));
+fn mount<'a>(pod: &Pod<'_>, container: &Container<'_>, grant: &'a Granted<'a>) -> Result<Option<Mount<'a>>, Refusal> {
+    let folder = &grant.place;
     for mount in container.volume_mounts.iter().flatten() {
         let theirs = real(&normal(&mount.mount_path));
-        if *mount.name == volume && theirs == folder && mount.read_only && mount.sub_path.is_empty() {
+        if *mount.name == grant.volume && theirs == *folder && mount.read_only && mount.sub_path.is_empty() {
             return Ok(None);
         }
         // Below a folder that can be written to, the node makes the place for ours. Our own volumes cannot be.
@@ -163,7 +142,7 @@ fn mount(pod: &Pod<'_>, container: &Container<'_>, grant: &Granted<'_>) -> Resul
         let source = volumes.into_iter().find(|source| source.name == mount.name);
         let ours = mount.name.starts_with(VOLUME_PREFIX);
         let fixed = mount.read_only || ours || source.is_some_and(Volume::is_read_only);
-        if is_within(&theirs, &folder) || (fixed && is_within(&folder, &theirs)) {
+        if is_within(&theirs, folder) || (fixed && is_within(folder, &theirs)) {
             let message = format!(
                 "container '{}' has a mount at '{}', which leaves no room for the token at {}: set {PREFIX}{} to another folder",
                 quote(&container.name),
@@ -174,35 +153,11 @@ fn mount(pod: &Pod<'_>, container: &Container<'_>, grant: &Granted<'_>) -> Resul
             return Err(Refusal::new(Reason::PodConflict, message));
         }
     }
-    Ok(Some(
-        json!({"name": volume, "mountPath": grant.ask.folder, "readOnly": true}),
-    ))
-}
-
-/// The variables but git's: name, the whole item, and who asks for it.
-fn variables<'a>(granted: &[&Granted<'a>]) -> Vec<(String, Value, &'a Ask)> {
-    let mut found = Vec::new();
-    let mut files = granted.iter().filter(|grant| grant.ask.file);
-    // The first token's file has the plain name; each with an ID of its own has its own name, too.
-    if let Some(first) = files.clone().next() {
-        let item = json!({"name": FILE_VARIABLE, "value": first.file()});
-        found.push((FILE_VARIABLE.to_owned(), item, first.ask));
-    }
-    for grant in files.by_ref().filter(|grant| grant.ask.id != "default") {
-        let name = format!(
-            "{FILE_VARIABLE}_{}",
-            grant.ask.id.to_ascii_uppercase().replace('-', "_")
-        );
-        let item = json!({"name": name, "value": grant.file()});
-        found.push((name, item, grant.ask));
-    }
-    for grant in granted.iter().filter(|grant| grant.ask.env) {
-        for name in &grant.ask.variables {
-            let source = json!({"secretKeyRef": {"name": grant.secret, "key": grant.key}});
-            found.push((name.clone(), json!({"name": name, "valueFrom": source}), grant.ask));
-        }
-    }
-    found
+    Ok(Some(Mount {
+        mount_path: &grant.ask.folder,
+        name: &grant.volume,
+        read_only: true,
+    }))
 }
 
 fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], warnings: &mut Warnings) {
@@ -217,53 +172,48 @@ fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], warnings: &m
     }
 }
 
-fn git_variables(container: &Container<'_>, granted: &[&Granted<'_>], warnings: &mut Warnings) -> Vec<Value> {
-    let mut settings = Vec::new();
-    for ask in granted.iter().map(|grant| grant.ask).filter(|ask| ask.git) {
-        for host in &ask.hosts {
-            git::settings(host, &ask.folder, ask.ssh_rewrite, &mut settings);
-        }
-    }
+fn git_variables<'a>(
+    container: &Container<'_>,
+    granted: &[&'a Granted<'a>],
+    warnings: &mut Warnings,
+) -> Result<Vec<Variable<'a>>, serde_json::Error> {
+    let settings: Vec<&Setting> = granted.iter().flat_map(|grant| &grant.settings).collect();
     if settings.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let Some(count) = count(container) else {
         warnings.add(format!(
             "container '{}' has a {COUNT} that is no number here: git is not set up in it; the token is in the file",
             quote(&container.name)
         ));
-        return Vec::new();
+        return Ok(Vec::new());
     };
     if has(container, count, &settings) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
+    let literal = |name, value| Variable {
+        name,
+        is: Is::Value(value),
+    };
     let mut found = Vec::with_capacity(2 * settings.len() + 1);
     let total = count + settings.len();
-    for (at, (name, value)) in settings.into_iter().enumerate() {
-        found.push(literal(format!("GIT_CONFIG_KEY_{}", count + at), name));
-        found.push(literal(format!("GIT_CONFIG_VALUE_{}", count + at), value));
+    for (at, (name, value)) in (count..).zip(settings) {
+        found.push(literal(format!("GIT_CONFIG_KEY_{at}").into(), Cow::Borrowed(name)));
+        found.push(literal(format!("GIT_CONFIG_VALUE_{at}").into(), Cow::Borrowed(value)));
     }
     // What the container has is left as it is, and is counted in.
-    found.push(literal(COUNT.to_owned(), total.to_string()));
-    found
-}
-
-/// As `json!` makes it, without copies: a pod gets many.
-fn literal(name: String, value: String) -> Value {
-    let mut item = serde_json::Map::new();
-    item.insert("name".to_owned(), Value::String(name));
-    item.insert("value".to_owned(), Value::String(value));
-    Value::Object(item)
+    found.push(literal(COUNT.into(), Cow::Owned(Literal::new(total.to_string())?)));
+    Ok(found)
 }
 
 /// The number of settings that the container has; `None` if it cannot be known.
 fn count(container: &Container<'_>) -> Option<usize> {
     match present(container, COUNT).last() {
         None => Some(0),
-        Some(Variable {
+        Some(view::Variable {
             value_from: Some(_), ..
         }) => None,
-        Some(Variable { value, .. }) => match value.as_deref() {
+        Some(view::Variable { value, .. }) => match value.as_deref() {
             None | Some("") => Some(0),
             Some(text) => text.parse().ok().filter(|count| *count <= MOST_SETTINGS),
         },
@@ -271,7 +221,7 @@ fn count(container: &Container<'_>) -> Option<usize> {
 }
 
 /// Whether the settings stand in the environment, one after the other.
-fn has(container: &Container<'_>, count: usize, settings: &[Setting]) -> bool {
+fn has(container: &Container<'_>, count: usize, settings: &[&Setting]) -> bool {
     let Some(last) = count.checked_sub(settings.len()) else {
         return false;
     };
@@ -284,8 +234,8 @@ fn has(container: &Container<'_>, count: usize, settings: &[Setting]) -> bool {
     let at = |start: usize| {
         let mut pairs = settings.iter().enumerate();
         pairs.all(|(offset, (name, value))| {
-            is(format!("GIT_CONFIG_KEY_{}", start + offset), name)
-                && is(format!("GIT_CONFIG_VALUE_{}", start + offset), value)
+            is(format!("GIT_CONFIG_KEY_{}", start + offset), &name.text)
+                && is(format!("GIT_CONFIG_VALUE_{}", start + offset), &value.text)
         })
     };
     (0..=last).any(at)

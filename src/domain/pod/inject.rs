@@ -11,10 +11,11 @@ use crate::api::names::{annotation::PREFIX, pod as key};
 use crate::domain::intent::{Key, Kind};
 
 use super::ask::{Ask, Missing, Selection};
-use super::container::{Granted, additions};
+use super::container::additions;
 use super::facts::SecretFacts;
-use super::git::FILE;
-use super::patch::Additions;
+use super::grant::Granted;
+use super::item::{Volume, is_same};
+use super::patch::{Additions, Patch};
 use super::view::{Container, Pod};
 use super::{Injection, Refusal, TokenFacts, Warnings};
 
@@ -58,11 +59,7 @@ pub fn inject(
             Ok(found) => {
                 found.doubt.into_iter().for_each(|doubt| warnings.add(doubt));
                 let key = token_key(ask, &found.secret)?;
-                granted.push(Granted {
-                    ask,
-                    secret: found.secret.key.name,
-                    key,
-                });
+                granted.push(Granted::new(ask, found.secret.key.name, key)?);
             }
             Err(refusal) if ask.missing == Missing::Ignore && refusal.reason != Reason::OtherNamespace => {
                 warnings.add(format!("{}; the pod starts without it", refusal.message));
@@ -76,7 +73,7 @@ pub fn inject(
     let mut patch = Additions::default();
     volumes(pod, &granted, &mut patch, warnings)?;
     containers(pod, &granted, &mut patch, warnings)?;
-    note(pod, &granted, &mut patch);
+    note(pod, &granted, &mut patch)?;
     Ok(Injection {
         reason: Reason::Injected,
         patch: patch.into_patch(),
@@ -84,7 +81,7 @@ pub fn inject(
 }
 
 fn nothing(reason: Reason) -> Injection {
-    let patch = json_patch::Patch::default();
+    let patch = Patch::default();
     Injection { reason, patch }
 }
 
@@ -180,20 +177,18 @@ fn volumes(
                 key::FILE_MODE
             ));
         }
-        let name = grant.volume();
-        let source = json!({"defaultMode": mode, "sources": [
-            {"secret": {"name": grant.secret, "items": [{"key": grant.key, "path": FILE}]}}]});
-        match there.iter().find(|volume| *volume.name == name) {
-            None => missing.push(json!({"name": name, "projected": source})),
-            Some(volume) if volume.projected.as_ref() == Some(&source) => {}
+        let (name, projected) = (grant.volume.as_str(), grant.projected(mode));
+        match there.iter().find(|volume| *volume.name == *name) {
+            None => missing.push(Volume { name, projected }),
+            Some(volume) if volume.projected.is_some_and(|theirs| is_same(theirs, &projected)) => {}
             Some(_) => {
                 let message = format!("the pod has a volume '{name}' already, with other content: rename it");
                 return Err(Refusal::new(Reason::PodConflict, message));
             }
         }
     }
-    patch.append(&["spec", "volumes"], pod.spec.volumes.is_some(), missing);
-    Ok(())
+    let exists = pod.spec.volumes.is_some();
+    Ok(patch.append(&["spec", "volumes"], exists, &missing)?)
 }
 
 fn containers(
@@ -216,11 +211,11 @@ fn containers(
             let added = additions(pod, container, &chosen, warnings)?;
             let at = at.to_string();
             for (place, item) in added.overrides {
-                patch.set(&["spec", list, &at, "env", &place.to_string()], item);
+                patch.set(&["spec", list, &at, "env", &place.to_string()], &item)?;
             }
-            patch.append(&["spec", list, &at, "env"], container.env.is_some(), added.env);
-            let mounts = container.volume_mounts.is_some();
-            patch.append(&["spec", list, &at, "volumeMounts"], mounts, added.mounts);
+            let (env, mounts) = (container.env.is_some(), container.volume_mounts.is_some());
+            patch.append(&["spec", list, &at, "env"], env, &added.env)?;
+            patch.append(&["spec", list, &at, "volumeMounts"], mounts, &added.mounts)?;
         }
     }
     Ok(())
@@ -252,7 +247,7 @@ fn check_names<'a>(ask: &Ask, all: impl Iterator<Item = &'a Container<'a>>) -> R
 }
 
 /// Writes down on the pod what it was given.
-fn note(pod: &Pod<'_>, granted: &[Granted<'_>], patch: &mut Additions) {
+fn note(pod: &Pod<'_>, granted: &[Granted<'_>], patch: &mut Additions) -> Result<(), Refusal> {
     let one = |grant: &Granted<'_>| {
         let token = &grant.ask.token;
         let given = json!({"kind": token.kind.as_str(), "name": token.name, "secret": grant.secret});
@@ -263,6 +258,7 @@ fn note(pod: &Pod<'_>, granted: &[Granted<'_>], patch: &mut Additions) {
     let name = format!("{PREFIX}{}", key::STATUS);
     let written = pod.metadata.annotations.get(name.as_str());
     if written.is_none_or(|written| **written != text) {
-        patch.set(&["metadata", "annotations", &name], Value::String(text));
+        patch.set(&["metadata", "annotations", &name], &text)?;
     }
+    Ok(())
 }

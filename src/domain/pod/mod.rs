@@ -5,7 +5,9 @@ mod ask;
 mod container;
 mod facts;
 mod git;
+mod grant;
 mod inject;
+mod item;
 mod patch;
 mod text;
 mod value;
@@ -16,6 +18,7 @@ use crate::api::Reason;
 pub use ask::{Ask, asks};
 pub use facts::{SecretFacts, TokenFacts};
 pub use inject::inject;
+pub use patch::Patch;
 pub use text::Text;
 pub use view::{Annotations, Metadata, Owner, Pod};
 
@@ -34,6 +37,16 @@ impl Refusal {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let message = message.into();
         Refusal { reason, message }
+    }
+}
+
+/// A patch that cannot be written: nothing that is known brings that about, and a pod must not start without what it asked for.
+impl From<serde_json::Error> for Refusal {
+    fn from(error: serde_json::Error) -> Self {
+        Refusal::new(
+            Reason::NotInjectable,
+            format!("the patch could not be written: {error}"),
+        )
     }
 }
 
@@ -59,12 +72,12 @@ impl Warnings {
 }
 
 /// What happens to a pod that is let in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injection {
     /// Why it is patched, or is not.
     pub reason: Reason,
     /// What is added; empty where nothing is missing.
-    pub patch: json_patch::Patch,
+    pub patch: Patch,
 }
 
 #[cfg(test)]

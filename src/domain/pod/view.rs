@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::text::Text;
 
@@ -101,7 +101,8 @@ pub(super) struct Variable<'a> {
     pub name: Text<'a>,
     #[serde(borrow)]
     pub value: Option<Text<'a>>,
-    pub value_from: Option<Value>,
+    #[serde(borrow)]
+    pub value_from: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,7 +123,8 @@ pub(super) struct Mount<'a> {
 pub(super) struct Volume<'a> {
     #[serde(borrow, deserialize_with = "or_default")]
     pub name: Text<'a>,
-    pub projected: Option<Value>,
+    #[serde(borrow)]
+    pub projected: Option<&'a RawValue>,
     pub config_map: Option<IgnoredAny>,
     pub secret: Option<IgnoredAny>,
     #[serde(rename = "downwardAPI")]

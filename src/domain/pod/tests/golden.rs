@@ -11,7 +11,8 @@ fn every_pod_gets_what_was_looked_at() {
         let (decided, warnings) = decide(&serde_json::from_str(&text).unwrap());
         let answer = match decided {
             Ok(injection) => {
-                json!({"reason": injection.reason.as_str(), "patch": injection.patch, "warnings": warnings})
+                let patch: Value = serde_json::from_slice(injection.patch.json()).unwrap();
+                json!({"reason": injection.reason.as_str(), "patch": patch, "warnings": warnings})
             }
             Err(refusal) => {
                 json!({"refused": refusal.reason.as_str(), "message": refusal.message, "warnings": warnings})
