@@ -15,7 +15,9 @@ use super::value::{is_within, normal, overlap, real};
 use super::view::{self, Container, Pod, Volume};
 use super::{Refusal, Warnings};
 
-/// The number of git's settings in the environment.
+/// What the names of git's settings in the environment start with.
+const GIT_CONFIG: &str = "GIT_CONFIG_";
+/// The number of those settings.
 const COUNT: &str = "GIT_CONFIG_COUNT";
 /// More settings than anyone has: git itself stops at the largest `int`.
 const MOST_SETTINGS: usize = 10_000;
@@ -32,8 +34,7 @@ pub(super) struct Missing<'a> {
 }
 
 impl<'a> Missing<'a> {
-    fn set(&mut self, container: &Container<'_>, item: Variable<'a>) {
-        let there = container.env.as_deref().unwrap_or_default();
+    fn set(&mut self, there: &[view::Variable<'_>], item: Variable<'a>) {
         match there.iter().rposition(|variable| *variable.name == *item.name) {
             Some(last) => self.overrides.push((last + 1, item)),
             None => self.env.push(item),
@@ -53,9 +54,12 @@ pub(super) fn additions<'a>(
     for grant in granted.iter().filter(|grant| grant.ask.file) {
         missing.mounts.extend(mount(pod, container, grant)?);
     }
-    for (wanted, ask) in variables(granted) {
+    let wanted = variables(granted);
+    let words = wanted.iter().map(|(variable, _)| &*variable.name);
+    let env = &container.variables(words.chain([GIT_CONFIG]))?;
+    for (wanted, ask) in wanted {
         let name = wanted.name.clone();
-        let mut there = present(container, &name).peekable();
+        let mut there = present(env, &name).peekable();
         let taken = there.peek().is_some();
         if there.any(|variable| says(variable, &wanted.is)) {
             continue;
@@ -76,20 +80,19 @@ pub(super) fn additions<'a>(
             }
             Conflict::Deny | Conflict::Keep | Conflict::Override => {}
         }
-        missing.set(container, wanted);
+        missing.set(env, wanted);
     }
     warn_of_stale_variables(pod, granted, warnings);
-    for item in git_variables(container, granted, warnings)? {
-        missing.set(container, item);
+    for item in git_variables(container, env, granted, warnings)? {
+        missing.set(env, item);
     }
     // From the end, so that no place moves another.
     missing.overrides.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     Ok(missing)
 }
 
-fn present<'a>(container: &'a Container<'_>, name: &str) -> impl Iterator<Item = &'a view::Variable<'a>> {
-    let all = container.env.iter().flatten();
-    all.filter(move |variable| *variable.name == *name)
+fn present<'a>(env: &'a [view::Variable<'_>], name: &str) -> impl Iterator<Item = &'a view::Variable<'a>> {
+    env.iter().filter(move |variable| *variable.name == *name)
 }
 
 fn says(variable: &view::Variable<'_>, wanted: &Is<'_>) -> bool {
@@ -174,6 +177,7 @@ fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], warnings: &m
 
 fn git_variables<'a>(
     container: &Container<'_>,
+    env: &[view::Variable<'_>],
     granted: &[&'a Granted<'a>],
     warnings: &mut Warnings,
 ) -> Result<Vec<Variable<'a>>, serde_json::Error> {
@@ -181,14 +185,14 @@ fn git_variables<'a>(
     if settings.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(count) = count(container) else {
+    let Some(count) = count(env) else {
         warnings.add(format!(
             "container '{}' has a {COUNT} that is no number here: git is not set up in it; the token is in the file",
             quote(&container.name)
         ));
         return Ok(Vec::new());
     };
-    if has(container, count, &settings) {
+    if has(env, count, &settings) {
         return Ok(Vec::new());
     }
     let literal = |name, value| Variable {
@@ -207,8 +211,8 @@ fn git_variables<'a>(
 }
 
 /// The number of settings that the container has; `None` if it cannot be known.
-fn count(container: &Container<'_>) -> Option<usize> {
-    match present(container, COUNT).last() {
+fn count(env: &[view::Variable<'_>]) -> Option<usize> {
+    match present(env, COUNT).last() {
         None => Some(0),
         Some(view::Variable {
             value_from: Some(_), ..
@@ -221,12 +225,12 @@ fn count(container: &Container<'_>) -> Option<usize> {
 }
 
 /// Whether the settings stand in the environment, one after the other.
-fn has(container: &Container<'_>, count: usize, settings: &[&Setting]) -> bool {
+fn has(env: &[view::Variable<'_>], count: usize, settings: &[&Setting]) -> bool {
     let Some(last) = count.checked_sub(settings.len()) else {
         return false;
     };
-    let literals = container.env.iter().flatten();
-    let values: BTreeMap<&str, &str> = literals
+    let values: BTreeMap<&str, &str> = env
+        .iter()
         .filter(|variable| variable.value_from.is_none())
         .map(|variable| (&*variable.name, variable.value.as_deref().unwrap_or_default()))
         .collect();

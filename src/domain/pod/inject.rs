@@ -208,6 +208,9 @@ fn containers(
     for (list, containers) in lists {
         for (at, container) in containers.iter().enumerate() {
             let chosen: Vec<&Granted<'_>> = granted.iter().filter(|grant| selects(grant.ask, container)).collect();
+            if chosen.is_empty() {
+                continue;
+            }
             let added = additions(pod, container, &chosen, warnings)?;
             let at = at.to_string();
             for (place, item) in added.overrides {

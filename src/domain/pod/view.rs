@@ -6,7 +6,10 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::Refusal;
 use super::text::Text;
+use crate::api::Reason;
+use crate::domain::quote;
 
 /// A pod of an admission request. Its texts are borrowed from the request's body.
 #[derive(Debug, Default, Deserialize)]
@@ -89,7 +92,7 @@ pub(super) struct Container<'a> {
     #[serde(borrow, deserialize_with = "or_default")]
     pub name: Text<'a>,
     #[serde(borrow)]
-    pub env: Option<Vec<Variable<'a>>>,
+    pub env: Option<&'a RawValue>,
     #[serde(borrow)]
     pub volume_mounts: Option<Vec<Mount<'a>>>,
 }
@@ -129,6 +132,34 @@ pub(super) struct Volume<'a> {
     pub secret: Option<IgnoredAny>,
     #[serde(rename = "downwardAPI")]
     pub downward_api: Option<IgnoredAny>,
+}
+
+impl<'a> Container<'a> {
+    /// Its variables; none, unread, where no name among them can hold one of `words`: most of a pod is variables, and hardly ever is
+    /// one of them of interest.
+    ///
+    /// # Errors
+    /// Where they are no list of variables.
+    pub fn variables<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Result<Vec<Variable<'a>>, Refusal> {
+        let Some(env) = self.env.map(RawValue::get) else {
+            return Ok(Vec::new());
+        };
+        // With an escape, a name may be spelled otherwise.
+        let is_read = env.contains('\\') || words.into_iter().any(|word| env.contains(word));
+        let read = if is_read {
+            serde_json::from_str(env).ok()
+        } else {
+            Some(Vec::new())
+        };
+        read.filter(|_| env.starts_with('[')).ok_or_else(|| {
+            // What is wrong would quote a value.
+            let message = format!(
+                "env of container '{}' is no list of variables: correct it",
+                quote(&self.name)
+            );
+            Refusal::new(Reason::NotInjectable, message)
+        })
+    }
 }
 
 impl Volume<'_> {

@@ -149,3 +149,35 @@ fn a_secret_of_another_namespace_is_never_referred_to_even_while_its_token_goes(
     assert_eq!(refusal.reason, Reason::OtherNamespace);
     assert!(!refusal.message.contains("team-b"), "{}", refusal.message);
 }
+
+#[test]
+fn a_name_that_is_spelled_with_escapes_is_the_same_name() {
+    let pod = r#"{"metadata": {"annotations": {"github.as-code.io/token": "ci"}},
+        "spec": {"containers": [{"name": "app", "env": [{"name": "GIT_CONFI\u0047_COUNT", "value": "7"}]}]}}"#;
+    let view: Pod<'_> = serde_json::from_str(pod).unwrap();
+    let mut warnings = Warnings::default();
+    let asks = asks(view.annotations(), NAMESPACE, &mut warnings).unwrap();
+    let injection = inject(&view, NAMESPACE, &asks, &facts(), &mut warnings).unwrap();
+    let patch = std::str::from_utf8(injection.patch.json()).unwrap();
+    assert!(
+        patch.contains("GIT_CONFIG_KEY_7") && !patch.contains("GIT_CONFIG_KEY_0"),
+        "{patch}"
+    );
+}
+
+#[test]
+fn variables_that_are_none_are_refused_and_not_quoted() {
+    for env in [
+        json!({"GIT_CONFIG_COUNT": "hunter2"}),
+        json!("hunter2"),
+        json!([{"name": "GH_TOKEN", "value": 2}, "GIT_CONFIG_"]),
+    ] {
+        let pod = json!({"metadata": {"annotations": {"github.as-code.io/token": "ci"}}, "spec": {"containers": [{"name": "app", "env": env}]}});
+        let refusal = decide(&pod).0.unwrap_err();
+        assert_eq!(refusal.reason, Reason::NotInjectable);
+        assert_eq!(
+            refusal.message,
+            "env of container 'app' is no list of variables: correct it"
+        );
+    }
+}
