@@ -8,6 +8,7 @@ mod go_style;
 mod manager;
 mod mint;
 mod release;
+mod status;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use failure::Failure;
 pub use manager::ManagerArgs;
 pub use mint::{MintArgs, MintRequest, Output};
 pub use release::ReleaseArgs;
+pub use status::StatusArgs;
 
 /// Keeps short-lived GitHub App tokens fresh in Kubernetes Secrets.
 #[derive(Parser)]
@@ -41,6 +43,8 @@ enum Command {
     Mint(MintArgs),
     /// Say why it does not work: configuration, key, GitHub, installation, and what a Token may do.
     Check(CheckArgs),
+    /// Show the Tokens of a cluster, those in trouble first. Exit code 1 when one is not ready.
+    Status(StatusArgs),
     /// Make a GitHub App.
     App(AppArgs),
     /// Let go of all managed Secrets, so that they can be deleted without the operator: before it is uninstalled.
@@ -108,6 +112,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Cli {
             command: Command::Check(args),
         }) => check::run(args),
+        Ok(Cli {
+            command: Command::Status(args),
+        }) => status::run(&args),
         Ok(Cli {
             command: Command::App(args),
         }) => app::run(args),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -15,6 +15,9 @@ use crate::domain::intent::{Intent, Key, Kind, TokenObject, unreadable};
 
 use super::packed::Packed;
 use super::{ClusterError, OwnerRef, Scope};
+
+/// Objects that are asked for at once.
+const PAGE: u32 = 500;
 
 /// A Token or ClusterToken as it was last seen: small, since all of them are kept.
 #[derive(Clone, Debug)]
@@ -174,6 +177,28 @@ impl Tokens {
         }
         let found = self.one(key).get_opt(&key.name).await?;
         Ok(found.and_then(|object| TokenRecord::new(key.kind, object)))
+    }
+
+    /// All objects of a kind, of a namespace or of the cluster, as they are now.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn list(&self, kind: Kind, namespace: Option<&str>) -> Result<Vec<TokenRecord>, ClusterError> {
+        let api = self.of(kind, namespace);
+        let mut params = ListParams::default().limit(PAGE);
+        let mut found = Vec::new();
+        loop {
+            let page = api.list(&params).await?;
+            params.continue_token = page.metadata.continue_.filter(|more| !more.is_empty());
+            found.extend(
+                page.items
+                    .into_iter()
+                    .filter_map(|object| TokenRecord::new(kind, object)),
+            );
+            if params.continue_token.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Whether an App exists: `None` if that cannot be found out.

@@ -10,6 +10,7 @@ mod fixtures;
 pub mod intent;
 pub mod jwt;
 pub mod manifest;
+pub mod overview;
 pub mod permissions;
 pub mod plan;
 pub mod pod;

@@ -15,6 +15,7 @@ mod pool;
 mod recorder;
 mod register;
 mod release;
+mod status;
 mod webhook;
 
 pub use apps::now;
@@ -23,3 +24,4 @@ pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};
 pub use register::{NewApp, Places, RegisterOptions, Request as RegisterRequest, register, registration_form, salt};
 pub use release::release;
+pub use status::{Overview, status};

@@ -15,4 +15,5 @@ mod release;
 mod revocation;
 mod rotation;
 mod secrecy;
+mod status;
 mod world;

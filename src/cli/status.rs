@@ -1,0 +1,123 @@
+//! `gtm status`: the tokens of a cluster as a table.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use super::Failure;
+use crate::api::Time;
+use crate::domain::overview::{Line, State, relative};
+use crate::domain::quote;
+use crate::run::{self, Overview};
+
+/// The arguments of `gtm status`.
+#[derive(clap::Args)]
+pub struct StatusArgs {
+    /// Tokens of this namespace, and ClusterTokens that keep their Secret in it [default: all]
+    #[arg(short, long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    namespace: Option<String>,
+
+    /// text: a table, those in trouble first; json: for programs
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: StatusOutput,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum StatusOutput {
+    /// A table.
+    Text,
+    /// One JSON array.
+    Json,
+}
+
+const HEADINGS: [&str; 7] = ["NAMESPACE", "NAME", "STATE", "EXPIRES", "NEXT", "SECRET", "WHY"];
+
+/// A line of the table. A ClusterToken has no namespace; the Secret's is told where it is another.
+fn cells(line: &Line, now: Timestamp) -> [String; HEADINGS.len()] {
+    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| relative(at, now));
+    let namespace = line.key.namespace.as_deref();
+    let secret = line.secret.as_ref().map(|secret| {
+        if Some(&*secret.namespace) == namespace {
+            secret.name.to_string()
+        } else {
+            secret.to_string()
+        }
+    });
+    let why = match (line.reason.as_str(), line.message.as_str()) {
+        _ if line.state == State::Ready => String::new(),
+        (reason, "") => reason.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    };
+    [
+        namespace.unwrap_or("(cluster)").to_owned(),
+        line.key.name.to_string(),
+        line.state.as_str().to_owned(),
+        time(line.expires),
+        time(line.next),
+        secret.unwrap_or_else(|| "-".to_owned()),
+        quote(&why),
+    ]
+}
+
+fn table(lines: &[Line], now: Timestamp, to: &mut impl Write) -> io::Result<()> {
+    if lines.is_empty() {
+        return writeln!(to, "no Tokens");
+    }
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    rows.extend(lines.iter().map(|line| cells(line, now)));
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
+    let widths: Vec<usize> = (0..HEADINGS.len()).map(|at| width(at).unwrap_or_default()).collect();
+    for row in &rows {
+        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        writeln!(to, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn json(line: &Line) -> serde_json::Value {
+    let secret = line.secret.as_ref();
+    let secret = secret.map(|secret| serde_json::json!({"namespace": secret.namespace, "name": secret.name}));
+    serde_json::json!({
+        "kind": line.key.kind.as_str(), "namespace": line.key.namespace, "name": line.key.name,
+        "state": line.state.as_str(), "reason": line.reason, "message": line.message, "secret": secret,
+        "expiresAt": line.expires.map(Time::from), "nextAttemptAt": line.next.map(Time::from),
+    })
+}
+
+/// How many there are of each state, the worst first.
+fn summary(lines: &[Line]) -> String {
+    let count = |state: State| lines.iter().filter(|line| line.state == state).count();
+    let counted = State::ALL.map(|state| (count(state), state.as_str().to_lowercase()));
+    let parts = counted.iter().filter(|(count, _)| *count > 0);
+    parts
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn write(overview: &Overview, output: StatusOutput, mut to: impl Write) -> io::Result<()> {
+    match output {
+        StatusOutput::Json => {
+            let all: Vec<_> = overview.lines.iter().map(json).collect();
+            writeln!(to, "{:#}", serde_json::Value::from(all))
+        }
+        StatusOutput::Text => table(&overview.lines, run::now(), &mut to),
+    }
+}
+
+pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let overview = super::block_on(run::status(args.namespace.as_deref()))?.map_err(Failure::Failed)?;
+    for warning in &overview.warnings {
+        eprintln!("warning: {warning}");
+    }
+    write(&overview, args.output, io::stdout().lock())
+        .map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))?;
+    if overview.lines.iter().all(|line| line.state.is_ready()) {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!(
+        "not all are ready: {}",
+        summary(&overview.lines)
+    )))
+}

@@ -1,0 +1,69 @@
+//! `gtm status`: the Tokens and ClusterTokens of a cluster, as their status says they are.
+
+use super::apps::now;
+use super::manager::connect;
+use crate::cluster::{ClusterError, Scope, TokenRecord, Tokens};
+use crate::domain::intent::Kind;
+use crate::domain::overview::{Line, Seen, sort};
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// The objects, those in trouble first.
+    pub lines: Vec<Line>,
+    /// What could not be looked at, though nobody asked for it by name.
+    pub warnings: Vec<String>,
+}
+
+/// The Tokens of a namespace and the ClusterTokens that keep their Secret there, or all of the cluster. It only lists these two kinds.
+///
+/// # Errors
+/// A text: what the API server said, and the cure.
+pub async fn status(namespace: Option<&str>) -> Result<Overview, String> {
+    let tokens = Tokens::new(connect().await?, Scope::new(&[]));
+    let mut overview = Overview::default();
+    let found = tokens.list(Kind::Token, namespace).await;
+    overview.add(found.map_err(|error| wrong("tokens", &error, namespace))?, None);
+    match (tokens.list(Kind::ClusterToken, None).await, namespace) {
+        (Ok(found), _) => overview.add(found, namespace),
+        (Err(ClusterError::Forbidden(why)), Some(_)) => {
+            let text = format!("ClusterTokens that keep their Secret here are not shown: {why}");
+            overview.warnings.push(text);
+        }
+        (Err(error), _) => return Err(wrong("clustertokens", &error, namespace)),
+    }
+    sort(&mut overview.lines);
+    Ok(overview)
+}
+
+impl Overview {
+    /// Takes those that keep their Secret in `place`; all, where that is `None`.
+    fn add(&mut self, found: Vec<TokenRecord>, place: Option<&str>) {
+        let now = now();
+        for record in found {
+            let (intent, status) = record.read();
+            let seen = Seen {
+                key: (*record.key).clone(),
+                generation: record.generation,
+                deleting: record.deleting,
+                intent: &intent,
+                status: &status,
+            };
+            let line = Line::new(seen, now);
+            let here = |line: &Line| line.secret.as_ref().map(|secret| &*secret.namespace) == place;
+            if place.is_none() || here(&line) {
+                self.lines.push(line);
+            }
+        }
+    }
+}
+
+fn wrong(plural: &str, error: &ClusterError, namespace: Option<&str>) -> String {
+    let cure = match (error, namespace) {
+        (ClusterError::Forbidden(_), None) => ": name a namespace that you may look into with -n",
+        (ClusterError::Forbidden(_), Some(_)) => ": ask for the right to list them",
+        (ClusterError::Missing, _) => ": the kinds are not installed; gtm crds prints them",
+        _ => "",
+    };
+    format!("{plural}.github.as-code.io cannot be listed: {error}{cure}")
+}

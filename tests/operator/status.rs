@@ -1,0 +1,146 @@
+//! `gtm status`, as its users run it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lab::github::Settings;
+use serde_json::{Value, json};
+
+use crate::world::{World, cluster};
+
+fn status(kubeconfig: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gtm"));
+    command.env_clear().env("KUBECONFIG", kubeconfig).arg("status");
+    command.args(args).output().expect("gtm runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// NAME -> state, in the order in which they are told.
+fn states(output: &Output) -> Vec<(String, String)> {
+    let lines: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a list");
+    let word = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
+    lines
+        .iter()
+        .map(|line| (word(line, "name"), word(line, "state")))
+        .collect()
+}
+
+fn named(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, state): &(&str, &str)| ((*name).to_owned(), (*state).to_owned());
+    expected.iter().map(owned).collect()
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_cluster_are_told_those_in_trouble_first() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    let kubeconfig = world.cluster.kubeconfig_path();
+    let nothing = status(kubeconfig, &[]);
+    assert!(nothing.status.success(), "{nothing:?}");
+    assert_eq!(text(&nothing.stdout), "no Tokens\n");
+
+    world.token("good", json!({"secret": {"name": "good-token"}})).await;
+    world.ready("good").await;
+    let all_good = status(kubeconfig, &["-n", &world.namespace]);
+    assert!(all_good.status.success(), "{all_good:?}");
+    let table = text(&all_good.stdout);
+    let row = table.lines().nth(1).expect("a row");
+    for part in [&world.namespace, "good", "Ready", "in ", "good-token"] {
+        assert!(row.contains(part), "{part}: {table}");
+    }
+
+    world
+        .token("broken", json!({"repositories": ["no-such-repository"]}))
+        .await;
+    world.condition("broken", "Ready", "False", "").await;
+    let shared = json!({
+        "apiVersion": "github.as-code.io/v1", "kind": "ClusterToken",
+        "metadata": {"name": "shared"}, "spec": {"secret": {"namespace": world.namespace}}});
+    let shared = serde_json::from_value(shared).expect("a ClusterToken");
+    world
+        .cluster_tokens()
+        .create(&Default::default(), &shared)
+        .await
+        .expect("it is accepted");
+    world.good_token("shared", None).await;
+    let other = world.cluster.namespace("other").await.expect("a namespace");
+
+    let all = status(kubeconfig, &["-o", "json"]);
+    assert_eq!(all.status.code(), Some(1), "{all:?}");
+    assert_eq!(text(&all.stderr).trim(), "error: not all are ready: 1 failing, 2 ready");
+    assert_eq!(states(&all).first(), named(&[("broken", "Failing")]).first());
+    assert!(text(&all.stdout).contains("no-such-repository"), "{all:?}");
+    assert_eq!(states(&all).len(), 3);
+    assert_eq!(states(&status(kubeconfig, &["-o", "json", "-n", &other])), []);
+    assert_eq!(
+        states(&status(kubeconfig, &["-o", "json", "-n", &world.namespace])).len(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn who_may_list_the_tokens_of_a_namespace_sees_them_and_is_told_what_is_hidden() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    world.token("good", json!({})).await;
+    world.ready("good").await;
+    let role = [
+        "create",
+        "role",
+        "looks",
+        "-n",
+        &world.namespace,
+        "--verb=list",
+        "--resource=tokens.github.as-code.io",
+    ];
+    world.cluster.kubectl(&role).await.expect("a Role");
+    let binding = [
+        "create",
+        "rolebinding",
+        "looks",
+        "-n",
+        &world.namespace,
+        "--role=looks",
+        "--user=jane",
+    ];
+    world.cluster.kubectl(&binding).await.expect("a RoleBinding");
+    let jane = world.cluster.kubeconfig_for("jane", &[]).expect("a kubeconfig");
+
+    let hers = status(&jane, &["-n", &world.namespace, "-o", "json"]);
+    assert!(hers.status.success(), "{hers:?}");
+    assert_eq!(states(&hers), named(&[("good", "Ready")]));
+    assert!(text(&hers.stderr).starts_with("warning: ClusterTokens"), "{hers:?}");
+
+    let all = status(&jane, &[]);
+    assert_eq!(all.status.code(), Some(1), "{all:?}");
+    let why = text(&all.stderr);
+    assert!(
+        why.contains("tokens.github.as-code.io cannot be listed") && why.contains("-n"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn more_than_a_page_and_tokens_that_nobody_looks_at_are_told() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    world.operator.kill();
+    world.many(501, json!({})).await;
+    let all = status(world.cluster.kubeconfig_path(), &["-o", "json"]);
+    assert_eq!(all.status.code(), Some(1), "{all:?}");
+    let states = states(&all);
+    assert_eq!(states.len(), 501);
+    assert!(states.iter().all(|(_, state)| state == "Waiting"), "{states:?}");
+    assert!(text(&all.stdout).contains("does it run"), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_without_the_kinds_is_told_how_it_gets_them() {
+    let bare = lab::cluster::Cluster::builder()
+        .start()
+        .await
+        .expect("the cluster starts");
+    let output = status(bare.kubeconfig_path(), &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("gtm crds"), "{output:?}");
+}
