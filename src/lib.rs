@@ -1,5 +1,6 @@
 //! github-token-manager: short-lived GitHub credentials for Kubernetes workloads.
 
+pub mod allocator;
 pub mod api;
 pub mod cli;
 pub mod cluster;

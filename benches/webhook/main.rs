@@ -15,6 +15,9 @@ use load::Load;
 use report::Report;
 use server::{Handler, Server};
 
+// The handlers are measured as the program would run them.
+github_token_manager::set_allocator!();
+
 const HELP: &str = "\
 cargo bench --bench webhook -- [SCENARIO...] [--json]
 
