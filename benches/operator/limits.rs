@@ -13,8 +13,8 @@ use crate::report::Report;
 use crate::world::{World, cluster};
 use crate::{Failed, Options};
 
-/// Three full minutes: 180 at once, 180 after one minute, 180 after two, 1 after three.
-const TOKENS: usize = 541;
+/// Six full minutes: 180 at once, 180 after each of five minutes, 1 after six.
+const TOKENS: usize = 1081;
 /// What github.com lets through in a minute.
 const RATE: usize = 180;
 

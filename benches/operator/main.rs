@@ -25,7 +25,7 @@ cargo bench --bench operator -- [SCENARIO...] [--json] [--scale PERCENT] [--gtm 
   rate      tokens issued a second with GitHub at 100 ms and no limit, against a bare loop of the same two writes
   restart   a restart with 5,000 healthy Tokens
   upheaval  failover, API server restart, relabelling, status edits: no mints
-  limits    github.com's limits with more Tokens due than it lets through (3 minutes)
+  limits    github.com's limits with more Tokens due than it lets through (7 minutes)
   keys      from start to the first token with each provider, and signatures for 1,000 tokens
   memory    resident memory with 0 and 10,000 Tokens, and 3,000 unrelated Secrets of 20 kB
 

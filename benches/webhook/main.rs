@@ -4,6 +4,7 @@
 
 mod cluster;
 mod load;
+mod peer;
 #[path = "../operator/report.rs"]
 mod report;
 mod server;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use load::Load;
+use peer::Peer;
 use report::Report;
 use server::{Handler, Server};
 
@@ -21,7 +23,8 @@ github_token_manager::set_allocator!();
 const HELP: &str = "\
 cargo bench --bench webhook -- [SCENARIO...] [--json]
 
-  review    rate and latency of an inject review of a pod of 4 containers, against an empty TLS handler, at 1, 16, 128 connections
+  review    rate and latency of an inject review of a pod of 4 containers, against an empty TLS handler and HashiCorp's vault-k8s,
+            at 1, 16, 128 connections
   minute    a minute of reviews at 128 connections: errors, and memory at the end against that after five seconds
   cluster   500 pods through a real API server: plain ones with and without the webhook registered, and those that asked
 
@@ -82,40 +85,44 @@ async fn review(report: &mut Report) -> Result<(), Failed> {
         Server::start(Handler::Inject).await?,
         Server::start(Handler::Empty).await?,
     );
+    let peer = Peer::start().await?;
     for connections in [1, 16, 128] {
-        let (mut ours, mut floor) = (Load::default(), Load::default());
+        let mut loads = [Load::default(), Load::default(), Load::default()];
         for _ in 0..TURNS {
-            floor.add(load::run(&empty, connections, TURN).await?);
-            ours.add(load::run(&inject, connections, TURN).await?);
+            for (load, target) in loads.iter_mut().zip([&inject.target, &empty.target, &peer.target]) {
+                load.add(load::run(target, connections, TURN).await?);
+            }
         }
-        report.tell(
-            format!("{connections} connections: reviews a second"),
-            ours.rate(),
-            "/s",
-        );
-        report.at_least(
-            format!("{connections} connections: rate of the empty handler's"),
-            ours.rate() / floor.rate(),
-            "",
-            0.5,
-        );
-        report.tell(format!("{connections} connections: p50"), ours.quantile(0.5), "ms");
-        report.tell(format!("{connections} connections: p99"), ours.quantile(0.99), "ms");
-        report.at_most(
-            format!("{connections} connections: p99 of the empty handler's"),
-            ours.quantile(0.99) / floor.quantile(0.99),
-            "",
-            2.0,
-        );
+        compare(report, connections, &loads);
     }
+    let mib = |bytes: f64| bytes / 1_048_576.0;
+    report.tell("resident memory", mib(inject.resident()?), "MiB");
+    report.tell("resident memory of vault-k8s", mib(peer.resident()?), "MiB");
     Ok(())
+}
+
+fn compare(report: &mut Report, connections: usize, [ours, floor, peer]: &[Load; 3]) {
+    let what = |what: &str| format!("{connections} connections: {what}");
+    report.tell(what("reviews a second"), ours.rate(), "/s");
+    let (rate, tail) = (ours.rate() / floor.rate(), ours.quantile(0.99) / floor.quantile(0.99));
+    report.at_least(what("rate of the empty handler's"), rate, "", 0.5);
+    report.tell(what("p50"), ours.quantile(0.5), "ms");
+    report.tell(what("p99"), ours.quantile(0.99), "ms");
+    report.at_most(what("p99 of the empty handler's"), tail, "", 2.0);
+    report.tell(what("vault-k8s: reviews a second"), peer.rate(), "/s");
+    report.at_least(what("rate of vault-k8s's"), ours.rate() / peer.rate(), "", 1.0);
+    for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+        report.tell(what(&format!("vault-k8s: {name}")), peer.quantile(share), "ms");
+        let of = ours.quantile(share) / peer.quantile(share);
+        report.at_most(what(&format!("{name} of vault-k8s's")), of, "", 1.0);
+    }
 }
 
 async fn minute(report: &mut Report) -> Result<(), Failed> {
     let server = Server::start(Handler::Inject).await?;
-    load::run(&server, 128, Duration::from_secs(5)).await?;
+    load::run(&server.target, 128, Duration::from_secs(5)).await?;
     let early = server.resident()?;
-    let load = load::run(&server, 128, Duration::from_secs(55)).await?;
+    let load = load::run(&server.target, 128, Duration::from_secs(55)).await?;
     let late = server.resident()?;
     report.tell("resident memory after five seconds", early / 1_048_576.0, "MiB");
     report.at_most("resident memory after a minute, of that", late / early, "", 1.1);

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Failed;
+use super::load::Target;
 
 /// Which of the two.
 #[derive(Clone, Copy)]
@@ -35,8 +36,7 @@ pub enum Handler {
 /// A server that runs; dropping it ends it.
 pub struct Server {
     child: Child,
-    pub port: u16,
-    pub ca: String,
+    pub target: Target,
 }
 
 impl Server {
@@ -62,7 +62,14 @@ impl Server {
                 break;
             }
         }
-        Ok(Server { child, port, ca })
+        let target = Target {
+            port,
+            ca,
+            path: "/inject",
+            annotations: &[("github.as-code.io/token", "ci")],
+            patches: matches!(handler, Handler::Inject),
+        };
+        Ok(Server { child, target })
     }
 
     /// Bytes of memory.

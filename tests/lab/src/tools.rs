@@ -53,6 +53,8 @@ pub enum Tool {
     Promtool,
     /// The installer of charts.
     Helm,
+    /// HashiCorp's injector of secrets into pods: what the webhook is measured against.
+    VaultK8s,
 }
 
 impl Tool {
@@ -93,6 +95,7 @@ impl Tool {
             Self::Gh => "gh",
             Self::Promtool => "promtool",
             Self::Helm => "helm",
+            Self::VaultK8s => "vault-k8s",
         }
     }
 

@@ -62,6 +62,12 @@ impl Tool {
                 "helm.sh/helm/v3",
                 include_str!("../../tools/helm/go.mod"),
             ),
+            Self::VaultK8s => Source::of(
+                "vault-k8s",
+                "github.com/hashicorp/vault-k8s",
+                "github.com/hashicorp/vault-k8s",
+                include_str!("../../tools/vault-k8s/go.mod"),
+            ),
         }
     }
 }
