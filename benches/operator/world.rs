@@ -17,7 +17,7 @@ use lab::wait::wait_for;
 use crate::{Failed, Options};
 
 /// The longest that any one step takes.
-pub const LONG: Duration = Duration::from_secs(300);
+pub const LONG: Duration = Duration::from_secs(600);
 /// API calls of this program at once, as the floor has them.
 pub const AT_ONCE: usize = 100;
 
