@@ -154,6 +154,34 @@ fn a_release_of_another_name_is_consistent_in_itself() {
 }
 
 #[test]
+fn lists_and_maps_that_are_not_wanted_may_be_null() {
+    let values =
+        "config: null\nwebhook: {exemptNamespaces: null}\nwatchNamespaces: null\ndeployment: {podLabels: null}\n";
+    let rendered = objects(&template(values, &[]).unwrap());
+    let selector = &one(&rendered, "MutatingWebhookConfiguration")["webhooks"][0]["namespaceSelector"];
+    assert_eq!(selector["matchExpressions"][0]["values"], json!([NAME]));
+    assert!(rendered.iter().all(|object| object["kind"] != "Secret"), "{rendered:?}");
+}
+
+#[test]
+fn the_job_before_an_uninstallation_runs_where_the_operator_may() {
+    let node = "{requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: gtm, operator: Exists}]}]}}";
+    let values = format!(
+        "deployment: {{nodeSelector: {{kubernetes.io/arch: amd64}}, affinity: {{nodeAffinity: {node}, podAntiAffinity: {{}}}}}}"
+    );
+    let rendered = objects(&template(&values, &[]).unwrap());
+    let pod = |kind| one(&rendered, kind)["spec"]["template"]["spec"].clone();
+    let (operator, job) = (pod("Deployment"), pod("Job"));
+    assert_eq!(
+        job["nodeSelector"],
+        json!({"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"})
+    );
+    assert_eq!(job["nodeSelector"], operator["nodeSelector"]);
+    assert_eq!(job["affinity"]["nodeAffinity"], operator["affinity"]["nodeAffinity"]);
+    assert!(job["affinity"]["podAntiAffinity"].is_null(), "{job}");
+}
+
+#[test]
 fn the_configuration_is_what_the_operator_reads() {
     let large = "config: {app_id: 12345678901, installation_id: 98765432109, provider: vault, key: transit/gtm, allowed_keys: {team-a: ['transit/a-*']}}";
     let rendered = objects(&template(large, &["--show-only", "templates/config.yaml"]).unwrap());

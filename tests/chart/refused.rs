@@ -3,7 +3,7 @@
 use crate::helm::template;
 
 /// Values, and words of the error: the place, and what is wrong with it.
-const WRONG: [(&str, &[&str]); 14] = [
+const WRONG: [(&str, &[&str]); 16] = [
     ("deployment: {replicas: -1}", &["/deployment/replicas", "minimum"]),
     ("deployment: {replicas: two}", &["/deployment/replicas", "want integer"]),
     ("deployment: {replica: 2}", &["/deployment", "'replica' not allowed"]),
@@ -27,6 +27,9 @@ const WRONG: [(&str, &[&str]); 14] = [
         "deployment: {containers: {githubTokenManager: {image: {digest: latest}}}}",
         &["/image/digest", "pattern"],
     ),
+    // Helm takes `null` for "without this default".
+    ("webhook: null", &["missing property 'webhook'"]),
+    ("metrics: {service: null}", &["/metrics", "missing property 'service'"]),
 ];
 
 #[test]

@@ -62,7 +62,7 @@ name: {{ index . 1 }}
 
 {{- /* Whether a startup configuration is to be written. */ -}}
 {{- define "gtm.configured" -}}
-{{- if and (not .Values.configSecret) (or .Values.config.app_id .Values.config.client_id) }}yes{{ end }}
+{{- if and (not .Values.configSecret) (or (.Values.config).app_id (.Values.config).client_id) }}yes{{ end }}
 {{- end }}
 
 {{- define "gtm.webhookSecret" -}}
@@ -71,6 +71,11 @@ name: {{ index . 1 }}
 {{- else -}}
 {{ .Values.webhook.certSecret }}
 {{- end }}
+{{- end }}
+
+{{- /* Where the image runs, for the operator and for the Job before an uninstallation. */ -}}
+{{- define "gtm.nodeSelector" -}}
+{{- mergeOverwrite (dict "kubernetes.io/os" "linux") (.Values.deployment.nodeSelector | default dict) | toYaml }}
 {{- end }}
 
 {{- define "gtm.image" -}}
