@@ -55,7 +55,8 @@ fn cells(line: &Line, now: Timestamp) -> [String; HEADINGS.len()] {
         line.state.as_str().to_owned(),
         time(line.expires),
         time(line.next),
-        secret.unwrap_or_else(|| "-".to_owned()),
+        // Its name is whatever the spec says: nobody has checked it where the Secret could not be written.
+        secret.map_or_else(|| "-".to_owned(), |secret| quote(&secret)),
         quote(&why),
     ]
 }
@@ -66,7 +67,11 @@ fn table(lines: &[Line], now: Timestamp, to: &mut impl Write) -> io::Result<()> 
     }
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     rows.extend(lines.iter().map(|line| cells(line, now)));
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| Some(row.get(column)?.chars().count()))
+            .max()
+    };
     let widths: Vec<usize> = (0..HEADINGS.len()).map(|at| width(at).unwrap_or_default()).collect();
     for row in &rows {
         let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
@@ -120,4 +125,54 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
         "not all are ready: {}",
         summary(&overview.lines)
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::intent::{Key, Kind, SecretKey};
+
+    fn line(name: &str, secret: &str) -> Line {
+        Line {
+            key: Key {
+                kind: Kind::Token,
+                namespace: Some("team-a".into()),
+                name: name.into(),
+            },
+            state: State::Failing,
+            reason: "SecretWriteFailed".to_owned(),
+            message: "a\u{1b}[2Jb".to_owned(),
+            secret: Some(SecretKey {
+                namespace: "team-a".into(),
+                name: secret.into(),
+            }),
+            expires: None,
+            next: None,
+        }
+    }
+
+    fn printed(lines: &[Line]) -> String {
+        let mut text = Vec::new();
+        table(lines, Timestamp::UNIX_EPOCH, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn what_an_object_says_cannot_command_the_terminal() {
+        let text = printed(&[line("one", "x\u{1b}]0;title\u{7}\u{9b}2J\nteam-b  all-good  Ready")]);
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+    }
+
+    #[test]
+    fn columns_are_aligned_whatever_letters_a_name_has() {
+        let text = printed(&[line("one", "é"), line("two", "e")]);
+        let at = |row: &str| {
+            row.split("SecretWriteFailed")
+                .next()
+                .map(|before| before.chars().count())
+        };
+        let rows: Vec<_> = text.lines().skip(1).map(at).collect();
+        assert_eq!(rows.first(), rows.last(), "{text}");
+    }
 }
