@@ -13,6 +13,7 @@ use super::app::App;
 use super::decide::Decision;
 use super::engine::{Back, Engine};
 use super::job::{self, Context, Done, Task};
+use super::lane::give_back;
 use super::observer::Revocation;
 use super::{retire, settle};
 
@@ -89,17 +90,20 @@ impl<S: Sign + 'static> Engine<S> {
         let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
         let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
         let unsettled = settle::wanted_status(&task, false) != task.status;
-        let local = app.map_or(alarm, |app| app.local_time(alarm));
         if let Some(intent) = &task.intent {
             self.context.observer.expiry(key, &intent.secret.key, expires);
         }
         let Some(state) = self.states.get_mut(key) else { return };
+        // A token that was just issued for the first time leaves nothing else to remember: it is forgotten soon.
+        let alarm = state.budget.full_after(task.now).map_or(alarm, |full| full.min(alarm));
+        let local = app.map_or(alarm, |app| app.local_time(alarm));
         if task.failure.is_none() {
             state.failure = None;
         }
         if task.facts.as_ref().is_some_and(|facts| facts.deleting) || !unsettled {
             if state.is_blank(task.now) {
                 self.states.remove(key);
+                give_back(&mut self.states);
             }
             self.timers.set(key, local);
             return;
@@ -176,7 +180,8 @@ impl<S: Sign + 'static> Engine<S> {
         self.jobs.spawn(async move {
             let _slot = slots.acquire_owned().await;
             let uid = task.uid.clone();
-            let done = run(context, task).await;
+            // What waits for its turn is the task alone, not the room that the whole run will need.
+            let done = Box::pin(run(context, task)).await;
             Back::Token(key, uid, Box::new(done))
         });
     }

@@ -17,7 +17,7 @@ use crate::domain::intent::{AppKey, Key};
 use crate::github::{Budget, Client, Permit};
 
 use super::app::AppsNow;
-use super::lane::Lane;
+use super::lane::{Lane, give_back};
 
 /// Issues of one desk under way at once. More than GitHub lets through, so that writes of finished ones do not hold up the next.
 const ISSUES: usize = 160;
@@ -93,6 +93,7 @@ impl<S: Sign + 'static> Desks<S> {
     /// Takes a Token out of whatever line it is in, which is returned.
     pub fn leave(&mut self, key: &Arc<Key>) -> Option<Line> {
         let line = self.places.remove(key)?;
+        give_back(&mut self.places);
         if let Some(desk) = self.desks.get_mut(&line) {
             desk.lane.leave(key);
         }
@@ -103,6 +104,7 @@ impl<S: Sign + 'static> Desks<S> {
     pub fn next(&mut self, line: &Line) -> Option<Arc<Key>> {
         let key = self.desks.get_mut(line)?.lane.next()?;
         self.places.remove(&key);
+        give_back(&mut self.places);
         Some(key)
     }
 

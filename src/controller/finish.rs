@@ -32,7 +32,6 @@ impl<S: Sign + 'static> Engine<S> {
         }
         let now = self.time_for(key);
         let Some(state) = self.states.get_mut(key) else { return };
-        state.busy = false;
         state.place = done.place;
         let outdated = std::mem::take(&mut state.outdated);
         state.failure = done.failure.filter(|_| !outdated).map(Box::new);
@@ -86,6 +85,10 @@ impl<S: Sign + 'static> Engine<S> {
         }
         if done.issued && self.outage.succeeded(now) {
             self.wake();
+        }
+        // Not before: what was learnt above would bring a look of its own.
+        if let Some(state) = self.states.get_mut(key) {
+            state.busy = false;
         }
         self.touch(key);
     }

@@ -30,12 +30,14 @@ impl Lane {
         if let Some(deadline) = self.deadlines.remove(key) {
             self.waiting.remove(&(deadline, key.clone()));
         }
+        give_back(&mut self.deadlines);
     }
 
     /// Takes the Token with the earliest deadline out of line.
     pub fn next(&mut self) -> Option<Arc<Key>> {
         let (_, key) = self.waiting.pop_first()?;
         self.deadlines.remove(&key);
+        give_back(&mut self.deadlines);
         Some(key)
     }
 
@@ -43,6 +45,13 @@ impl Lane {
     #[must_use]
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+/// The memory of a table that is empty again: thousands may have been in it for a moment, and it never shrinks by itself.
+pub(super) fn give_back<V>(table: &mut HashMap<Arc<Key>, V>) {
+    if table.is_empty() {
+        table.shrink_to_fit();
     }
 }
 

@@ -134,6 +134,6 @@ impl State {
         let waits = declines || *busy || *outdated || *unsettled > 0 || settle_after.is_some();
         let knows =
             policies.is_some() || place.is_some() || failure.is_some() || pending.is_some() || granted.is_some();
-        !waits && !knows && budget.is_full(now)
+        !waits && !knows && budget.full_after(now).is_none()
     }
 }

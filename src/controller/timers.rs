@@ -10,14 +10,31 @@ use crate::domain::intent::Key;
 /// One alarm for each Token, at most.
 #[derive(Debug, Default)]
 pub struct Timers {
-    order: BTreeSet<(Timestamp, Arc<Key>)>,
-    alarms: HashMap<Arc<Key>, Timestamp>,
+    order: BTreeSet<(Moment, Arc<Key>)>,
+    alarms: HashMap<Arc<Key>, Moment>,
+}
+
+/// Milliseconds since 1970: half as large as a [`Timestamp`], of which there would be two for each Token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(i64);
+
+impl Moment {
+    /// The first one that is not before `at`.
+    fn after(at: Timestamp) -> Self {
+        let millisecond = at.as_millisecond();
+        Moment(millisecond + i64::from(at.subsec_nanosecond() % 1_000_000 > 0))
+    }
+
+    fn timestamp(self) -> Timestamp {
+        Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX)
+    }
 }
 
 impl Timers {
     /// Sets the alarm of a Token; a former one is forgotten.
     pub fn set(&mut self, key: &Arc<Key>, at: Timestamp) {
         self.clear(key);
+        let at = Moment::after(at);
         self.alarms.insert(key.clone(), at);
         self.order.insert((at, key.clone()));
     }
@@ -33,7 +50,7 @@ impl Timers {
     pub fn ring(&mut self, now: Timestamp) -> Vec<Arc<Key>> {
         let mut ringing = Vec::new();
         while let Some((at, key)) = self.order.pop_first() {
-            if at > now {
+            if at.timestamp() > now {
                 self.order.insert((at, key));
                 break;
             }
@@ -46,7 +63,7 @@ impl Timers {
     /// When the next alarm goes off.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
-        self.order.first().map(|(at, _)| *at)
+        self.order.first().map(|(at, _)| at.timestamp())
     }
 }
 

@@ -127,10 +127,10 @@ impl Budget {
         Err(later(now, Duration::try_from(wait).unwrap_or_default()))
     }
 
-    /// Whether all of it is there.
+    /// When all of it is there again; `None`: it is.
     #[must_use]
-    pub fn is_full(&self, now: Timestamp) -> bool {
-        self.full_at <= now
+    pub fn full_after(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.full_at > now).then_some(self.full_at)
     }
 
     /// Spends one.

@@ -1,5 +1,6 @@
 //! From what happens to the metrics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -41,10 +42,10 @@ impl Observer for Recorder {
         self.0.reconcile_failed(key.kind.into(), reason);
     }
 
-    fn expiry(&self, key: &Key, secret: &SecretKey, expires_at: Option<Timestamp>) {
+    fn expiry(&self, key: &Arc<Key>, secret: &SecretKey, expires_at: Option<Timestamp>) {
         match expires_at {
-            Some(at) => self.0.token_live(key.kind.into(), &secret.namespace, &key.name, at),
-            None => self.0.token_gone(key.kind.into(), &secret.namespace, &key.name),
+            Some(at) => self.0.token_live(key, &secret.namespace, at),
+            None => self.0.token_gone(key),
         }
     }
 

@@ -1,7 +1,7 @@
-//! When each token expires: one series for each token, so the store is compact (about 100 bytes a token).
+//! When each token expires: one series for each token, so the store is compact (less than 30 bytes a token).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -10,40 +10,35 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
+use crate::domain::intent::{Key, Kind};
+
 use super::labels::Controller;
 
-/// The tokens that are held in Secrets, and the second at which each expires. Each controller's tokens have a map of
-/// their own, by `namespace/name`: a slash is in neither.
+/// The tokens that are held in Secrets, and the second at which each expires.
 #[derive(Debug, Default)]
 pub(super) struct Expiries(Mutex<Tokens>);
 
+/// The names are those that the controller holds as well.
 #[derive(Debug, Default)]
 struct Tokens {
-    token: HashMap<Box<str>, i64>,
-    cluster_token: HashMap<Box<str>, i64>,
-}
-
-impl Tokens {
-    /// An `App` holds no token: its controller has no map.
-    fn of(&mut self, controller: Controller) -> Option<&mut HashMap<Box<str>, i64>> {
-        match controller {
-            Controller::Token => Some(&mut self.token),
-            Controller::ClusterToken => Some(&mut self.cluster_token),
-            Controller::App => None,
-        }
-    }
+    token: HashMap<Arc<Key>, i64>,
+    /// With the namespace of the Secret.
+    cluster_token: HashMap<Arc<Key>, (Box<str>, i64)>,
 }
 
 impl Expiries {
-    pub fn set(&self, controller: Controller, namespace: &str, name: &str, expires_at: Timestamp) {
-        if let Some(tokens) = self.lock().of(controller) {
-            tokens.insert(key(namespace, name), expires_at.as_second());
+    pub fn set(&self, key: &Arc<Key>, namespace: &str, expires_at: Timestamp) {
+        let (key, at) = (key.clone(), expires_at.as_second());
+        match key.kind {
+            Kind::Token => drop(self.lock().token.insert(key, at)),
+            Kind::ClusterToken => drop(self.lock().cluster_token.insert(key, (namespace.into(), at))),
         }
     }
 
-    pub fn remove(&self, controller: Controller, namespace: &str, name: &str) {
-        if let Some(tokens) = self.lock().of(controller) {
-            tokens.remove(&key(namespace, name));
+    pub fn remove(&self, key: &Key) {
+        match key.kind {
+            Kind::Token => drop(self.lock().token.remove(key)),
+            Kind::ClusterToken => drop(self.lock().cluster_token.remove(key)),
         }
     }
 
@@ -57,41 +52,38 @@ impl Expiries {
     }
 }
 
-fn key(namespace: &str, name: &str) -> Box<str> {
-    format!("{namespace}/{name}").into_boxed_str()
-}
-
 /// Encodes `token_expiry_timestamp_seconds` and `tokens_active`.
 #[derive(Debug)]
-pub(super) struct ExpiryCollector(pub std::sync::Arc<Expiries>);
+pub(super) struct ExpiryCollector(pub Arc<Expiries>);
 
 impl Collector for ExpiryCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let tokens = self.0.lock();
-        let each = [
-            (Controller::Token, &tokens.token),
-            (Controller::ClusterToken, &tokens.cluster_token),
-        ];
+        let own = tokens.token.iter();
+        let own = own.map(|(key, at)| (key, key.namespace.as_deref().unwrap_or_default(), at));
+        let elsewhere = tokens.cluster_token.iter();
+        let elsewhere = elsewhere.map(|(key, (namespace, at))| (key, &**namespace, at));
 
         let help = "When the token in the Secret expires, in seconds since 1970";
         let mut expiry =
             encoder.encode_descriptor("token_expiry_timestamp", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        for (controller, tokens) in each {
-            for (key, expires_at) in tokens {
-                let (namespace, name) = key.split_once('/').unwrap_or(("", key));
-                let labels = [
-                    ("controller", controller.as_str()),
-                    ("namespace", namespace),
-                    ("name", name),
-                ];
-                ConstGauge::new(*expires_at).encode(expiry.encode_family(&labels)?)?;
-            }
+        for (key, namespace, expires_at) in own.chain(elsewhere) {
+            let labels = [
+                ("controller", Controller::from(key.kind).as_str()),
+                ("namespace", namespace),
+                ("name", &key.name),
+            ];
+            ConstGauge::new(*expires_at).encode(expiry.encode_family(&labels)?)?;
         }
 
         let help = "Tokens that are held in Secrets";
         let mut active = encoder.encode_descriptor("tokens_active", help, None, MetricType::Gauge)?;
-        for (controller, tokens) in each {
-            let count = i64::try_from(tokens.len()).unwrap_or(i64::MAX);
+        let counts = [
+            (Controller::Token, tokens.token.len()),
+            (Controller::ClusterToken, tokens.cluster_token.len()),
+        ];
+        for (controller, count) in counts {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
             ConstGauge::new(count).encode(active.encode_family(&[("controller", controller.as_str())])?)?;
         }
         Ok(())

@@ -21,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::Reason;
+use crate::domain::intent::Key;
 use apps::{AppCollector, AppSeries};
 use expiry::{Expiries, ExpiryCollector};
 pub use labels::{ConfigSource, Controller, Operation, Outcome, Review, Revocation, Webhook};
@@ -133,14 +134,14 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// A token that expires then is in its Secret. A ClusterToken's namespace is its Secret's.
-    pub fn token_live(&self, controller: Controller, namespace: &str, name: &str, expires_at: Timestamp) {
-        self.0.expiries.set(controller, namespace, name, expires_at);
+    /// A token that expires then is in its Secret. `namespace`: of its Secret.
+    pub fn token_live(&self, key: &Arc<Key>, namespace: &str, expires_at: Timestamp) {
+        self.0.expiries.set(key, namespace, expires_at);
     }
 
     /// The token is no more: its series goes.
-    pub fn token_gone(&self, controller: Controller, namespace: &str, name: &str) {
-        self.0.expiries.remove(controller, namespace, name);
+    pub fn token_gone(&self, key: &Key) {
+        self.0.expiries.remove(key);
     }
 
     /// Forgets every token: another replica reports them now.

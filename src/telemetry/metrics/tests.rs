@@ -1,7 +1,20 @@
 use super::*;
+use crate::domain::intent::Kind;
 
 fn text(metrics: &Metrics) -> String {
     metrics.render().expect("rendered")
+}
+
+fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Arc<Key> {
+    Arc::new(Key {
+        kind,
+        namespace: namespace.map(Into::into),
+        name: name.into(),
+    })
+}
+
+fn token(namespace: &str, name: &str) -> Arc<Key> {
+    key(Kind::Token, Some(namespace), name)
 }
 
 fn at(second: i64) -> Timestamp {
@@ -14,7 +27,7 @@ fn the_peers_metrics_have_their_names_and_labels() {
     let second = Duration::from_secs(1);
     metrics.token_refreshed(Controller::Token, Operation::Create, Outcome::Success, second);
     metrics.github_called(Controller::ClusterToken, Outcome::Error, second);
-    metrics.token_live(Controller::Token, "team", "ci", at(1_800_000_000));
+    metrics.token_live(&token("team", "ci"), "team", at(1_800_000_000));
     metrics.reconcile_failed(Controller::Token, Reason::SecretConflict);
     metrics.secret_operated(Controller::ClusterToken, Operation::Update, Outcome::Success);
     metrics.config_failed(Controller::App, ConfigSource::App);
@@ -90,9 +103,9 @@ fn an_app_that_is_gone_has_no_series_and_late_news_do_not_bring_them_back() {
 #[test]
 fn a_token_that_is_gone_has_no_series_and_is_not_counted() {
     let metrics = Metrics::new("0");
-    metrics.token_live(Controller::Token, "a", "x", at(5));
-    metrics.token_live(Controller::Token, "a", "x", at(6));
-    metrics.token_live(Controller::ClusterToken, "a", "x", at(7));
+    metrics.token_live(&token("a", "x"), "a", at(5));
+    metrics.token_live(&token("a", "x"), "a", at(6));
+    metrics.token_live(&key(Kind::ClusterToken, None, "x"), "a", at(7));
     let both = text(&metrics);
     assert!(
         both.contains(r#"{controller="github-token",namespace="a",name="x"} 6"#),
@@ -102,7 +115,7 @@ fn a_token_that_is_gone_has_no_series_and_is_not_counted() {
         both.contains(r#"{controller="github-clustertoken",namespace="a",name="x"} 7"#),
         "{both}"
     );
-    metrics.token_gone(Controller::Token, "a", "x");
+    metrics.token_gone(&token("a", "x"));
     let one = text(&metrics);
     assert!(!one.contains(r#"{controller="github-token",namespace"#), "{one}");
     assert!(one.contains("tokens_active{controller=\"github-token\"} 0\n"), "{one}");
@@ -113,7 +126,7 @@ fn a_token_that_is_gone_has_no_series_and_is_not_counted() {
 #[test]
 fn the_text_is_openmetrics_to_its_last_line() {
     let metrics = Metrics::new("0");
-    metrics.token_live(Controller::Token, "a", "x", at(5));
+    metrics.token_live(&token("a", "x"), "a", at(5));
     let text = text(&metrics);
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert_eq!(text.matches("# EOF").count(), 1);
