@@ -8,7 +8,7 @@ use std::time::Duration;
 use kube::Client as Cluster;
 use secrecy::SecretString;
 
-use crate::api::{ClusterToken, Token};
+use crate::api::{App as AppResource, ClusterToken, Token, condition};
 use crate::cluster::{AppObjects, Scope, Tokens};
 use crate::config::Config;
 use crate::controller::App;
@@ -126,7 +126,7 @@ async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -
         }
     }
     let app_key = intent.as_ref().map_or(AppKey::Startup, |intent| intent.app.clone());
-    let made_of = ingredients(config, cluster, &app_key, own).await;
+    let made_of = ingredients(chain, config, cluster, &app_key, own).await;
     let made_of = chain.need("configuration", made_of)?;
     chain.good(
         "configuration",
@@ -206,6 +206,7 @@ fn of_manifest(mut manifest: serde_json::Value) -> Result<Intent, Problem> {
 }
 
 async fn ingredients(
+    chain: &mut Chain,
     config: &Config,
     cluster: Option<Cluster>,
     app: &AppKey,
@@ -226,8 +227,28 @@ async fn ingredients(
             let found =
                 found.map_err(|error| invalid(format!("spec.appRef: the App {name} cannot be read: {error}")))?;
             let found = found.ok_or_else(|| app_not_found(namespace.as_deref(), name))?;
+            if let Ok(app) = &found.read {
+                pool(chain, name, app);
+            }
             object_spec::ingredients(&found, config, &cluster, own).await
         }
+    }
+}
+
+/// Only the App that the Token names is asked; the others that may issue its tokens are named.
+fn pool(chain: &mut Chain, name: &str, app: &AppResource) {
+    if app.spec.pool.is_empty() {
+        return;
+    }
+    let members: Vec<_> = app.spec.pool.iter().map(|member| member.name.as_str()).collect();
+    let members = members.join(", ");
+    let told = app.status.as_ref().and_then(|status| status.condition(condition::POOL));
+    match told.filter(|told| told.status == "False") {
+        Some(told) => chain.say("pool", Verdict::Doubtful, format!("{}: {}", told.reason, told.message)),
+        None => chain.good(
+            "pool",
+            format!("tokens may come from {members}, too; only {name} is tried here"),
+        ),
     }
 }
 

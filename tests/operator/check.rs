@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::world::{World, configure, gtm_yaml};
 
 /// What `gtm check` says: check -> verdict and message, and whether it succeeded.
-struct Report {
+pub struct Report {
     links: Vec<Value>,
-    success: bool,
+    pub success: bool,
 }
 
 impl Report {
-    fn of(config: &std::path::Path, kubeconfig: Option<&std::path::Path>, args: &[&str]) -> Report {
+    pub fn of(config: &std::path::Path, kubeconfig: Option<&std::path::Path>, args: &[&str]) -> Report {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gtm"));
         command
             .env_clear()
@@ -46,7 +46,7 @@ impl Report {
     }
 
     #[track_caller]
-    fn expect(&self, check: &str, verdict: &str, part: &str) {
+    pub fn expect(&self, check: &str, verdict: &str, part: &str) {
         let (found, message) = self.verdict(check);
         assert!(
             found == verdict && message.contains(part),

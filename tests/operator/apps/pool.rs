@@ -10,6 +10,7 @@ use lab::wait::eventually;
 use serde_json::{Value, json};
 
 use super::{SOON, World, in_secret, nothing_expired, of_app};
+use crate::check::Report;
 
 /// What our own limit lets through in a minute in these tests.
 const A_MINUTE: usize = 8;
@@ -245,4 +246,26 @@ async fn while_its_own_app_does_not_work_a_token_comes_from_the_pool() {
     world.ready("t").await;
     assert_eq!(world.token_in("t").await, Some(token));
     assert_eq!(second.mint_count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_a_token_tries_the_app_that_it_names_and_tells_of_the_pool() {
+    let (world, _second) = two_apps(json!([{"name": "b"}])).await;
+    world.app_condition("a", "Pool", "True", "Accepted").await;
+    world.token("ci", of_app("a")).await;
+    let check = || {
+        let (config, token) = (world.folder.path().join("gtm.yaml"), format!("{}/ci", world.namespace));
+        Report::of(&config, Some(world.cluster.kubeconfig_path()), &["token", &token])
+    };
+    let whole = check();
+    assert!(whole.success);
+    whole.expect("pool", "good", "may come from b, too; only a is tried");
+
+    let mut lead = in_secret("key");
+    lead["pool"] = json!([{"name": "nowhere"}]);
+    world.app("a", lead).await;
+    world.app_condition("a", "Pool", "False", "PoolIncomplete").await;
+    let part = check();
+    assert!(part.success);
+    part.expect("pool", "doubtful", "nowhere");
 }
