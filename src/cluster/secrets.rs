@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hyper::header::{ACCEPT, HeaderValue};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
 use kube::api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::PartialObjectMeta;
+use kube::core::{PartialObjectMeta, Request};
 use secrecy::ExposeSecret;
 
 use crate::api::names::{FINALIZER, MANAGER};
@@ -18,6 +19,9 @@ use crate::domain::secret::Rendered;
 use super::tokens::api_version;
 use super::watch::managed;
 use super::{ClusterError, Scope};
+
+/// An answer of metadata alone.
+const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// The metadata of a Secret.
 pub type Metadata = PartialObjectMeta<Secret>;
@@ -182,8 +186,12 @@ impl Secrets {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
-        let created = self.api(draft.key).create(&params, &secret).await?;
-        Ok(metadata_of(created))
+        let body = serde_json::to_vec(&secret).map_err(kube::Error::SerdeError)?;
+        let request = Request::new(self.api(draft.key).resource_url()).create(&params, body);
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
+        // The answer need not say what is in the Secret.
+        request.headers_mut().insert(ACCEPT, METADATA);
+        Ok(self.client.request(request).await?)
     }
 
     /// Puts a new token into the Secret: its keys, annotations and labels; whatever others added stays.
