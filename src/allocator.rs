@@ -21,3 +21,5 @@ macro_rules! set_allocator {
         pub static ALLOCATOR_OPTIONS: &$crate::allocator::Options = $crate::allocator::OPTIONS;
     };
 }
+
+pub use set_allocator as set;

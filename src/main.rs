@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-github_token_manager::set_allocator!();
+github_token_manager::allocator::set!();
 
 fn main() -> ExitCode {
     github_token_manager::cli::main(std::env::args_os())

@@ -18,7 +18,7 @@ use report::Report;
 use server::{Handler, Server};
 
 // The handlers are measured as the program would run them.
-github_token_manager::set_allocator!();
+github_token_manager::allocator::set!();
 
 const HELP: &str = "\
 cargo bench --bench webhook -- [SCENARIO...] [--json]

@@ -3,7 +3,7 @@
 use super::apps::now;
 use super::manager::connect;
 use crate::cluster::{ClusterError, Scope, TokenRecord, Tokens};
-use crate::domain::intent::Kind;
+use crate::domain::intent::{Kind, SecretKey};
 use crate::domain::overview::{Line, Seen, sort};
 
 /// What was found.
@@ -50,8 +50,9 @@ impl Overview {
                 status: &status,
             };
             let line = Line::new(seen, now);
-            let here = |line: &Line| line.secret.as_ref().map(|secret| &*secret.namespace) == place;
-            if place.is_none() || here(&line) {
+            // Where one keeps its Secret whose spec cannot be read, nobody knows: it may be here.
+            let here = |secret: &SecretKey| place.is_none_or(|place| *secret.namespace == *place);
+            if line.secret.as_ref().is_none_or(here) {
                 self.lines.push(line);
             }
         }

@@ -114,8 +114,13 @@ const ROOMS: &[Room] = &[
         without: &[],
     },
     Room {
+        name: "allocator",
+        knows: &[],
+        without: IMPURE,
+    },
+    Room {
         name: "main",
-        knows: &["cli"],
+        knows: &["allocator", "cli"],
         without: &[],
     },
     Room {
