@@ -11,6 +11,7 @@ use clap::Subcommand;
 
 use super::Failure;
 use super::mint::permission;
+use super::output::{Form, print};
 use crate::config::{self, Config, Environment, Flags};
 use crate::domain::intent::SecretKey;
 use crate::domain::manifest::{self, DEFAULT_PERMISSIONS, Manifest};
@@ -93,16 +94,7 @@ pub struct CreateArgs {
 
     /// text: what was made, and what comes next; json: for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: AppOutput,
-}
-
-/// What is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum AppOutput {
-    /// What was made, and what comes next.
-    Text,
-    /// One JSON object.
-    Json,
+    output: Form,
 }
 
 /// A parser of texts that have to pass this check.
@@ -204,7 +196,7 @@ fn create(args: CreateArgs) -> Result<(), Failure> {
     }
     if args.print_page {
         let page = run::registration_form(&request).map_err(Failure::Failed)?;
-        return print(&page);
+        return print(|to| to.write_all(page.as_bytes()));
     }
     let options = RegisterOptions {
         config,
@@ -219,14 +211,9 @@ fn create(args: CreateArgs) -> Result<(), Failure> {
     };
     let app = super::block_on(run::register(options, |told| eprintln!("{told}")))?.map_err(Failure::Failed)?;
     match args.output {
-        AppOutput::Text => print(&next::steps(&app)),
-        AppOutput::Json => print(&format!("{:#}\n", json(&app))),
+        Form::Text => print(|to| to.write_all(next::steps(&app).as_bytes())),
+        Form::Json => print(|to| writeln!(to, "{:#}", json(&app))),
     }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let written = io::stdout().write_all(text.as_bytes());
-    written.map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))
 }
 
 fn json(app: &NewApp) -> serde_json::Value {

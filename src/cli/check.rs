@@ -3,6 +3,7 @@
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
+use super::output::{Form, print};
 use super::{ConfigFile, Failure};
 use crate::config::{self, Flags};
 use crate::domain::intent::{Key, Kind};
@@ -32,7 +33,7 @@ pub struct CheckArgs {
 
     /// text: a line for each check; json: for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: CheckOutput,
+    output: Form,
 }
 
 /// A kind that can be checked.
@@ -42,15 +43,6 @@ enum CheckedKind {
     Token,
     /// A ClusterToken.
     Clustertoken,
-}
-
-/// What is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum CheckOutput {
-    /// A line for each check.
-    Text,
-    /// One JSON array.
-    Json,
 }
 
 impl CheckArgs {
@@ -102,14 +94,14 @@ fn manifest(file: &Path) -> Result<serde_json::Value, Failure> {
     found.ok_or_else(|| Failure::Usage(format!("{} holds no Token and no ClusterToken", file.display())))
 }
 
-fn write(links: &[Link], output: CheckOutput, mut to: impl Write) -> io::Result<()> {
+fn write(links: &[Link], output: Form, to: &mut impl Write) -> io::Result<()> {
     match output {
-        CheckOutput::Json => {
+        Form::Json => {
             let each = |link: &Link| serde_json::json!({"check": link.name, "verdict": link.verdict.as_str(), "message": link.message});
             let all: Vec<_> = links.iter().map(each).collect();
             writeln!(to, "{:#}", serde_json::Value::from(all))
         }
-        CheckOutput::Text => links.iter().try_for_each(|link| {
+        Form::Text => links.iter().try_for_each(|link| {
             let mark = match link.verdict {
                 Verdict::Good => "ok",
                 Verdict::Doubtful => "??",
@@ -129,8 +121,7 @@ pub(super) fn run(args: CheckArgs) -> Result<(), Failure> {
     }
     let own = config::namespace(args.namespace.as_deref(), &environment);
     let links = super::block_on(run::check(&config, subject, &own))?;
-    let written = write(&links, args.output, io::stdout().lock());
-    written.map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))?;
+    print(|to| write(&links, args.output, to))?;
     match links.iter().find(|link| link.verdict == Verdict::Bad) {
         None => Ok(()),
         Some(link) => Err(Failure::Failed(format!("the check of {} failed", link.name))),

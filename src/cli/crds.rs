@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use super::Failure;
+use super::output::print;
 use crate::api;
 
 /// All CustomResourceDefinitions as one YAML stream, a document each.
@@ -22,9 +23,8 @@ pub fn yaml() -> Result<String, Failure> {
 }
 
 pub(super) fn run() -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(yaml()?.as_bytes())
-        .map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))
+    let text = yaml()?;
+    print(|to| to.write_all(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use secrecy::ExposeSecret as _;
 
+use super::output::print;
 use super::{ConfigFile, Failure};
 use crate::config::{self, AppConfig, Config, Environment, Flags};
 use crate::domain::intent::Scope;
@@ -210,6 +211,5 @@ pub(super) fn run(args: MintArgs) -> Result<(), Failure> {
     let request = args.request(&config::environment())?;
     let answer = super::block_on(run::mint(&request.config, &request.app, &request.scope))?;
     let answer = answer.map_err(|problem| Failure::Failed(problem.message))?;
-    let written = answer.write(request.output, io::stdout().lock());
-    written.map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))
+    print(|to| answer.write(request.output, to))
 }

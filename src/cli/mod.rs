@@ -7,6 +7,7 @@ mod failure;
 mod go_style;
 mod manager;
 mod mint;
+mod output;
 mod release;
 mod status;
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::Failure;
+use super::output::{Form, print};
 use crate::api::Time;
 use crate::domain::overview::{Line, State, relative};
 use crate::domain::quote;
@@ -19,16 +20,7 @@ pub struct StatusArgs {
 
     /// text: a table, those in trouble first; json: for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: StatusOutput,
-}
-
-/// What is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum StatusOutput {
-    /// A table.
-    Text,
-    /// One JSON array.
-    Json,
+    output: Form,
 }
 
 const HEADINGS: [&str; 7] = ["NAMESPACE", "NAME", "STATE", "EXPIRES", "NEXT", "SECRET", "WHY"];
@@ -101,13 +93,13 @@ fn summary(lines: &[Line]) -> String {
         .join(", ")
 }
 
-fn write(overview: &Overview, output: StatusOutput, mut to: impl Write) -> io::Result<()> {
+fn write(overview: &Overview, output: Form, to: &mut impl Write) -> io::Result<()> {
     match output {
-        StatusOutput::Json => {
+        Form::Json => {
             let all: Vec<_> = overview.lines.iter().map(json).collect();
             writeln!(to, "{:#}", serde_json::Value::from(all))
         }
-        StatusOutput::Text => table(&overview.lines, run::now(), &mut to),
+        Form::Text => table(&overview.lines, overview.at, to),
     }
 }
 
@@ -116,8 +108,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
     for warning in &overview.warnings {
         eprintln!("warning: {warning}");
     }
-    write(&overview, args.output, io::stdout().lock())
-        .map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))?;
+    print(|to| write(&overview, args.output, to))?;
     if overview.lines.iter().all(|line| line.state.is_ready()) {
         return Ok(());
     }

@@ -1,5 +1,7 @@
 //! `gtm status`: the Tokens and ClusterTokens of a cluster, as their status says they are.
 
+use jiff::Timestamp;
+
 use super::apps::now;
 use super::manager::connect;
 use crate::cluster::{ClusterError, Scope, TokenRecord, Tokens};
@@ -9,6 +11,8 @@ use crate::domain::overview::{Line, Seen, sort};
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overview {
+    /// When they were looked at: what their states and times are counted from.
+    pub at: Timestamp,
     /// The objects, those in trouble first.
     pub lines: Vec<Line>,
     /// What could not be looked at, though nobody asked for it by name.
@@ -21,7 +25,10 @@ pub struct Overview {
 /// A text: what the API server said, and the cure.
 pub async fn status(namespace: Option<&str>) -> Result<Overview, String> {
     let tokens = Tokens::new(connect().await?, Scope::new(&[]));
-    let mut overview = Overview::default();
+    let mut overview = Overview {
+        at: now(),
+        ..Overview::default()
+    };
     let found = tokens.list(Kind::Token, namespace).await;
     overview.add(found.map_err(|error| wrong("tokens", &error, namespace))?, None);
     match (tokens.list(Kind::ClusterToken, None).await, namespace) {
@@ -39,7 +46,6 @@ pub async fn status(namespace: Option<&str>) -> Result<Overview, String> {
 impl Overview {
     /// Takes those that keep their Secret in `place`; all, where that is `None`.
     fn add(&mut self, found: Vec<TokenRecord>, place: Option<&str>) {
-        let now = now();
         for record in found {
             let (intent, status) = record.read();
             let seen = Seen {
@@ -49,7 +55,7 @@ impl Overview {
                 intent: &intent,
                 status: &status,
             };
-            let line = Line::new(seen, now);
+            let line = Line::new(seen, self.at);
             // Where one keeps its Secret whose spec cannot be read, nobody knows: it may be here.
             let here = |secret: &SecretKey| place.is_none_or(|place| *secret.namespace == *place);
             if line.secret.as_ref().is_none_or(here) {
