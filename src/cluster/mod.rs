@@ -12,6 +12,7 @@ mod scope;
 mod secrets;
 mod tokens;
 mod watch;
+mod wire;
 
 pub use apps::{AppChange, AppObject, AppObjects};
 pub use client::connect;
@@ -21,6 +22,7 @@ pub use events::{Events, Note};
 pub use policies::follow_policies;
 pub use record::Record;
 pub use scope::Scope;
-pub use secrets::{Held, Metadata, OwnerRef, SecretDraft, Secrets, metadata_of};
+pub use secrets::{Held, OwnerRef, SecretDraft, Secrets};
 pub use tokens::{TokenRecord, Tokens};
 pub use watch::{Change, watch, watch_both};
+pub use wire::{Metadata, RawToken};

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
 use kube::api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{PartialObjectMeta, Request};
+use kube::core::Request;
 use secrecy::ExposeSecret;
 
 use crate::api::names::{FINALIZER, MANAGER};
@@ -18,13 +18,10 @@ use crate::domain::secret::Rendered;
 
 use super::tokens::api_version;
 use super::watch::managed;
-use super::{ClusterError, Scope};
+use super::{ClusterError, Metadata, Scope};
 
 /// An answer of metadata alone.
 const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
-
-/// The metadata of a Secret.
-pub type Metadata = PartialObjectMeta<Secret>;
 
 /// The object that a managed Secret belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,12 +134,16 @@ impl Secrets {
         Api::namespaced(self.client.clone(), &key.namespace)
     }
 
+    fn metadata(&self, key: &SecretKey) -> Api<Metadata> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
     /// The metadata of whatever stands there: the only part of a foreign Secret that is ever read.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn look(&self, key: &SecretKey) -> Result<Option<Metadata>, ClusterError> {
-        Ok(self.api(key).get_metadata_opt(&key.name).await?)
+        Ok(self.metadata(key).get_opt(&key.name).await?)
     }
 
     /// The same from the API server's memory, which may be a moment behind but costs it a fraction: enough where the write that
@@ -151,10 +152,9 @@ impl Secrets {
     /// # Errors
     /// [`ClusterError`].
     pub async fn glance(&self, key: &SecretKey) -> Result<Option<Metadata>, ClusterError> {
-        Ok(self
-            .api(key)
-            .get_metadata_opt_with(&key.name, &GetParams::any())
-            .await?)
+        let (api, cached) = (self.api(key), GetParams::any());
+        let found = api.get_metadata_opt_with(&key.name, &cached).await?;
+        Ok(found.map(|found| found.metadata.into()))
     }
 
     /// Whether the Secret's namespace is being deleted, or gone. `false` if that cannot be found out.
@@ -212,8 +212,8 @@ impl Secrets {
             ..PatchParams::default()
         };
         Ok(self
-            .api(draft.key)
-            .patch_metadata(&draft.key.name, &params, &Patch::Merge(&secret))
+            .metadata(draft.key)
+            .patch(&draft.key.name, &params, &Patch::Merge(&secret))
             .await?)
     }
 
@@ -241,7 +241,7 @@ impl Secrets {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
-        Ok(metadata_of(self.api(key).replace(&key.name, &params, secret).await?))
+        Ok(self.api(key).replace(&key.name, &params, secret).await?.metadata.into())
     }
 
     /// Lets go of a Secret that is being deleted.
@@ -262,8 +262,8 @@ impl Secrets {
             ..PatchParams::default()
         };
         gone_is_fine(
-            self.api(key)
-                .patch_metadata(&key.name, &params, &Patch::Merge(&patch))
+            self.metadata(key)
+                .patch(&key.name, &params, &Patch::Merge(&patch))
                 .await
                 .map(drop),
         )
@@ -322,16 +322,6 @@ impl Secrets {
             data: Some(draft.rendered.data.iter().map(bytes).collect()),
             ..Secret::default()
         }
-    }
-}
-
-/// The metadata of a whole Secret; the rest is dropped.
-#[must_use]
-pub fn metadata_of(secret: Secret) -> Metadata {
-    PartialObjectMeta {
-        types: None,
-        metadata: secret.metadata,
-        ..PartialObjectMeta::default()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, Kind, TokenObject, unreadable};
 
 use super::packed::Packed;
+use super::wire::RawToken;
 use super::{ClusterError, OwnerRef, Scope};
 
 /// Objects that are asked for at once.
@@ -39,14 +40,13 @@ pub struct TokenRecord {
 impl TokenRecord {
     /// Takes what is needed of a watched object. `None` if it has no name or UID, which the API server never lets happen.
     #[must_use]
-    pub fn new(kind: Kind, mut object: DynamicObject) -> Option<Self> {
+    pub fn new(kind: Kind, mut object: RawToken) -> Option<Self> {
         let meta = std::mem::take(&mut object.metadata);
         let mut annotations = meta.annotations;
         if let Some(annotations) = &mut annotations {
             annotations.retain(|name, _| name.starts_with(annotation::PREFIX));
         }
         object.metadata.annotations = annotations.filter(|annotations| !annotations.is_empty());
-        object.types = None;
         Some(TokenRecord {
             key: Arc::new(Key {
                 kind,
@@ -129,14 +129,14 @@ impl Tokens {
 
     /// The objects of one kind as JSON: of a namespace, or all.
     #[must_use]
-    pub fn of(&self, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+    pub fn of(&self, kind: Kind, namespace: Option<&str>) -> Api<RawToken> {
         match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource(kind)),
             None => Api::all_with(self.client.clone(), &resource(kind)),
         }
     }
 
-    fn one(&self, key: &Key) -> Api<DynamicObject> {
+    fn one(&self, key: &Key) -> Api<RawToken> {
         self.of(key.kind, key.namespace.as_deref())
     }
 

@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DynamicObject};
-use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 
 use crate::api::names::{MANAGER, label};
 use crate::domain::intent::Kind;
 
-use super::{ClusterError, Metadata, Scope, TokenRecord, Tokens};
+use super::{ClusterError, Metadata, RawToken, Scope, TokenRecord, Tokens};
 
 /// Objects in one page of a list: bounds the memory that a list takes.
 const PAGE: u32 = 250;
@@ -63,11 +61,7 @@ pub fn watch(client: &Client, scope: &Scope) -> impl Stream<Item = Change> + Sen
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let bare = |metadata| PartialObjectMeta {
-        metadata,
-        ..PartialObjectMeta::<Secret>::default()
-    };
-    let secrets = scope.watch(api, &managed, bare);
+    let secrets = scope.watch(api, &managed, Metadata::from);
     let secrets = secrets.flat_map(|event| stream::iter(secret_change(event)));
     stream::select(watch_both(client, scope), secrets)
 }
@@ -84,7 +78,7 @@ fn watch_tokens(tokens: &Tokens, scope: &Scope, kind: Kind) -> BoxStream<'static
         return stream::iter([Change::TokensRestart(kind), Change::TokensListed(kind)]).boxed();
     }
     let config = watcher::Config::default().page_size(PAGE);
-    let events = scope.watch(|namespace| tokens.of(kind, namespace), &config, bare);
+    let events = scope.watch(|namespace| tokens.of(kind, namespace), &config, RawToken::from);
     events
         .flat_map(move |event| stream::iter(token_change(kind, event)))
         .boxed()
@@ -119,7 +113,7 @@ impl kube::runtime::utils::Backoff for Pause {
     }
 }
 
-fn token_change(kind: Kind, event: watcher::Result<watcher::Event<kube::api::DynamicObject>>) -> Option<Change> {
+fn token_change(kind: Kind, event: watcher::Result<watcher::Event<RawToken>>) -> Option<Change> {
     Some(match event {
         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
             Change::Token(TokenRecord::new(kind, object)?)

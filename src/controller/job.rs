@@ -178,10 +178,7 @@ pub async fn inspect(context: &Context, task: Task, intent: &Intent, uid: &str) 
                 };
                 context.events.about_token(&task.key, &task.uid, &note).await;
             }
-            let meta = Metadata {
-                metadata: held.metadata().clone(),
-                ..Metadata::default()
-            };
+            let meta = Metadata::from(held.metadata().clone());
             Done {
                 secret: Some((meta, Some(content))),
                 ..carry(task)
