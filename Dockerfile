@@ -2,7 +2,6 @@
 # `make image` makes the same without one: the program of this file is built by the same tool, from the same Cargo.lock.
 FROM rust:1.95-bookworm AS build
 ARG SOURCE_DATE_EPOCH=0
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
 RUN cargo run --locked --package gtm-release -- image --target /out \
