@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TEST_THREADS ?= 2
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
+.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible image-run chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,11 @@ image-reproducible: need-tools ## build the image twice, in two folders, and com
 	@$(TARGET)/debug/release image --target $(TARGET)/second $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/second.txt
 	@test "$$(tail -n1 $(TARGET)/first.txt)" = "$$(tail -n1 $(TARGET)/second.txt)" && echo "the same digest twice"
 
+image-run: need-tools ## build the image and run its program against a real API server and a stand-in for GitHub; ARCH=arm64 on amd64: under QEMU
+	$(if $(filter-out $(HOST_ARCH),$(ARCH)),$(call need,$(EMULATOR),apt-get install qemu-user-static))
+	$(MAKE) image tools
+	GTM_IMAGE="$(IMAGE)" cargo test --locked --test image -- --test-threads=1
+
 chart: need-tools ## write what is rendered from the chart, and its README, anew; then test it
 	GTM_BLESS=1 cargo test --locked --test chart -- rendered readme
 	cargo test --locked --test chart -- --test-threads=$(TEST_THREADS)
@@ -77,8 +82,10 @@ node-tools: need-tools need-node ## build what a real node runs, its images and 
 	@$(TARGET)/debug/lab-tools node >/dev/null
 	$(MAKE) image
 
-# The archive that `make image` makes for this machine.
-IMAGE = $$(ls -t $(TARGET)/image/*-$$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/').tar | head -n1)
+HOST_ARCH = $(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+EMULATOR = qemu-$(patsubst amd64,x86_64,$(patsubst arm64,aarch64,$(ARCH)))-static
+# The archive that `make image` has made: for ARCH, or for this machine.
+IMAGE = $$(ls -t $(TARGET)/image/*-$(or $(ARCH),$(HOST_ARCH)).tar | head -n1)
 
 e2e: ## on a real one-node cluster, as root: pods that clone and push, upgrades, evictions (GTM_E2E=skip: not)
 ifeq ($(GTM_E2E),skip)
@@ -110,6 +117,7 @@ test: need-test-tools lint key-tools guide-tools ## everything: formatting, clip
 lint: need-tools ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --test e2e --test image -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
 deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
