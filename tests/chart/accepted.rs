@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use lab::cluster::Cluster;
 
-use crate::helm::{NAME, objects, one, template};
+use crate::helm::{NAME, helm, objects, one, path, template};
 
 /// Values that people have, the former chart's among them.
 const SETS: [(&str, &str); 6] = [
@@ -61,6 +61,27 @@ async fn the_api_server_takes_whatever_is_rendered_and_the_pod_is_restricted() {
         let answer = cluster.kubectl_with_input(&check, &pod.to_string()).await;
         answer.unwrap_or_else(|error| panic!("{name}: {error}\n{pod:#}"));
     }
+}
+
+#[tokio::test]
+async fn policies_are_there_at_once_where_the_kinds_were_applied_before() {
+    let kinds = github_token_manager::cli::crds::yaml().unwrap();
+    let cluster = Cluster::builder().with_crds(kinds).start().await.unwrap();
+    let chart = path("charts/github-token-manager").display().to_string();
+    let kubeconfig = cluster.kubeconfig_path().display().to_string();
+    let policies = r#"policies={"read-only": {"permissions": {"*": "read"}}}"#;
+    let install = ["install", NAME, &chart, "--namespace", NAME, "--create-namespace"];
+    let values = [
+        "--kubeconfig",
+        &kubeconfig,
+        "--set",
+        "crds.install=false",
+        "--set-json",
+        policies,
+    ];
+    helm(&[&install[..], &values].concat()).unwrap();
+    let found = cluster.kubectl(&["get", "tokenpolicies", "-o", "name"]).await.unwrap();
+    assert_eq!(found.trim(), "tokenpolicy.github.as-code.io/read-only");
 }
 
 /// The pod that the Deployment makes. Its priority class and account are there in a cluster of one's own.

@@ -43,8 +43,18 @@ fn a_wrong_value_is_named_with_its_place() {
 }
 
 #[test]
+fn what_reads_metrics_is_refused_where_there_are_none() {
+    for reader in ["serviceMonitor", "podMonitor", "prometheusRule", "dashboard"] {
+        let values = format!("metrics: {{enabled: false, {reader}: {{enabled: true}}}}");
+        let error = template(&values, &[]).unwrap_err();
+        let named = format!("metrics.{reader}.enabled is true and metrics.enabled is false");
+        assert!(error.contains(&named), "{error}");
+    }
+}
+
+#[test]
 fn policies_wait_until_the_cluster_knows_their_kind() {
-    let policies = "policies: {read-only: {namespaceSelector: {}, allow: []}}";
+    let policies = "policies: {read-only: {permissions: {'*': read}}}";
     let error = template(policies, &[]).unwrap_err();
     assert!(error.contains("install the chart without policies first"), "{error}");
     let known = ["--api-versions", "github.as-code.io/v1/TokenPolicy"];
