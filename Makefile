@@ -115,9 +115,11 @@ test: need-test-tools lint key-tools guide-tools ## everything: formatting, clip
 	$(MAKE) fuzz-brief
 
 lint: need-tools ## formatting and clippy
+	$(call need,c++,apt-get install g++ (the fuzzing engine is C++))
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test e2e --test image -- -D warnings
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 
 deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
