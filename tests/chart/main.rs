@@ -8,3 +8,4 @@ mod readme;
 mod refused;
 mod rendered;
 mod rights;
+mod surroundings;
