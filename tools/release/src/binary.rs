@@ -102,7 +102,7 @@ pub fn check(program: &[u8], arch: Arch, places: &[String]) -> Result<(), Error>
             "the binary is not static: it needs {needed}; build it with -C target-feature=+crt-static"
         )));
     }
-    let named = places.iter().filter(|place| contains(program, place.as_bytes()));
+    let named = places.iter().filter(|place| names(program, place));
     let named: Vec<&str> = named.map(String::as_str).collect();
     if !named.is_empty() {
         return Err(Error::wrong(format!(
@@ -137,6 +137,32 @@ fn needed(program: &[u8]) -> Result<Option<String>, Error> {
     Ok(None)
 }
 
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    !wanted.is_empty() && text.windows(wanted.len()).any(|part| part == wanted)
+/// Whether a path below `folder` stands in `text`. A folder at the root, such as `/build`, counts only where a path begins: its
+/// name is in other paths, too.
+fn names(text: &[u8], folder: &str) -> bool {
+    let below = format!("{folder}/");
+    let at_root = folder.rfind('/') == Some(0);
+    let of_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let places = text.windows(below.len()).enumerate();
+    let mut found = places.filter(|(_, part)| *part == below.as_bytes());
+    !folder.is_empty() && found.any(|(at, _)| !at_root || !text[..at].last().is_some_and(of_path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_at_the_root_is_looked_for_where_a_path_begins() {
+        for (text, folder, named) in [
+            ("at /build/src/main.rs", "/build", true),
+            ("/build/src/main.rs", "/build", true),
+            ("at /target/release/build/aws/out/x.c", "/build", false),
+            ("src/operation/builders.rs", "/build", false),
+            ("text of another/home/me/src/main.rs", "/home/me", true),
+            ("at /home/mel/src/main.rs", "/home/me", false),
+        ] {
+            assert_eq!(names(text.as_bytes(), folder), named, "{folder} in {text}");
+        }
+    }
 }

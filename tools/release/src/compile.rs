@@ -41,9 +41,10 @@ impl Places {
         ]))
     }
 
-    /// The folders.
+    /// The folders that the binary must not name.
     pub fn folders(&self) -> Vec<String> {
-        self.0.iter().map(|(folder, _)| folder.clone()).collect()
+        let renamed = self.0.iter().filter(|(folder, name)| folder != name);
+        renamed.map(|(folder, _)| folder.clone()).collect()
     }
 
     fn rust_flags(&self) -> String {
