@@ -50,6 +50,14 @@ pub(super) fn child_named(parent: u32, program: &str) -> Option<u32> {
     })
 }
 
+/// Whether nothing of a process is left but its number: the first of a pid namespace ends after all others of it, and has no command
+/// line any more while it waits for them.
+pub(super) fn ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, state)| state.starts_with(['Z', 'X']))
+}
+
 /// Ends one process; one that has ended already is fine.
 pub(super) fn kill(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

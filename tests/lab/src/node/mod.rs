@@ -296,17 +296,15 @@ impl Node {
 /// # Errors
 /// When something does not go within 30 s.
 pub async fn down(name: &str) -> Result<(), Error> {
-    wait_for(
-        SOON,
-        "the end of the node's processes",
-        async || match find::processes(name)[..] {
-            [] => Ok(()),
-            ref left => {
-                left.iter().for_each(|&pid| find::kill(pid, Signal::KILL));
-                Err(format!("processes {left:?}"))
-            }
-        },
-    )
+    let mut killed = Vec::new();
+    wait_for(SOON, "the end of the node's processes", async || {
+        let found = find::processes(name);
+        found.iter().for_each(|&pid| find::kill(pid, Signal::KILL));
+        killed.extend(found);
+        killed.retain(|&pid| !find::ended(pid));
+        let none = killed.is_empty();
+        none.then_some(()).ok_or_else(|| format!("processes {killed:?}"))
+    })
     .await?;
     let root = cgroups::name(name);
     wait_for(SOON, "the end of the node's control groups", async || {
