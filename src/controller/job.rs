@@ -210,10 +210,7 @@ pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, ap
         Err(error) => return fail(context, task, cluster_problem(&error)).await,
     };
     if judge(intent, &held) != Content::Intact {
-        let meta = Metadata {
-            metadata: held.metadata().clone(),
-            ..Metadata::default()
-        };
+        let meta = Metadata::from(held.metadata().clone());
         return Done {
             secret: Some((meta, Some(Content::Tampered))),
             ..carry(task)
