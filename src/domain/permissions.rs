@@ -90,7 +90,10 @@ pub fn doubt(field: &str, name: &str, level: &str) -> Option<String> {
 /// Whether the permission reaches the whole organization, which naming repositories does not confine.
 #[must_use]
 pub fn is_organization_wide(name: &str) -> bool {
-    name.starts_with("organization_") || name.starts_with("enterprise_") || name == "members"
+    name.starts_with("organization_")
+        || name.starts_with("enterprise_")
+        || name.ends_with("_for_organizations")
+        || name == "members"
 }
 
 /// Whether a level is at most the other. A level that this version does not know is at most itself.
@@ -143,6 +146,16 @@ mod tests {
     #[test]
     fn the_table_is_sorted() {
         assert!(KNOWN.is_sorted_by_key(|(name, _)| name));
+    }
+
+    #[test]
+    fn each_known_name_that_speaks_of_an_organization_reaches_all_of_it() {
+        for (name, _) in KNOWN {
+            let speaks = ["organization", "enterprise", "members"]
+                .iter()
+                .any(|word| name.contains(word));
+            assert_eq!(is_organization_wide(name), speaks, "{name}");
+        }
     }
 
     #[test]
