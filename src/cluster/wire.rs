@@ -1,7 +1,8 @@
-//! Objects as they come from the API server, read for what is needed of them: managed fields are half of an object's text and read
-//! by nobody here, and what is kept as text need not be taken apart.
+//! Objects as they come from the API server, read for what is needed of them: managed fields are half of an object's text and looked
+//! at only where a Secret is read whole, and what is kept as text need not be taken apart.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -22,7 +23,7 @@ pub struct RawToken {
     status: Option<Box<RawValue>>,
 }
 
-/// The metadata of a Secret, without managed fields; where this is asked for, the API server sends nothing else.
+/// The metadata of a Secret, of what is watched without managed fields; where this is asked for, the API server sends nothing else.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Metadata {
     /// The metadata.
@@ -34,11 +35,11 @@ pub struct Metadata {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Slim {
-    annotations: Option<std::collections::BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
     deletion_timestamp: Option<Time>,
     finalizers: Option<Vec<String>>,
     generation: Option<i64>,
-    labels: Option<std::collections::BTreeMap<String, String>>,
+    labels: Option<BTreeMap<String, String>>,
     name: Option<String>,
     namespace: Option<String>,
     owner_references: Option<Vec<OwnerReference>>,

@@ -14,6 +14,7 @@ mod needs;
 mod operator;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::{
     fs::{self, File},
     os::{
@@ -296,12 +297,12 @@ impl Node {
 /// # Errors
 /// When something does not go within 30 s.
 pub async fn down(name: &str) -> Result<(), Error> {
-    let mut killed = Vec::new();
+    let mut killed = BTreeSet::new();
     wait_for(SOON, "the end of the node's processes", async || {
         let found = find::processes(name);
         found.iter().for_each(|&pid| find::kill(pid, Signal::KILL));
         killed.extend(found);
-        killed.retain(|&pid| !find::ended(pid));
+        killed.retain(|pid| !find::ended(*pid));
         let none = killed.is_empty();
         none.then_some(()).ok_or_else(|| format!("processes {killed:?}"))
     })
