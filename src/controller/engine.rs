@@ -117,7 +117,12 @@ impl<S: Sign + 'static> Engine<S> {
                     Err(_) => break,
                 },
                 changed = policies.changed() => match changed {
-                    Ok(()) => engine.policies_changed(policies.borrow_and_update().is_some()),
+                    Ok(()) => {
+                        // Not as an argument: it would hold the lock through the call, which reads the policies again. With a
+                        // writer between the two reads, all three would wait for ever.
+                        let known = policies.borrow_and_update().is_some();
+                        engine.policies_changed(known);
+                    }
                     Err(_) => break,
                 },
                 _ = sweep.tick() => engine.sweep(),

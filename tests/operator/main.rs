@@ -11,6 +11,7 @@ mod faults;
 mod formats;
 mod issue;
 mod peer;
+mod policies;
 mod release;
 mod revocation;
 mod rotation;

@@ -1,0 +1,40 @@
+//! Policies that change while the operator works.
+
+use futures::future::join_all;
+use github_token_manager::api::TokenPolicy;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::world::World;
+
+/// Enough that judging all of them takes longer than it takes the next change to arrive.
+const TOKENS: usize = 60;
+const POLICIES: usize = 4;
+const CHANGES: usize = 40;
+
+/// The changes of one policy, one after the other: each allows what all Tokens here ask for, in other words.
+async fn changes(world: &World, policy: usize) {
+    let policies = Api::<TokenPolicy>::all(world.client.clone());
+    let name = format!("policy-{policy}");
+    let params = PatchParams::apply("test").force();
+    for change in 0..CHANGES {
+        let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": name},
+            "spec": {"installations": [0, change + 1]}});
+        policies.patch(&name, &params, &Patch::Apply(&object)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn changes_that_follow_each_other_closely_stop_nothing() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..TOKENS).map(|number| format!("token-{number}")).collect();
+    join_all(names.iter().map(|name| world.token(name, json!({})))).await;
+    join_all(names.iter().map(|name| world.ready(name))).await;
+
+    join_all((0..POLICIES).map(|policy| changes(&world, policy))).await;
+
+    world.operator.ready().await.unwrap();
+    world.token("after", json!({})).await;
+    world.ready("after").await;
+    assert_eq!(world.github.mint_count(), TOKENS + 1);
+}
