@@ -29,13 +29,15 @@ pub struct Note {
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
+    action: &'static str,
 }
 
 impl Events {
-    /// Over this client; `instance` is the pod's name.
+    /// Over this client; `action` is what is being done to the objects, in one word, and `instance` the pod's name.
     #[must_use]
-    pub fn new(client: Client, instance: Option<String>) -> Self {
+    pub fn new(client: Client, action: &'static str, instance: Option<String>) -> Self {
         Events {
+            action,
             recorder: Recorder::new(
                 client,
                 Reporter {
@@ -96,7 +98,7 @@ impl Events {
             },
             reason: note.reason.as_str().to_owned(),
             note: Some(text),
-            action: "Issue".to_owned(),
+            action: self.action.to_owned(),
             secondary: None,
         };
         let result = self.recorder.publish(&event, reference).await;

@@ -122,9 +122,10 @@ impl<S> Apps<S> {
                         message,
                     ))
                 };
-                match self.objects.get(&self.name(namespace.as_deref(), name)) {
+                let name = self.name(namespace.as_deref(), name);
+                match self.objects.get(&name) {
                     None if !self.listed => untried(),
-                    None => Err(app_not_found(namespace.as_deref(), name)),
+                    None => Err(app_not_found(&name.0, &name.1)),
                     Some(entry) => entry.clone().unwrap_or_else(untried),
                 }
             }

@@ -350,14 +350,13 @@ fn extra(spec: &SecretSpec, warnings: &mut Vec<Warning>) -> BTreeMap<String, Str
         .collect()
 }
 
-/// What a Token is told whose App is not there.
+/// What a Token is told whose App is not in the namespace where it was looked for.
 #[must_use]
-pub fn app_not_found(namespace: Option<&str>, name: &str) -> Problem {
-    let place = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+pub fn app_not_found(namespace: &str, name: &str) -> Problem {
     Problem::new(
         Reason::AppNotFound,
         Retry::Every(Duration::from_secs(600)),
-        format!("spec.appRef: there is no App {place}{name}; leave appRef out to use the operator's own App"),
+        format!("spec.appRef: there is no App {namespace}/{name}; leave appRef out to use the operator's own App"),
     )
 }
 

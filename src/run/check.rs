@@ -223,10 +223,11 @@ async fn ingredients(
                 None => manager::connect().await.map_err(invalid)?,
             };
             let objects = AppObjects::new(cluster.clone());
-            let found = objects.get(namespace.as_deref().unwrap_or(own), name).await;
+            let place = namespace.as_deref().unwrap_or(own);
+            let found = objects.get(place, name).await;
             let found =
                 found.map_err(|error| invalid(format!("spec.appRef: the App {name} cannot be read: {error}")))?;
-            let found = found.ok_or_else(|| app_not_found(namespace.as_deref(), name))?;
+            let found = found.ok_or_else(|| app_not_found(place, name))?;
             if let Ok(app) = &found.read {
                 pool(chain, name, app);
             }

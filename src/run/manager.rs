@@ -113,7 +113,7 @@ pub async fn manager(
         publish: publish.clone(),
         rediscover: rediscover.clone(),
         metrics: metrics.clone(),
-        events: Events::new(client.clone(), Some(identity())),
+        events: Events::new(client.clone(), "Connect", Some(identity())),
     };
     let keeper = Keeper {
         publish,
@@ -292,7 +292,7 @@ impl Manager {
         let context = Arc::new(Context {
             tokens: Tokens::new(self.client.clone(), self.options.scope.clone()),
             secrets: Secrets::new(self.client.clone()),
-            events: Events::new(self.client.clone(), Some(identity())),
+            events: Events::new(self.client.clone(), "Issue", Some(identity())),
             observer: Arc::new(Recorder(self.metrics.clone())),
             policies: self.policies.clone(),
             record: self.record.clone(),

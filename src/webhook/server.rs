@@ -7,10 +7,12 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -29,7 +31,8 @@ use tokio_util::sync::CancellationToken;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Handshakes at once.
 pub const HANDSHAKES: usize = 2048;
-/// How long a client may take to send the head of a request; an idle HTTP/1.1 connection is closed after it, too.
+/// How long a client may take to send the head of its first request, and over HTTP/1.1 of each; an idle HTTP/1.1 connection is
+/// closed after it, too.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once: an API server has a few.
 pub const CONNECTIONS: usize = 512;
@@ -218,6 +221,11 @@ async fn converse(stream: TlsStream<TcpStream>, routes: Router, leave: Cancellat
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let (stream, service) = (TokioIo::new(stream), TowerToHyperService::new(routes));
     if is_http2 {
+        let heard = AtomicBool::new(false);
+        let service = service_fn(|request| {
+            heard.store(true, Ordering::Relaxed);
+            service.call(request)
+        });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -226,7 +234,17 @@ async fn converse(stream: TlsStream<TcpStream>, routes: Router, leave: Cancellat
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
             .serve_connection(stream, service);
-        until_asked(connection, http2::Connection::graceful_shutdown, leave).await;
+        // The pings begin when the client has greeted: who does not even do that is nobody's ping to find.
+        let silence = async {
+            tokio::time::sleep(HEAD_TIMEOUT).await;
+            if heard.load(Ordering::Relaxed) {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = until_asked(connection, http2::Connection::graceful_shutdown, leave) => {}
+            () = silence => {}
+        }
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

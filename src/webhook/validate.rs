@@ -108,7 +108,7 @@ async fn missing_app(desk: &Desk, intent: &Intent) -> Option<String> {
     let exists = timeout(LOOK, desk.known.tokens().app_exists(place, name))
         .await
         .ok()??;
-    (!exists).then(|| app_not_found(Some(place), name).message)
+    (!exists).then(|| app_not_found(place, name).message)
 }
 
 async fn taken_secret(desk: &Desk, intent: &Intent) -> Option<String> {

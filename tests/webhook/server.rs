@@ -6,17 +6,25 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
+use futures::future::join_all;
 use github_token_manager::domain::authority::{Life, Terms};
 use github_token_manager::webhook::certificate::Signer;
 use github_token_manager::webhook::{guarded, server};
+use hyper_util::client::legacy::connect::HttpInfo;
 use jiff::Timestamp;
 use reqwest::{StatusCode, Version, tls};
-use tokio::net::TcpListener;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-/// A server with these routes; its port, and whom to trust.
-async fn start(routes: Router) -> (u16, reqwest::Certificate, CancellationToken) {
+/// A server with these routes; its port, and whom to trust, as PEM.
+async fn start(routes: Router) -> (u16, String, CancellationToken) {
     #[expect(clippy::disallowed_methods, reason = "the wall clock, as the operator reads it")]
     let now = Timestamp::now();
     let terms = Terms::default();
@@ -38,14 +46,14 @@ async fn start(routes: Router) -> (u16, reqwest::Certificate, CancellationToken)
         serving.await;
         drop(serve);
     });
-    let trusted = reqwest::Certificate::from_pem(signer.certificate.as_bytes()).unwrap();
-    (port, trusted, stop)
+    (port, signer.certificate, stop)
 }
 
-fn client(trusted: &reqwest::Certificate) -> reqwest::ClientBuilder {
+fn client(trusted: &str) -> reqwest::ClientBuilder {
+    let trusted = reqwest::Certificate::from_pem(trusted.as_bytes()).unwrap();
     reqwest::Client::builder()
         .no_proxy()
-        .tls_certs_only([trusted.clone()])
+        .tls_certs_only([trusted])
         .timeout(Duration::from_secs(20))
 }
 
@@ -156,4 +164,61 @@ async fn a_server_that_ends_lets_what_is_under_way_come_to_its_end() {
     begun.notified().await;
     stop.cancel();
     assert_eq!(answer.await.unwrap(), "late");
+}
+
+/// A connection with this protocol after its handshake.
+async fn greeted(port: u16, trusted: &str, protocol: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let name = "127.0.0.1".try_into().unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn who_does_not_send_a_request_after_the_handshake_is_not_waited_for() {
+    let (port, trusted, _stop) = start(Router::new().route("/", post(|| async { "fine" }))).await;
+    let silent = [
+        ("http/1.1", ""),
+        ("http/1.1", "POST / HTTP/1.1\r\nHost: x\r\n"),
+        ("h2", ""),
+        ("h2", "PRI * HTTP/2.0\r\n"),
+    ];
+    let waits = silent.map(async |(protocol, first)| {
+        let mut stream = greeted(port, &trusted, protocol.as_bytes()).await;
+        stream.write_all(first.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let mut said = Vec::new();
+        let end = timeout(server::HEAD_TIMEOUT * 2, stream.read_to_end(&mut said)).await;
+        assert!(end.is_ok(), "{protocol} {first:?} is still waited for");
+        assert!(
+            began.elapsed() + Duration::from_secs(1) > server::HEAD_TIMEOUT,
+            "{protocol} {first:?} was not waited for at all"
+        );
+    });
+    join_all(waits).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_has_asked_before_may_rest() {
+    let (port, trusted, _stop) = start(Router::new().route("/", post(|| async { "fine" }))).await;
+    let client = client(&trusted).build().unwrap();
+    let url = format!("https://127.0.0.1:{port}/");
+    let ask = async || {
+        let answer = client.post(&url).send().await.unwrap();
+        assert_eq!(answer.version(), Version::HTTP_2);
+        answer.extensions().get::<HttpInfo>().unwrap().local_addr()
+    };
+    let before = ask().await;
+    tokio::time::sleep(server::HEAD_TIMEOUT + Duration::from_secs(2)).await;
+    assert_eq!(ask().await, before, "it is the same connection");
 }

@@ -94,10 +94,10 @@ fn secret_of(ask: &Ask, namespace: &str, facts: Option<&TokenFacts>) -> Result<F
     let (kind, name) = (ask.token.kind.as_str(), &ask.token.name);
     let usable = facts.filter(|facts| !facts.deleting);
     let Some(facts) = usable else {
-        let state = if facts.is_some() {
-            "is being deleted"
+        let (state, make) = if facts.is_some() {
+            ("is being deleted", "create it again when it is gone")
         } else {
-            "does not exist"
+            ("does not exist", "create it first")
         };
         let place = if ask.token.kind == Kind::Token {
             format!(" in namespace {namespace}")
@@ -117,7 +117,7 @@ fn secret_of(ask: &Ask, namespace: &str, facts: Option<&TokenFacts>) -> Result<F
                 },
             );
         }
-        let cure = format!("create it first, or set {PREFIX}{} to wait or ignore", key::ON_MISSING);
+        let cure = format!("{make}, or set {PREFIX}{} to wait or ignore", key::ON_MISSING);
         let message = format!("{kind} {name} {state}{place}: {cure}");
         return Err(Refusal::new(Reason::TokenMissing, message));
     };
