@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::api::Reason;
 use crate::api::names::{annotation::PREFIX, pod as key};
@@ -9,7 +12,7 @@ use crate::domain::quote;
 
 use super::ask::{Ask, Conflict};
 use super::git::Setting;
-use super::grant::{Granted, VOLUME_PREFIX, variables};
+use super::grant::{Granted, VOLUME_PREFIX, Wanted, variables};
 use super::item::{Is, Literal, Mount, Variable, is_same};
 use super::value::{is_within, normal, overlap, real};
 use super::view::{self, Container, Pod, Volume};
@@ -22,41 +25,79 @@ const COUNT: &str = "GIT_CONFIG_COUNT";
 /// More settings than anyone has: git itself stops at the largest `int`.
 const MOST_SETTINGS: usize = 10_000;
 
-/// What is missing.
+/// The variables that are missing, as JSON.
 #[derive(Default)]
-pub(super) struct Missing<'a> {
-    pub mounts: Vec<Mount<'a>>,
+pub(super) struct Missing {
     /// To be appended.
-    pub env: Vec<Variable<'a>>,
+    pub env: Vec<Box<RawValue>>,
     /// To be put in at this place, behind one of the same name: of two, the later one counts. Right behind it, since `kubectl apply`
     /// brings those of one name together, and a pod's list must not change.
-    pub overrides: Vec<(usize, Variable<'a>)>,
+    pub overrides: Vec<(usize, Box<RawValue>)>,
 }
 
-impl<'a> Missing<'a> {
-    fn set(&mut self, there: &[view::Variable<'_>], item: Variable<'a>) {
+impl Missing {
+    fn set(&mut self, there: &[view::Variable<'_>], item: &Variable<'_>) -> Result<(), serde_json::Error> {
+        let json = to_raw_value(item)?;
         match there.iter().rposition(|variable| *variable.name == *item.name) {
-            Some(last) => self.overrides.push((last + 1, item)),
-            None => self.env.push(item),
+            Some(last) => self.overrides.push((last + 1, json)),
+            None => self.env.push(json),
         }
+        Ok(())
     }
 }
 
-/// What a container lacks of what it was granted.
-pub(super) fn additions<'a>(
+/// What containers lack. Most of a pod's have nothing that it depends on, and get the same: that is written once.
+#[derive(Default)]
+pub(super) struct Lacks<'a> {
+    plain: Option<(Vec<&'a Granted<'a>>, Rc<Missing>)>,
+}
+
+impl<'a> Lacks<'a> {
+    /// The variables that a container lacks of what it was granted.
+    pub fn variables(
+        &mut self,
+        container: &Container<'_>,
+        granted: &[&'a Granted<'a>],
+        warnings: &mut Warnings,
+    ) -> Result<Rc<Missing>, Refusal> {
+        let wanted = variables(granted);
+        let words = wanted.iter().map(|(variable, _)| &*variable.name);
+        let env = container.variables(words.chain([GIT_CONFIG]))?;
+        if !env.is_empty() {
+            return Ok(Rc::new(missing(container, &env, wanted, granted, warnings)?));
+        }
+        let same = |known: &[&Granted<'_>]| {
+            known.len() == granted.len() && known.iter().zip(granted).all(|(one, two)| std::ptr::eq(*one, *two))
+        };
+        if let Some((_, missing)) = self.plain.as_ref().filter(|(known, _)| same(known)) {
+            return Ok(missing.clone());
+        }
+        let missing = Rc::new(missing(container, &env, wanted, granted, warnings)?);
+        self.plain = Some((granted.to_vec(), missing.clone()));
+        Ok(missing)
+    }
+}
+
+/// The mounts that a container lacks of what it was granted.
+pub(super) fn mounts<'a>(
     pod: &Pod<'_>,
     container: &Container<'_>,
     granted: &[&'a Granted<'a>],
+) -> Result<Vec<Mount<'a>>, Refusal> {
+    let files = granted.iter().filter(|grant| grant.ask.file);
+    files
+        .filter_map(|grant| mount(pod, container, grant).transpose())
+        .collect()
+}
+
+fn missing<'a>(
+    container: &Container<'_>,
+    env: &[view::Variable<'_>],
+    wanted: Vec<Wanted<'a>>,
+    granted: &[&'a Granted<'a>],
     warnings: &mut Warnings,
-) -> Result<Missing<'a>, Refusal> {
+) -> Result<Missing, Refusal> {
     let mut missing = Missing::default();
-    agree(container, granted)?;
-    for grant in granted.iter().filter(|grant| grant.ask.file) {
-        missing.mounts.extend(mount(pod, container, grant)?);
-    }
-    let wanted = variables(granted);
-    let words = wanted.iter().map(|(variable, _)| &*variable.name);
-    let env = &container.variables(words.chain([GIT_CONFIG]))?;
     for (wanted, ask) in wanted {
         let name = wanted.name.clone();
         let mut there = present(env, &name).peekable();
@@ -80,11 +121,10 @@ pub(super) fn additions<'a>(
             }
             Conflict::Deny | Conflict::Keep | Conflict::Override => {}
         }
-        missing.set(env, wanted);
+        missing.set(env, &wanted)?;
     }
-    warn_of_stale_variables(pod, granted, warnings);
     for item in git_variables(container, env, granted, warnings)? {
-        missing.set(env, item);
+        missing.set(env, &item)?;
     }
     // From the end, so that no place moves another.
     missing.overrides.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
@@ -104,7 +144,7 @@ fn says(variable: &view::Variable<'_>, wanted: &Is<'_>) -> bool {
 }
 
 /// Two tokens of one container must not be for the same folder, variable or host.
-fn agree(container: &Container<'_>, granted: &[&Granted<'_>]) -> Result<(), Refusal> {
+pub(super) fn agree(container: &Container<'_>, granted: &[&Granted<'_>]) -> Result<(), Refusal> {
     let clash = |word: &str, ask: &Ask, value: &str, other: &Ask| {
         let message = format!(
             "annotation {PREFIX}{word}: tokens '{}' and '{}' are both for '{value}' in container '{}': give one of them another",
@@ -163,7 +203,7 @@ fn mount<'a>(pod: &Pod<'_>, container: &Container<'_>, grant: &'a Granted<'a>) -
     }))
 }
 
-fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], warnings: &mut Warnings) {
+pub(super) fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], warnings: &mut Warnings) {
     if pod.spec.restart_policy.as_deref() == Some("Never") {
         return;
     }

@@ -11,7 +11,7 @@ use crate::api::names::{annotation::PREFIX, pod as key};
 use crate::domain::intent::{Key, Kind};
 
 use super::ask::{Ask, Missing, Selection};
-use super::container::additions;
+use super::container::{Lacks, agree, mounts, warn_of_stale_variables};
 use super::facts::SecretFacts;
 use super::grant::Granted;
 use super::item::{Volume, is_same};
@@ -205,20 +205,24 @@ fn containers(
     for grant in granted {
         check_names(grant.ask, all())?;
     }
+    let mut lacks = Lacks::default();
     for (list, containers) in lists {
         for (at, container) in containers.iter().enumerate() {
             let chosen: Vec<&Granted<'_>> = granted.iter().filter(|grant| selects(grant.ask, container)).collect();
             if chosen.is_empty() {
                 continue;
             }
-            let added = additions(pod, container, &chosen, warnings)?;
+            agree(container, &chosen)?;
+            let missing = mounts(pod, container, &chosen)?;
+            let variables = lacks.variables(container, &chosen, warnings)?;
+            warn_of_stale_variables(pod, &chosen, warnings);
             let at = at.to_string();
-            for (place, item) in added.overrides {
-                patch.set(&["spec", list, &at, "env", &place.to_string()], &item)?;
+            for (place, item) in &variables.overrides {
+                patch.set(&["spec", list, &at, "env", &place.to_string()], item)?;
             }
-            let (env, mounts) = (container.env.is_some(), container.volume_mounts.is_some());
-            patch.append(&["spec", list, &at, "env"], env, &added.env)?;
-            patch.append(&["spec", list, &at, "volumeMounts"], mounts, &added.mounts)?;
+            let exist = (container.env.is_some(), container.volume_mounts.is_some());
+            patch.append(&["spec", list, &at, "env"], exist.0, &variables.env)?;
+            patch.append(&["spec", list, &at, "volumeMounts"], exist.1, &missing)?;
         }
     }
     Ok(())

@@ -28,6 +28,8 @@ pub(super) struct Additions {
     json: Vec<u8>,
     /// An operation up to its value: those at one place have it in common.
     start: Vec<u8>,
+    /// Where that is.
+    pointer: String,
 }
 
 /// Bytes of a usual patch.
@@ -55,12 +57,14 @@ impl Additions {
     }
 
     fn go_to(&mut self, path: &[&str]) -> Written {
-        // A JSON pointer (RFC 6901).
-        let escaped = |token: &&str| token.replace('~', "~0").replace('/', "~1");
-        let pointer: String = path.iter().flat_map(|token| ["/".to_owned(), escaped(token)]).collect();
+        self.pointer.clear();
+        for token in path {
+            self.pointer.push('/');
+            push_escaped(&mut self.pointer, token);
+        }
         self.start.clear();
         self.start.extend_from_slice(br#"{"op":"add","path":"#);
-        serde_json::to_writer(&mut self.start, &pointer)?;
+        serde_json::to_writer(&mut self.start, &self.pointer)?;
         self.start.extend_from_slice(br#","value":"#);
         Ok(())
     }
@@ -81,6 +85,17 @@ impl Additions {
             self.json.push(b']');
         }
         Patch(self.json)
+    }
+}
+
+/// A token of a JSON pointer (RFC 6901).
+fn push_escaped(pointer: &mut String, token: &str) {
+    for character in token.chars() {
+        match character {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            plain => pointer.push(plain),
+        }
     }
 }
 

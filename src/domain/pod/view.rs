@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use memchr::{memchr, memmem};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -145,7 +146,8 @@ impl<'a> Container<'a> {
             return Ok(Vec::new());
         };
         // With an escape, a name may be spelled otherwise.
-        let is_read = env.contains('\\') || words.into_iter().any(|word| env.contains(word));
+        let has = |word: &str| memmem::find(env.as_bytes(), word.as_bytes()).is_some();
+        let is_read = memchr(b'\\', env.as_bytes()).is_some() || words.into_iter().any(has);
         let read = if is_read {
             serde_json::from_str(env).ok()
         } else {
