@@ -91,7 +91,8 @@ impl<S: Sign + 'static> Engine<S> {
         let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
         let unsettled = settle::wanted_status(&task, false) != task.status;
         if let Some(intent) = &task.intent {
-            self.context.observer.expiry(key, &intent.secret.key, expires);
+            let live = expires.map(|at| (&intent.secret.key, at));
+            self.context.observer.expiry(key, live);
         }
         let Some(state) = self.states.get_mut(key) else { return };
         // A token that was just issued for the first time leaves nothing else to remember: it is forgotten soon.
@@ -188,7 +189,9 @@ impl<S: Sign + 'static> Engine<S> {
 
     pub(super) fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
         let intent = self.index.token(key).and_then(|token| token.read().0.ok());
-        let app = intent.as_ref().and_then(|intent| self.apps.borrow().of(intent).ok());
+        let app = intent
+            .as_ref()
+            .and_then(|intent| self.apps.borrow().of(intent, |_| true).ok());
         let grace = intent.and_then(|intent| intent.revoke_previous_after);
         let (Some(grace), Some(app), context) = (grace, app, self.context.clone()) else {
             return;

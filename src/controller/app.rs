@@ -143,13 +143,15 @@ impl<S> Apps<S> {
     }
 
     /// The App of this key for revoking a token of its: one that is gone will do.
-    #[must_use]
-    pub fn for_revocation(&self, key: &AppKey) -> Option<Arc<App<S>>> {
+    ///
+    /// # Errors
+    /// Why there is none that works, for people.
+    pub fn for_revocation(&self, key: &AppKey) -> Result<Arc<App<S>>, Problem> {
         let former = || match key {
             AppKey::Startup => None,
-            AppKey::Object { namespace, name } => self.former.get(&self.name(namespace.as_deref(), name)).cloned(),
+            AppKey::Object { namespace, name } => self.former.get(&self.name(namespace.as_deref(), name)),
         };
-        self.get(key).ok().or_else(former)
+        self.get(key).or_else(|problem| former().cloned().ok_or(problem))
     }
 
     /// Every App, and what is known of it.

@@ -32,10 +32,11 @@ impl<S: Sign + 'static> Engine<S> {
     pub(super) fn decide(&mut self, key: &Arc<Key>) -> Option<Decision<S>> {
         let (mut intent, status) = self.index.token(key)?.read();
         let told = status.condition(condition::READY).is_some();
+        let allows = self.allows();
         let app = match &intent {
             // What the status says holds until more is known.
             Ok(intent) if told && self.apps.borrow().is_untried(&intent.app) => return None,
-            Ok(intent) => self.apps.borrow().of(intent),
+            Ok(intent) => self.apps.borrow().of(intent, allows),
             Err(problem) => Err(problem.clone()),
         };
         if let (Ok(intent), Ok(app)) = (&intent, &app)
@@ -128,7 +129,7 @@ impl<S: Sign + 'static> Engine<S> {
     /// The local time, by the clock of the GitHub that the Token comes from.
     pub(super) fn time_for(&self, key: &Key) -> Timestamp {
         let intent = self.index.token(key).and_then(|token| token.read().0.ok());
-        let app = intent.and_then(|intent| self.apps.borrow().of(&intent).ok());
+        let app = intent.and_then(|intent| self.apps.borrow().of(&intent, |_| true).ok());
         self.time_of(app.as_deref())
     }
 

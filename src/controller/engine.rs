@@ -177,6 +177,10 @@ impl<S: Sign + 'static> Engine<S> {
     fn see(&mut self, change: Change) {
         match change {
             Change::Token(record) => {
+                let former = self.index.token(&record.key).filter(|known| known.uid != record.uid);
+                if let Some(former) = former.cloned() {
+                    self.token_gone(&former);
+                }
                 let (deleting, uid) = (record.deleting, record.uid.clone());
                 if let Some(key) = self.index.put_token(record) {
                     self.touch(&key);
@@ -197,9 +201,13 @@ impl<S: Sign + 'static> Engine<S> {
             Change::SecretGone(meta) => {
                 let key = SecretKey::from(&meta.metadata);
                 let concerned = self.index.concerned(&key);
-                self.index
-                    .remove_secret(&key, meta.metadata.uid.as_deref().unwrap_or_default());
-                self.retiring.forget(&key);
+                let uid = meta.metadata.uid.as_deref().unwrap_or_default();
+                self.index.remove_secret(&key, uid);
+                for busy in &concerned {
+                    if let Some(state) = self.states.get_mut(busy).filter(|state| state.busy) {
+                        state.lost = Some(uid.into());
+                    }
+                }
                 self.secret_lost(&key, concerned);
             }
             Change::SecretsRestart => self.index.relist_secrets(),
@@ -254,7 +262,6 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn token_gone(&mut self, record: &TokenRecord) {
-        let wanted = self.index.wanted(&record.key).cloned();
         let Some(key) = self.index.remove_token(&record.key, &record.uid) else {
             return;
         };
@@ -263,9 +270,7 @@ impl<S: Sign + 'static> Engine<S> {
         self.timers.clear(&key);
         self.leave(&key);
         self.outage.dismiss(&key);
-        if let Some(secret) = wanted {
-            self.context.observer.expiry(&key, &secret, None);
-        }
+        self.context.observer.expiry(&key, None);
         self.touch_secrets_of(&record.uid);
     }
 
@@ -289,6 +294,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn secret_lost(&mut self, secret: &SecretKey, concerned: Vec<Arc<Key>>) {
+        self.retiring.forget(secret);
         for key in concerned {
             if let Some(state) = self.states.get_mut(&key) {
                 state.place = None;

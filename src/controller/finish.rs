@@ -24,11 +24,12 @@ impl<S: Sign + 'static> Engine<S> {
         if let Some(token) = done.replaced {
             self.revoke_later(key, token);
         }
-        if let Some(record) = done.record {
-            self.index.put_token(record);
-        }
+        // One that is gone stays so, and one of the same name that came after has its own jobs.
         if self.index.token(key).is_none_or(|token| *token.uid != *uid) {
             return;
+        }
+        if let Some(record) = done.record {
+            self.index.put_token(record);
         }
         let now = self.time_for(key);
         let Some(state) = self.states.get_mut(key) else { return };
@@ -69,8 +70,14 @@ impl<S: Sign + 'static> Engine<S> {
             (self.context.dice)(),
         );
         state.settle_after = done.unsettled.then_some(pause);
-        if let Some((meta, content)) = done.secret {
+        let lost = state.lost.take();
+        if let Some((meta, content)) = done.secret
+            && (lost.is_none() || lost.as_deref() != meta.metadata.uid.as_deref())
+        {
             self.secret_changed(&meta, content);
+        }
+        for (secret, uid) in done.deleted {
+            self.index.deleted(&secret, &uid);
         }
         if done.secret_gone
             && let Some((intent, secret)) = self

@@ -226,6 +226,13 @@ impl Index {
         }
     }
 
+    /// We have deleted a managed Secret: it is not deleted again until the watch tells.
+    pub fn deleted(&mut self, key: &SecretKey, uid: &str) {
+        if let Some(secret) = self.secrets.get_mut(key).filter(|known| *known.uid == *uid) {
+            secret.deleting = true;
+        }
+    }
+
     /// The objects of this kind are about to be listed anew.
     pub fn relist_tokens(&mut self, kind: Kind) {
         self.relisted_tokens.insert(kind, HashSet::new());

@@ -93,6 +93,8 @@ pub struct Done {
     pub granted: Option<Granted>,
     /// The token that was replaced, if it is to be revoked later.
     pub replaced: Option<secrecy::SecretString>,
+    /// Secrets that were deleted, with their UIDs.
+    pub deleted: Vec<(SecretKey, Box<str>)>,
     /// Whether a token was issued and written.
     pub issued: bool,
     /// Whether the status could not be written.
@@ -119,7 +121,10 @@ pub async fn withdraw(context: &Context, task: Task, secret: SecretKey, uid: &st
     let result = context.secrets.delete(&secret, uid).await;
     context.observer.secret_written(&task.key, "delete", result.is_ok());
     match result {
-        Ok(()) => Done { ..carry(task) },
+        Ok(()) => Done {
+            deleted: vec![(secret, uid.into())],
+            ..carry(task)
+        },
         Err(error) => fail(context, task, cluster_problem(&error)).await,
     }
 }
@@ -265,12 +270,12 @@ async fn refresh(context: &Context, task: Task, key: &SecretKey) -> Done {
 
 /// Removes Secrets of former names.
 pub async fn remove(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<str>)>) -> Done {
-    for (key, uid) in secrets {
+    for (key, uid) in &secrets {
         let result = async {
-            context.secrets.delete(&key, &uid).await?;
-            match context.secrets.look(&key).await? {
-                Some(meta) if meta.metadata.uid.as_deref() == Some(&*uid) => {
-                    context.secrets.release(&key, &meta.metadata).await
+            context.secrets.delete(key, uid).await?;
+            match context.secrets.look(key).await? {
+                Some(meta) if meta.metadata.uid.as_deref() == Some(&**uid) => {
+                    context.secrets.release(key, &meta.metadata).await
                 }
                 _ => Ok(()),
             }
@@ -281,5 +286,8 @@ pub async fn remove(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<
             return fail(context, task, cluster_problem(&error)).await;
         }
     }
-    Done { ..carry(task) }
+    Done {
+        deleted: secrets,
+        ..carry(task)
+    }
 }

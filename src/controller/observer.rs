@@ -19,7 +19,7 @@ pub trait Observer: Send + Sync {
     /// Something went wrong.
     fn failed(&self, key: &Key, reason: Reason);
     /// The token in this Secret expires then; `None`: there is none any more.
-    fn expiry(&self, key: &Arc<Key>, secret: &SecretKey, expires_at: Option<Timestamp>);
+    fn expiry(&self, key: &Arc<Key>, live: Option<(&SecretKey, Timestamp)>);
     /// So many Tokens wait for their turn with this App.
     fn waiting(&self, app: &AppKey, count: usize);
     /// The token of a deleted Token was revoked, or not.

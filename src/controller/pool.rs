@@ -85,17 +85,17 @@ impl<S> Apps<S> {
         seats
     }
 
-    /// The App of a Token. One that does not work is stood in for by one of its pool: what is known of the App, with the other's
-    /// clock and GitHub.
+    /// The App of a Token. One that does not work is stood in for by one of its pool that may issue for the Token, as `allows` says:
+    /// what is known of the App, with the other's clock and GitHub.
     ///
     /// # Errors
     /// Why there is none that works.
-    pub fn of(&self, intent: &Intent) -> Result<Arc<App<S>>, Problem> {
+    pub fn of(&self, intent: &Intent, allows: impl Fn(&Intent) -> bool) -> Result<Arc<App<S>>, Problem> {
         let problem = match self.get(&intent.app) {
             Ok(app) => return Ok(app),
             Err(problem) => problem,
         };
-        let first = self.seats(intent, |_| true).into_iter().next();
+        let first = self.seats(intent, allows).into_iter().next();
         let (Some(seat), Some(known)) = (first, self.known_of(&intent.app)) else {
             return Err(problem);
         };

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use crate::api::Reason;
 use crate::api::names::annotation;
 use crate::cluster::{ClusterError, Note, OwnerRef};
-use crate::domain::Sign;
 use crate::domain::intent::{AppKey, SecretKey};
 use crate::domain::schedule::later;
 use crate::domain::secret::find_token;
+use crate::domain::{Problem, Sign};
 
 use super::app::AppsNow;
 use super::job::Context;
@@ -21,8 +21,8 @@ use super::record::SecretRecord;
 
 /// How long one revocation may take, once it is its turn.
 pub const DEADLINE: Duration = Duration::from_secs(10);
-/// How long revocations are tried in all, counted from the first answer that was none: then the Secret goes, and the token is
-/// left to expire.
+/// How long revocations are tried in all, counted from when the Secret was taken on, and its App waited for: then the Secret goes,
+/// and the token is left to expire.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a Secret may wait for its turn at GitHub.
 const LONGEST_QUEUE: Duration = Duration::from_secs(5 * 60);
@@ -124,13 +124,11 @@ impl Retiring {
         self.entries.remove(key);
     }
 
-    /// The Secrets whose next attempt is due.
+    /// The Secrets whose next attempt is due: each is told once.
     pub fn ring(&mut self, now: Timestamp) -> Vec<SecretKey> {
-        let due = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| !entry.busy && entry.next.is_some_and(|next| next <= now));
-        due.map(|(key, _)| key.clone()).collect()
+        let waiting = self.entries.iter_mut().filter(|(_, entry)| !entry.busy);
+        let due = waiting.filter_map(|(key, entry)| entry.next.take_if(|next| *next <= now).map(|_| key));
+        due.cloned().collect()
     }
 
     /// When the next attempt is due.
@@ -149,7 +147,9 @@ impl Retirement {
     pub async fn run<S: Sign>(&self, context: &Context, apps: &AppsNow<S>, key: &SecretKey) -> Retired {
         match self.attempt(context, apps, key).await {
             Ok(retired) => retired,
-            Err(ClusterError::Missing | ClusterError::Conflict) => Retired::Gone,
+            Err(ClusterError::Missing) => Retired::Gone,
+            // Someone else has written to it, or it is another one: the watch will have told by then.
+            Err(ClusterError::Conflict) => Retired::Later,
             Err(error) => {
                 tracing::warn!(secret = %key, %error, "the Secret of a deleted Token could not be let go; it is tried again");
                 Retired::Later
@@ -209,10 +209,22 @@ impl Retirement {
             return Ok(true);
         };
         let issuer = note(annotation::APP).map_or(AppKey::Startup, |name| AppKey::named(&name));
-        let app = apps.borrow().for_revocation(&issuer);
-        let Some(app) = app else {
-            self.give_up(context, key, "the App that issued it is gone").await;
-            return Ok(true);
+        let found = apps.borrow().for_revocation(&issuer);
+        let app = match found {
+            Ok(app) => app,
+            Err(Problem {
+                reason: Reason::AppNotFound | Reason::NoStartupConfig,
+                ..
+            }) => {
+                self.give_up(context, key, "the App that issued it is gone").await;
+                return Ok(true);
+            }
+            // Not tried yet, or in trouble for a moment.
+            Err(_) if now < later(self.since, PATIENCE) => return Ok(false),
+            Err(problem) => {
+                self.give_up(context, key, &problem.message).await;
+                return Ok(true);
+            }
         };
         let queue = tokio::time::timeout(LONGEST_QUEUE, app.client.revocation_turn()).await;
         let failed = match queue {

@@ -93,6 +93,8 @@ pub struct State {
     pub busy: bool,
     /// The job began with a former App: what it finds wrong says nothing about the present one.
     pub outdated: bool,
+    /// The UID of a Secret that is gone since the job began: what the job has seen of it is over.
+    pub lost: Option<Box<str>>,
     /// What stands at the wanted place.
     pub place: Option<Place>,
     /// What went wrong.
@@ -120,6 +122,7 @@ impl State {
         let State {
             busy,
             outdated,
+            lost,
             place,
             failure,
             declined,
@@ -132,8 +135,12 @@ impl State {
         } = self;
         let declines = declined.iter().any(|declined| declined.until > now);
         let waits = declines || *busy || *outdated || *unsettled > 0 || settle_after.is_some();
-        let knows =
-            policies.is_some() || place.is_some() || failure.is_some() || pending.is_some() || granted.is_some();
+        let knows = policies.is_some()
+            || lost.is_some()
+            || place.is_some()
+            || failure.is_some()
+            || pending.is_some()
+            || granted.is_some();
         !waits && !knows && budget.full_after(now).is_none()
     }
 }

@@ -16,12 +16,17 @@ use super::pool::Seat;
 impl<S: Sign + 'static> Engine<S> {
     /// The Apps that may issue for a Token now.
     fn seats_of(&self, intent: &Intent) -> Vec<Seat<S>> {
+        let allows = self.allows();
+        self.apps.borrow().seats(intent, allows)
+    }
+
+    /// Whether a policy lets a Token be of another App of its pool.
+    pub(super) fn allows(&self) -> impl Fn(&Intent) -> bool + use<S> {
         let policies = self.context.policies.borrow().clone();
-        let allows = |intent: &Intent| {
+        move |intent| {
             let verdict = policies.as_ref().map(|policies| policies.judge(intent));
             verdict.is_some_and(|verdict| verdict.forbidden.is_none())
-        };
-        self.apps.borrow().seats(intent, allows)
+        }
     }
 
     /// The line that a Token joins: without Apps that could not issue for it a moment ago, unless there are no others.
@@ -61,6 +66,16 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// GitHub lets one more of a line through: the Token with the earliest deadline, if it still needs to.
     pub(super) fn turn(&mut self, turn: Turn) {
+        let mut passed = Vec::new();
+        self.serve(turn, &mut passed);
+        // Not before: one that joins this line again would be called again at once, and again.
+        for key in passed {
+            self.touch(&key);
+        }
+    }
+
+    /// Starts the issue of the first one that can have this turn. Who was called before it is in `passed`.
+    fn serve(&mut self, turn: Turn, passed: &mut Vec<Arc<Key>>) {
         while let Some(key) = self.desks.next(&turn.line) {
             self.tell_waiting(Some(&turn.line));
             let Some(Decision {
@@ -69,7 +84,7 @@ impl<S: Sign + 'static> Engine<S> {
                 ..
             }) = self.decide(&key)
             else {
-                self.touch(&key);
+                passed.push(key);
                 continue;
             };
             // It has come to name another App since it joined the line, or an App has come or gone.
@@ -91,7 +106,7 @@ impl<S: Sign + 'static> Engine<S> {
                 if let Some(state) = self.states.get_mut(&key) {
                     state.pending = task.pending.map(Box::new);
                 }
-                self.touch(&key);
+                passed.push(key);
                 continue;
             };
             let seat = seats.swap_remove(place);

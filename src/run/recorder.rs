@@ -42,9 +42,9 @@ impl Observer for Recorder {
         self.0.reconcile_failed(key.kind.into(), reason);
     }
 
-    fn expiry(&self, key: &Arc<Key>, secret: &SecretKey, expires_at: Option<Timestamp>) {
-        match expires_at {
-            Some(at) => self.0.token_live(key, &secret.namespace, at),
+    fn expiry(&self, key: &Arc<Key>, live: Option<(&SecretKey, Timestamp)>) {
+        match live {
+            Some((secret, at)) => self.0.token_live(key, &secret.namespace, at),
             None => self.0.token_gone(key),
         }
     }

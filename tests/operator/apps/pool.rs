@@ -65,6 +65,15 @@ impl World {
         let metrics = self.operator.metrics().await.expect("metrics");
         metrics.value("github_app_budget_remaining", &[("app", &label)])
     }
+
+    /// Gives `a` a client ID that GitHub does not know.
+    async fn break_a(&self) {
+        let other = json!({"spec": {"clientID": "Iv23liOther"}});
+        let params = PatchParams::default();
+        let patched = self.apps().patch("a", &params, &Patch::Merge(&other)).await;
+        patched.expect("the App takes another client ID");
+        self.app_condition("a", "Ready", "False", "").await;
+    }
 }
 
 #[tokio::test]
@@ -220,14 +229,7 @@ async fn what_one_member_cannot_issue_another_does() {
 #[tokio::test]
 async fn while_its_own_app_does_not_work_a_token_comes_from_the_pool() {
     let (mut world, second) = two_apps(json!([{"name": "b"}])).await;
-    // GitHub knows no such App.
-    let ask = json!({"spec": {"clientID": "Iv23liOther"}});
-    let patched = world
-        .apps()
-        .patch("a", &PatchParams::default(), &Patch::Merge(&ask))
-        .await;
-    patched.expect("the App takes another key");
-    world.app_condition("a", "Ready", "False", "").await;
+    world.break_a().await;
     let spec = json!({"appRef": {"name": "a"}, "owner": "octo-org", "permissions": {"contents": "read"}, "repositories": ["alpha"]});
     world.token("t", spec).await;
     world.ready("t").await;
@@ -246,6 +248,27 @@ async fn while_its_own_app_does_not_work_a_token_comes_from_the_pool() {
     world.ready("t").await;
     assert_eq!(world.token_in("t").await, Some(token));
     assert_eq!(second.mint_count(), 2);
+}
+
+#[tokio::test]
+async fn an_app_that_a_policy_does_not_allow_stands_in_for_none() {
+    let (world, second) = two_apps(json!([{"name": "b"}])).await;
+    world.token("before", of_app("a")).await;
+    world.ready("before").await;
+    let token = world.token_in("before").await.expect("a token");
+    let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "a-alone"},
+        "spec": {"apps": [format!("{}/a", world.namespace)]}});
+    world.cluster.apply(&policy.to_string()).await.expect("the policy");
+    world.break_a().await;
+
+    world.token("after", of_app("a")).await;
+    // It is told why it waits, and does not wait for b.
+    let told = world.condition("after", "Ready", "False", "").await;
+    assert!(told.message.contains("Iv23liOther"), "{told:?}");
+    world.request("before", "1").await;
+    world.condition("before", "Ready", "False", &told.reason).await;
+    assert_eq!(world.token_in("before").await, Some(token));
+    assert_eq!((world.github.mint_count(), second.mint_count()), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,10 +58,13 @@ impl GitHub {
         self.state().records.counts.clone()
     }
 
-    /// What GitHub thinks of a token now.
+    /// What GitHub thinks of a token now, whichever of its Apps has issued it.
     #[must_use]
     pub fn token_state(&self, token: &str) -> TokenState {
-        self.state().token_state(token)
+        match self.shared.other(token) {
+            Some(other) => other.state().token_state(token),
+            None => self.state().token_state(token),
+        }
     }
 
     /// Whether a request for everything that the installation has would be granted now: it is there and not suspended,
