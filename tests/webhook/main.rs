@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 mod inject;
 mod manifests;
+mod mounted;
 mod outage;
 mod policy;
 mod rotation;
