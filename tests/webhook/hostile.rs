@@ -159,12 +159,20 @@ async fn a_pod_of_three_megabytes_and_one_of_a_thousand_annotations_are_answered
     let many = world.dry_run(&pod("many", &all, json!({}))).await.unwrap();
     assert!(crate::world::note(&many).is_some());
 
-    let env: Vec<Value> = (0..1_000)
-        .map(|n| json!({"name": format!("V{n}"), "value": "x".repeat(2_400)}))
-        .collect();
-    let large = json!({"containers": [{"name": "app", "image": "x", "env": env}]});
-    let large = world.dry_run(&pod("large", &[("token", "ci")], large)).await.unwrap();
-    assert!(crate::world::note(&large).is_some());
+    let large = |value: usize| {
+        let env: Vec<Value> = (0..1_000)
+            .map(|n| json!({"name": format!("V{n}"), "value": "x".repeat(value)}))
+            .collect();
+        let spec = json!({"containers": [{"name": "app", "image": "x", "env": env}]});
+        pod("large", &[("token", "ci")], spec)
+    };
+    // As large as the API server takes one: its limit is 3 MiB, of what it is sent.
+    let largest = large(3_080);
+    assert!((3_000_000..3 << 20).contains(&serde_json::to_vec(&largest).unwrap().len()));
+    let made = world.dry_run(&largest).await.unwrap();
+    assert!(crate::world::note(&made).is_some());
+    let error = world.dry_run(&large(3_200)).await.unwrap_err();
+    assert!(error.contains("limit is 3145728"), "{error}");
 }
 
 /// Opens connections that say nothing, or only the beginning of a handshake.
