@@ -2,6 +2,7 @@
 
 mod certificates;
 mod clock;
+mod collector;
 mod drain;
 mod git;
 mod golden;
