@@ -69,7 +69,7 @@ async fn a_replica_that_ends_answers_every_request_until_no_service_leads_there(
         assert!(at - asked >= LINGER, "{:?}: {said}", at - asked);
     }
     let meanwhile = answered.load(Ordering::Relaxed) - before;
-    assert!(meanwhile > 200, "{meanwhile} were answered while it ended");
+    assert!(meanwhile > 50, "{meanwhile} were answered while it ended");
 }
 
 #[tokio::test]
