@@ -45,6 +45,9 @@ const BUFFER: usize = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
 /// How long new connections are still taken after the end was asked for: until no Service leads here any more.
 pub const LINGER: Duration = Duration::from_secs(3);
+/// How long a connection that came last may take to ask something: hyper hangs up on one of HTTP/1.1 of which it has read nothing
+/// yet, also where its request is on the way.
+const FIRST_WORDS: Duration = Duration::from_millis(500);
 /// How long a connection that is asked to leave may finish what it is at.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Connections that the kernel takes before we do.
@@ -158,6 +161,8 @@ impl Server {
         };
         // Whoever has not said anything by now has no request under way.
         let _ = timeout(LAST_WORDS / 2, greet).await;
+        let silent = async { while self.connections.join_next().await.is_some() {} };
+        let _ = timeout(FIRST_WORDS, silent).await;
         self.served.members.iter().for_each(|member| member.leave.cancel());
         while self.connections.join_next().await.is_some() {}
     }

@@ -96,8 +96,7 @@ fn pod(objects: &[Value]) -> Value {
 
 #[test]
 fn kinds_of_others_are_rendered_when_they_are_asked_for() {
-    let values = "metrics: {serviceMonitor: {enabled: true, labels: {release: prometheus}}, podMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n\
-                  webhook: {certManager: {enabled: true}}\n";
+    let values = "metrics: {serviceMonitor: {enabled: true, labels: {release: prometheus}}, podMonitor: {enabled: true}, prometheusRule: {enabled: true}}\n";
     let rendered = objects(&template(values, &[]).unwrap());
     let monitor = one(&rendered, "ServiceMonitor");
     assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
@@ -123,29 +122,6 @@ fn kinds_of_others_are_rendered_when_they_are_asked_for() {
         assert_eq!(endpoint["honorLabels"], true, "namespace is the Token's");
     }
     assert!(one(&rendered, "PrometheusRule")["spec"]["groups"].is_array());
-
-    let certificate = one(&rendered, "Certificate");
-    let names = certificate["spec"]["dnsNames"].as_array().unwrap();
-    assert!(names.contains(&json!("github-token-manager-webhook.github-token-manager.svc")));
-    assert_eq!(
-        certificate["spec"]["issuerRef"]["name"],
-        one(&rendered, "Issuer")["metadata"]["name"]
-    );
-    let arguments = container["args"].as_array().unwrap();
-    assert!(arguments.contains(&json!("--webhook-cert-path=/webhook-tls")));
-    let hook = one(&rendered, "MutatingWebhookConfiguration");
-    let from = &hook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
-    assert_eq!(*from, json!("github-token-manager/github-token-manager-webhook"));
-    let issued = template(
-        "webhook: {certManager: {enabled: true, issuerRef: {kind: ClusterIssuer, name: ca}}}",
-        &[],
-    );
-    let issued = objects(&issued.unwrap());
-    assert!(!issued.iter().any(|object| object["kind"] == "Issuer"));
-    assert_eq!(
-        one(&issued, "Certificate")["spec"]["issuerRef"]["kind"],
-        "ClusterIssuer"
-    );
 }
 
 #[test]

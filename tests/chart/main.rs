@@ -2,6 +2,7 @@
 //! rights than it gives.
 
 mod accepted;
+mod cert_manager;
 mod documents;
 mod helm;
 mod readme;

@@ -65,7 +65,7 @@ fn the_charts_kinds_are_those_that_the_operator_prints() {
 }
 
 /// Objects by kind and name, without the marks that only some carry.
-fn by_name(yaml: &str) -> BTreeMap<String, Value> {
+pub fn by_name(yaml: &str) -> BTreeMap<String, Value> {
     let keyed = objects(yaml).into_iter().map(|mut object| {
         let name = format!(
             "{} {}",

@@ -205,11 +205,20 @@ impl World {
 
     /// Installs the operator as the Flux guide says, and makes a namespace for the guide at hand.
     pub async fn installed(&self, namespace: &str) -> Operator {
+        self.installed_with(namespace, |operator| operator).await
+    }
+
+    /// The same with flags of a test's own.
+    pub async fn installed_with(
+        &self,
+        namespace: &str,
+        change: impl FnOnce(lab::gtm::Builder) -> lab::gtm::Builder,
+    ) -> Operator {
         let flux = Guide::read("flux.md");
         self.follow(flux.block("owner: acme"));
         self.follow(flux.block("create secret generic gtm-config"));
         self.sh(&format!("kubectl create namespace {namespace}"));
-        self.operator().await
+        self.operator_with(change).await
     }
 
     /// Waits until a Token (`token`) or ClusterToken (`clustertoken`) is ready. `object`: the rest of kubectl's arguments.

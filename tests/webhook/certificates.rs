@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use lab::gtm::configurations;
-use lab::process::{Folder, Port};
+use lab::process::Port;
 use lab::wait::eventually;
 use serde_json::json;
 
@@ -230,74 +230,4 @@ async fn a_deleted_or_broken_secret_is_made_anew_without_one_failed_call() {
     .await;
     over.store(true, Ordering::Relaxed);
     load.await.unwrap().unwrap();
-}
-
-/// A certificate for loopback and its key, signed by itself.
-fn own_certificate() -> (String, String) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
-}
-
-/// Puts files in place as the kubelet does: a new folder, and a symlink that is swapped.
-fn swap(folder: &Folder, version: u32, (certificate, key): &(String, String)) {
-    let name = format!("..{version}");
-    let target = folder.path().join(&name);
-    std::fs::create_dir(&target).unwrap();
-    std::fs::write(target.join("tls.crt"), certificate).unwrap();
-    std::fs::write(target.join("tls.key"), key).unwrap();
-    std::os::unix::fs::symlink(&name, folder.path().join("..data_tmp")).unwrap();
-    std::fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
-    for file in ["tls.crt", "tls.key"] {
-        let link = folder.path().join(file);
-        if !link.exists() {
-            std::os::unix::fs::symlink(format!("..data/{file}"), link).unwrap();
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_mounted_certificate_is_served_and_its_successor_too_without_a_restart() {
-    let world = World::new().await;
-    let (folder, port) = (Folder::new().unwrap(), Port::take().unwrap());
-    let bundle = world.bundle().await;
-    let (first, second) = (own_certificate(), own_certificate());
-    swap(&folder, 1, &first);
-    let flag = format!("--webhook-cert-path={}", folder.path().display());
-    let replica = world.replica(port.number()).arg(flag).start().await.unwrap();
-    let serves = async |certificate: &str| {
-        let trusted = reqwest::Certificate::from_pem_bundle(certificate.as_bytes()).unwrap();
-        let https = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only(trusted)
-            .build()
-            .unwrap();
-        https
-            .get(format!("https://127.0.0.1:{}/inject", port.number()))
-            .send()
-            .await
-            .is_ok()
-    };
-    assert!(serves(&first.0).await && !serves(&second.0).await);
-    // Half of a pair is not used; the former stays.
-    swap(&folder, 2, &(second.0.clone(), first.1.clone()));
-    eventually(SOON, "the wrong pair is seen", async || {
-        replica
-            .logs()
-            .contains("the former certificate stays in use")
-            .then_some(())
-            .ok_or("not yet")
-    })
-    .await;
-    assert!(serves(&first.0).await);
-    swap(&folder, 3, &second);
-    eventually(SOON, "the new one is served", async || {
-        serves(&second.0).await.then_some(()).ok_or("the former is")
-    })
-    .await;
-    assert_eq!(
-        world.bundle().await,
-        bundle,
-        "with a mounted certificate, no bundle is written"
-    );
 }

@@ -1,14 +1,17 @@
 //! The end of a replica: no request is refused, reset or left without an answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use github_token_manager::webhook::server::LINGER;
 use lab::process::Port;
+use lab::wait::eventually;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::world::World;
+use crate::world::{SOON, World};
 
 fn review() -> Value {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u",
@@ -16,26 +19,21 @@ fn review() -> Value {
         "object": {"metadata": {"annotations": {"github.as-code.io/token": "none"}}, "spec": {"containers": [{"name": "a"}]}}}})
 }
 
-/// Sends reviews until `over`, which the first failure says, too.
-async fn send(
-    client: reqwest::Client,
-    url: String,
-    over: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-) -> Result<(), String> {
-    while !over.load(Ordering::Relaxed) {
+/// Sends reviews until no connection is taken any more; when that was, and what was said then. Whatever else fails is an error: a
+/// request that was sent is answered.
+async fn send(client: reqwest::Client, url: String, answered: Arc<AtomicUsize>) -> Result<(Instant, String), String> {
+    loop {
         let one = async {
             let answer = client.post(&url).json(&review()).send().await?;
             answer.error_for_status()?.json::<Value>().await
         };
-        let answer = one.await.map_err(|error| {
-            over.store(true, Ordering::Relaxed);
-            format!("after {answered:?} answers: {error:?}")
-        })?;
-        assert_eq!(answer["response"]["uid"], "u");
+        match one.await {
+            Ok(answer) => assert_eq!(answer["response"]["uid"], "u"),
+            Err(error) if error.is_connect() => return Ok((Instant::now(), format!("{error:?}"))),
+            Err(error) => return Err(format!("after {answered:?} answers: {error:?}")),
+        }
         answered.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,39 +47,29 @@ async fn a_replica_that_ends_answers_every_request_until_no_service_leads_there(
         .tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).unwrap())
         .build()
         .unwrap();
-    let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let answered = Arc::new(AtomicUsize::new(0));
     let mut senders = JoinSet::new();
     for client in [https.clone(), http1] {
         for _ in 0..4 {
-            senders.spawn(send(
-                client.clone(),
-                world.url("/inject"),
-                over.clone(),
-                answered.clone(),
-            ));
+            senders.spawn(send(client.clone(), world.url("/inject"), answered.clone()));
         }
     }
-    // A Service stops leading to a pod within a second or two of its end being asked for.
-    let stop = async {
-        while answered.load(Ordering::Relaxed) < 200 && !over.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let asked = answered.load(Ordering::Relaxed);
-        let ending = world.operator.terminate(Duration::from_secs(9));
-        let watch = async {
-            while answered.load(Ordering::Relaxed) < asked + 50 && !over.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            over.store(true, Ordering::Relaxed);
-        };
-        let (ended, ()) = tokio::join!(ending, watch);
-        assert!(ended.unwrap().success());
-    };
-    tokio::time::timeout(Duration::from_secs(60), stop).await.unwrap();
-    while let Some(sent) = senders.join_next().await {
-        sent.unwrap()
-            .unwrap_or_else(|error| panic!("{error}\n{}", world.operator.logs()));
+    eventually(SOON, "the load is there", async || {
+        let count = answered.load(Ordering::Relaxed);
+        if count >= 200 { Ok(()) } else { Err(count) }
+    })
+    .await;
+    // A Service stops leading to a pod within a second or two of its end being asked for; the load goes on for as long as it can.
+    let (asked, before) = (Instant::now(), answered.load(Ordering::Relaxed));
+    let ended = world.operator.terminate(Duration::from_secs(9)).await;
+    assert!(ended.unwrap().success());
+    let within = tokio::time::timeout(Duration::from_secs(20), senders.join_all());
+    for sent in within.await.expect("every request is answered or refused") {
+        let (at, said) = sent.unwrap_or_else(|error| panic!("{error}\n{}", world.operator.logs()));
+        assert!(at - asked >= LINGER, "{:?}: {said}", at - asked);
     }
+    let meanwhile = answered.load(Ordering::Relaxed) - before;
+    assert!(meanwhile > 50, "{meanwhile} were answered while it ended");
 }
 
 #[tokio::test]

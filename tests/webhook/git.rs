@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use lab::github::{Settings, TokenState};
 use lab::wait::eventually;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
+use crate::collector::{Collector, authorizations};
 use crate::world::{SOON, World, cluster, pod};
 
 /// The container of a pod that was let in.
@@ -213,59 +211,60 @@ async fn a_token_that_may_only_read_does_not_push() {
     );
 }
 
-/// A server that asks everyone for a password, and writes down all that it is told.
-async fn collector() -> (u16, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let all = heard.clone();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut buffer = [0; 16 * 1024];
-            let read = stream.read(&mut buffer).await.unwrap_or(0);
-            all.lock().unwrap().extend_from_slice(&buffer[..read]);
-            let answer = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm=\"x\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    (port, heard)
-}
-
 #[tokio::test]
 async fn no_other_host_port_or_scheme_is_ever_sent_the_token() {
     let container = Container::new("read", &[("git-ssh-rewrite", "true")], json!({})).await;
     let token = container.secret().await;
-    let (port, heard) = collector().await;
+    let collector = Collector::new().await;
+    let (port, secure) = (collector.plain, collector.secure);
     let own = host(&container.world);
+    let both = container.path("both.pem");
+    write(
+        &both,
+        &(container.world.github.ca_pem().unwrap().to_owned() + &collector.authority),
+    );
+    let trust = [("GIT_SSL_CAINFO", both.to_str().unwrap())];
     for url in [
         format!("http://127.0.0.1:{port}/octo-org/alpha"),
         format!("http://localhost:{port}/octo-org/alpha"),
         format!("http://x-access-token@127.0.0.1:{port}/octo-org/alpha"),
         format!("http://127.0.0.1:{port}/https://{own}/octo-org/alpha"),
+        format!("https://127.0.0.1:{secure}/octo-org/alpha"),
+        format!("https://localhost:{secure}/octo-org/alpha"),
+        format!("https://x-access-token@127.0.0.1:{secure}/octo-org/alpha"),
+        format!("https://127.0.0.1:{secure}/https://{own}/octo-org/alpha"),
     ] {
-        let output = container.git("", &["clone", &url, "stolen"], &[]).await;
+        let output = container.git("", &["clone", &url, "stolen"], &trust).await;
         assert!(!output.status.success(), "{}", said(&output));
+        let text = collector.heard();
+        assert!(text.contains("GET "), "{url}: {text}\n{}", said(&output));
+        assert!(!text.contains(&token), "{url}: {text}");
+        for told in authorizations(&text) {
+            // The name that stands in some URLs, without a password.
+            assert_eq!(told, "Basic eC1hY2Nlc3MtdG9rZW46", "{url}");
+        }
+        // With a helper that answers every host, both servers are sent what it says: they would have been sent the token.
+        let helper = "credential.helper=!f() { echo username=x; echo password=y; }; f";
+        container.git("", &["-c", helper, "clone", &url, "told"], &trust).await;
+        let text = collector.heard();
+        assert!(!authorizations(&text).is_empty(), "{url}: {text}");
     }
-    let text = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
-    assert!(text.matches("GET ").count() >= 4, "{text}");
-    assert!(!text.contains(&token), "{text}");
-    let told = text.lines().filter_map(|line| line.strip_prefix("Authorization: "));
-    for told in told {
-        // The name that stands in the third URL, without a password.
-        assert_eq!(told, "Basic eC1hY2Nlc3MtdG9rZW46");
-    }
-    // A helper of git's own, asked for each of them.
-    for input in [
-        format!("protocol=http\nhost={own}\n\n"),
-        "protocol=https\nhost=example.com\n\n".into(),
-        "protocol=https\nhost=127.0.0.1\n\n".into(),
+    // git itself, asked for each of them: it has a password for the one host alone.
+    for (input, known) in [
+        (format!("protocol=https\nhost={own}\n\n"), true),
+        (format!("protocol=http\nhost={own}\n\n"), false),
+        ("protocol=https\nhost=example.com\n\n".into(), false),
+        ("protocol=https\nhost=127.0.0.1\n\n".into(), false),
     ] {
         let file = container.path("ask");
         write(&file, &input);
         let shell = format!("git credential fill < '{}'", file.display());
         let alias = format!("alias.ask=!{shell}");
         let output = container.git("", &["-c", &alias, "ask"], &[]).await;
-        assert!(!said(&output).contains(&token), "{}", said(&output));
+        assert_eq!(output.status.success(), known, "{input}: {}", said(&output));
+        let told = said(&output).contains(&format!("password={token}\n"));
+        assert_eq!(told, known, "{input}: {}", said(&output));
+        assert_eq!(said(&output).contains(&token), known, "{input}: {}", said(&output));
     }
 }
 

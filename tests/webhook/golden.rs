@@ -1,4 +1,4 @@
-//! The golden pods, through a real API server: what is injected is a valid pod, and what is refused is refused.
+//! The golden pods, through a real API server: what is injected is a valid pod, and what is refused is refused with the words that were looked at.
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
@@ -10,6 +10,9 @@ use crate::world::{World, read};
 
 /// Cases that need a Token which cannot be made at will: one that is being deleted, or was stored wrong.
 const LEFT_OUT: [&str; 3] = ["deleting-deny", "deleting-wait", "wrong-token"];
+
+/// The namespace of the golden answers.
+const GOLDEN: &str = "team-a";
 
 #[tokio::test]
 async fn every_golden_pod_passes_a_server_side_dry_run_or_is_refused_as_it_should_be() {
@@ -68,8 +71,10 @@ async fn every_golden_pod_passes_a_server_side_dry_run_or_is_refused_as_it_shoul
                 seen[0] += 1;
             }
             (Err(error), Some(_)) => {
+                let message = expected["message"].as_str().unwrap();
+                let wanted = format!("denied the request: {}", message.replace(GOLDEN, &world.namespace));
                 let text = error.to_string();
-                assert!(text.contains("denied the request"), "{case}: {text}");
+                assert!(text.contains(&wanted), "{case}: {text}\n{wanted}");
                 seen[1] += 1;
             }
             (answer, _) => panic!("{case}: {answer:?}"),

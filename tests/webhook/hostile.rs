@@ -35,92 +35,83 @@ async fn garbage_gets_a_4xx_that_says_what_is_wrong_and_the_next_request_is_answ
     let json = "application/json";
     let of = |change: &dyn Fn(&mut Value)| serde_json::to_vec(&review(|review| change(review))).unwrap();
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
-    let cases: Vec<(&str, &str, Vec<u8>, StatusCode, &str)> = vec![
+    let (bad, none) = (StatusCode::BAD_REQUEST, "no AdmissionReview");
+    for (path, served) in [
+        ("/inject", json!({"group": "", "version": "v1", "kind": "Pod"})),
         (
-            "/inject",
-            json,
-            b"".to_vec(),
-            StatusCode::BAD_REQUEST,
-            "no AdmissionReview",
+            "/validate",
+            json!({"group": "github.as-code.io", "version": "v1", "kind": "Token"}),
         ),
         (
-            "/inject",
-            json,
-            b"\xff\xfe{".to_vec(),
-            StatusCode::BAD_REQUEST,
-            "no AdmissionReview",
+            "/validate",
+            json!({"group": "github.as-code.io", "version": "v1", "kind": "TokenPolicy"}),
         ),
-        ("/inject", json, deep, StatusCode::BAD_REQUEST, "no AdmissionReview"),
-        (
-            "/inject",
-            json,
-            b"{}".to_vec(),
-            StatusCode::BAD_REQUEST,
-            "send an AdmissionReview of admission.k8s.io/v1",
-        ),
-        (
-            "/inject",
-            "text/plain",
-            of(&|_| {}),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "application/json",
-        ),
-        ("/nowhere", json, of(&|_| {}), StatusCode::NOT_FOUND, ""),
-        (
-            "/inject",
-            json,
-            of(&|r| r["apiVersion"] = "admission.k8s.io/v1beta1".into()),
-            StatusCode::BAD_REQUEST,
-            "v1beta1",
-        ),
-        (
-            "/inject",
-            json,
-            of(&|r| r["kind"] = "Status".into()),
-            StatusCode::BAD_REQUEST,
-            "'Status' is not served",
-        ),
-        (
-            "/inject",
-            json,
-            of(&|r| r["request"]["kind"]["kind"] = "Node".into()),
-            StatusCode::BAD_REQUEST,
-            "'Node'",
-        ),
-        (
-            "/inject",
-            json,
-            of(&|r| r["request"]["uid"] = "".into()),
-            StatusCode::BAD_REQUEST,
-            "request.uid",
-        ),
-        (
-            "/inject",
-            json,
-            of(&|r| r["request"]["object"] = "a pod".into()),
-            StatusCode::BAD_REQUEST,
-            "no AdmissionReview",
-        ),
-        (
-            "/inject",
-            json,
-            of(&|r| r["request"]["object"]["metadata"]["annotations"] = json!({"a": 1})),
-            StatusCode::BAD_REQUEST,
-            "expected a string",
-        ),
-        (
-            "/inject",
-            json,
-            vec![b' '; 8 * 1024 * 1024 + 1],
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "8 MiB",
-        ),
-    ];
-    for (path, kind, body, status, text) in cases {
-        let (found, said) = send(path, kind, body).await;
-        assert_eq!(found, status, "{said}");
-        assert!(said.contains(text), "{said:?} lacks {text:?}");
+    ] {
+        let of = |change: &dyn Fn(&mut Value)| {
+            of(&|review| {
+                review["request"]["kind"] = served.clone();
+                change(review);
+            })
+        };
+        let cases: Vec<(&str, Vec<u8>, StatusCode, &str)> = vec![
+            (json, b"".to_vec(), bad, none),
+            (json, b"\xff\xfe{".to_vec(), bad, none),
+            (json, deep.clone(), bad, none),
+            (
+                json,
+                b"{}".to_vec(),
+                bad,
+                "send an AdmissionReview of admission.k8s.io/v1",
+            ),
+            (
+                "text/plain",
+                of(&|_| {}),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "application/json",
+            ),
+            (
+                json,
+                of(&|r| r["apiVersion"] = "admission.k8s.io/v1beta1".into()),
+                bad,
+                "v1beta1",
+            ),
+            (
+                json,
+                of(&|r| r["kind"] = "Status".into()),
+                bad,
+                "'Status' is not served",
+            ),
+            (
+                json,
+                of(&|r| r["request"]["kind"]["kind"] = "Node".into()),
+                bad,
+                "'Node'",
+            ),
+            (json, of(&|r| r["request"]["uid"] = "".into()), bad, "request.uid"),
+            (json, of(&|r| r["request"]["operation"] = json!({"a": 1})), bad, none),
+            (json, of(&|_| {})[..90].to_vec(), bad, none),
+            (
+                json,
+                vec![b' '; 8 * 1024 * 1024 + 1],
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "8 MiB",
+            ),
+        ];
+        for (kind, body, status, text) in cases {
+            let (found, said) = send(path, kind, body).await;
+            assert_eq!(found, status, "{path}: {said}");
+            assert!(said.contains(text), "{path}: {said:?} lacks {text:?}");
+        }
     }
+    let (status, _) = send("/nowhere", json, of(&|_| {})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let numbers: &dyn Fn(&mut Value) = &|r| r["request"]["object"]["metadata"]["annotations"] = json!({"a": 1});
+    let (status, said) = send("/inject", json, of(numbers)).await;
+    assert_eq!(status, bad);
+    assert!(said.contains("expected a string"), "{said}");
+    let (status, said) = send("/inject", json, of(&|r| r["request"]["object"] = "a pod".into())).await;
+    assert_eq!(status, bad);
+    assert!(said.contains(none), "{said}");
     for (change, value) in [
         ("operation", "UPDATE"),
         ("operation", "DELETE"),
@@ -137,12 +128,57 @@ async fn garbage_gets_a_4xx_that_says_what_is_wrong_and_the_next_request_is_answ
             (StatusCode::OK, &json!({"uid": "u", "allowed": true}))
         );
     }
-    let got = client.get(world.url("/inject")).send().await.unwrap();
-    assert_eq!(got.status(), StatusCode::METHOD_NOT_ALLOWED);
+    for path in ["/inject", "/validate"] {
+        let got = client.get(world.url(path)).send().await.unwrap();
+        assert_eq!(got.status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
     let (status, answer) = send("/inject", json, of(&|_| {})).await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!((status, &answer["response"]["allowed"]), (StatusCode::OK, &json!(true)));
     assert!(answer["response"].get("patch").is_none());
+    assert!(world.operator.process().check_running().is_ok());
+}
+
+/// An object of our kinds that is none, at `/validate`: the review is understood, so it is refused with what is wrong.
+#[tokio::test]
+async fn an_object_that_is_none_is_refused_and_what_is_not_asked_about_is_let_in() {
+    let world = World::new().await;
+    let client = world.https().await;
+    let answer = async |kind: &str, change: &dyn Fn(&mut Value)| {
+        let body = review(|review| {
+            review["request"]["kind"] = json!({"group": "github.as-code.io", "version": "v1", "kind": kind});
+            review["request"]["object"] = json!({"metadata": {"name": "x", "namespace": "default"}, "spec": {}});
+            change(review);
+        });
+        let sent = client.post(world.url("/validate")).json(&body).send().await.unwrap();
+        assert_eq!(sent.status(), StatusCode::OK);
+        sent.json::<Value>().await.unwrap()["response"].clone()
+    };
+    for kind in ["Token", "ClusterToken", "TokenPolicy"] {
+        for object in [
+            json!("a token"),
+            json!(["a"]),
+            json!({"metadata": {"name": "x", "namespace": "default"}, "spec": 5}),
+            json!({"metadata": {"name": "x", "namespace": "default"}, "spec": {"permissions": "all"}}),
+        ] {
+            let response = answer(kind, &|review| review["request"]["object"] = object.clone()).await;
+            assert_eq!(response["allowed"], false, "{kind} {object}: {response}");
+            assert_eq!(response["status"]["code"], 403, "{response}");
+            let message = response["status"]["message"].as_str().unwrap();
+            assert!(
+                message.starts_with("the object cannot be read: "),
+                "{kind} {object}: {message}"
+            );
+        }
+        for (field, value) in [("operation", "DELETE"), ("subResource", "status")] {
+            let change = |review: &mut Value| {
+                review["request"][field] = value.into();
+                review["request"]["object"] = json!({"spec": 5});
+            };
+            let response = answer(kind, &change).await;
+            assert_eq!(response, json!({"uid": "u", "allowed": true}), "{kind} {field}");
+        }
+    }
     assert!(world.operator.process().check_running().is_ok());
 }
 
@@ -159,12 +195,20 @@ async fn a_pod_of_three_megabytes_and_one_of_a_thousand_annotations_are_answered
     let many = world.dry_run(&pod("many", &all, json!({}))).await.unwrap();
     assert!(crate::world::note(&many).is_some());
 
-    let env: Vec<Value> = (0..1_000)
-        .map(|n| json!({"name": format!("V{n}"), "value": "x".repeat(2_400)}))
-        .collect();
-    let large = json!({"containers": [{"name": "app", "image": "x", "env": env}]});
-    let large = world.dry_run(&pod("large", &[("token", "ci")], large)).await.unwrap();
-    assert!(crate::world::note(&large).is_some());
+    let large = |value: usize| {
+        let env: Vec<Value> = (0..1_000)
+            .map(|n| json!({"name": format!("V{n}"), "value": "x".repeat(value)}))
+            .collect();
+        let spec = json!({"containers": [{"name": "app", "image": "x", "env": env}]});
+        pod("large", &[("token", "ci")], spec)
+    };
+    // As large as the API server takes one: its limit is 3 MiB, of what it is sent.
+    let largest = large(3_080);
+    assert!((3_000_000..3 << 20).contains(&serde_json::to_vec(&largest).unwrap().len()));
+    let made = world.dry_run(&largest).await.unwrap();
+    assert!(crate::world::note(&made).is_some());
+    let error = world.dry_run(&large(3_200)).await.unwrap_err();
+    assert!(error.contains("limit is 3145728"), "{error}");
 }
 
 /// Opens connections that say nothing, or only the beginning of a handshake.

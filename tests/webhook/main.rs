@@ -2,12 +2,14 @@
 
 mod certificates;
 mod clock;
+mod collector;
 mod drain;
 mod git;
 mod golden;
 mod hostile;
 mod inject;
 mod manifests;
+mod mounted;
 mod outage;
 mod policy;
 mod rotation;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{SOON, World, cluster, read};
 
 impl World {
-    async fn policy(&self, name: &str, spec: Value) {
+    pub async fn policy(&self, name: &str, spec: Value) {
         let object = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": name}, "spec": spec});
         let policies: Api<TokenPolicy> = Api::all(self.client.clone());
         let params = PatchParams::apply("test").force();
@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Stores a Token.
-    async fn try_token(&self, name: &str, spec: Value) -> Result<(), String> {
+    pub async fn try_token(&self, name: &str, spec: Value) -> Result<(), String> {
         self.send_token(name, spec, &PatchParams::apply("test").force()).await
     }
 
@@ -58,13 +58,13 @@ impl World {
         .await
     }
 
-    async fn secret_token(&self, name: &str) -> Option<String> {
+    pub async fn secret_token(&self, name: &str) -> Option<String> {
         let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let token = secrets.get_opt(name).await.unwrap()?.data?.remove("token")?;
         Some(String::from_utf8(token.0).unwrap())
     }
 
-    async fn observed(
+    pub async fn observed(
         &self,
         name: &str,
         what: &str,
@@ -89,7 +89,7 @@ impl World {
 }
 
 /// Waits until a spec is refused with this text: the webhook hears of a policy a moment after it is stored.
-async fn refused(world: &World, spec: Value, text: &str) {
+pub async fn refused(world: &World, spec: Value, text: &str) {
     eventually(SOON, text, async || match world.would_store(spec.clone()).await {
         Err(error) if error.contains(text) => Ok(()),
         other => Err(format!("{other:?}")),

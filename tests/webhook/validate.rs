@@ -1,12 +1,14 @@
 //! Tokens before they are stored.
 
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use lab::wait::eventually;
 use serde_json::{Value, json};
 
-use github_token_manager::api::Token;
+use github_token_manager::api::{Token, TokenPolicy};
 
-use crate::world::{SOON, World};
+use crate::policy::refused;
+use crate::world::{SOON, World, pod};
 
 /// What `kubectl apply` says about a Token, on both of its outputs.
 async fn apply(world: &World, name: &str, spec: &Value) -> Result<String, String> {
@@ -124,4 +126,241 @@ async fn an_object_that_was_stored_without_us_can_always_be_labelled_and_removed
         other => Err(format!("{other:?}")),
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_policy_that_only_warns_is_told_and_counted_and_lets_the_token_in() {
+    let world = World::new().await;
+    let limit = json!({"enforcement": "audit", "permissions": {"*": "read"}});
+    world.policy("read-only", limit).await;
+    let wish = json!({"permissions": {"issues": "write"}});
+    eventually(SOON, "a warning", async || {
+        let said = apply(&world, "more", &wish).await?;
+        // Another spec is looked at again.
+        apply(&world, "more", &json!({"permissions": {"issues": "read"}})).await?;
+        let told = "Warning: TokenPolicy read-only: spec.permissions.issues: 'write' is more than 'read'; this will be refused once it is enforced";
+        if said.contains(told) { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let metrics = world.operator.metrics().await.unwrap();
+    let counted = |outcome, reason| {
+        let labels = [("operation", "validate"), ("outcome", outcome), ("reason", reason)];
+        metrics.value("github_webhook_reviews_total", &labels)
+    };
+    assert_eq!(counted("allowed", "PolicyWarns"), Some(1.0));
+    assert_eq!(counted("refused", "PolicyForbids").unwrap_or(0.0), 0.0);
+    let told = |status: &github_token_manager::api::TokenPolicyStatus| {
+        let last = status.last_refusal.as_ref();
+        last.is_some_and(|last| last.message.contains("'write' is more than 'read'"))
+    };
+    world.observed("read-only", "the last that it would refuse", told).await;
+}
+
+#[tokio::test]
+async fn an_app_that_no_policy_allows_is_refused_before_the_token_is_stored() {
+    let world = World::new().await;
+    world.policy("own-app", json!({"apps": ["operator", "team-a/*"]})).await;
+    let text = "TokenPolicy own-app: spec.appRef: the App 'team-b/theirs' is none of: operator, team-a/*";
+    let place = world.namespace.as_str();
+    let text = text.replace("team-b", place);
+    let theirs = json!({"appRef": {"name": "theirs"}});
+    refused(&world, theirs.clone(), &text).await;
+    let said = apply(&world, "theirs", &theirs).await.unwrap_err();
+    assert!(said.contains(&text), "{said}");
+    assert_eq!(apply(&world, "own", &json!({})).await.unwrap(), "");
+    let tokens: Api<Token> = Api::namespaced(world.client.clone(), place);
+    assert!(tokens.get_opt("theirs").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_policys_times_are_checked_by_its_schema() {
+    let world = World::new().await;
+    for (field, wrong, right, message) in [
+        (
+            "maxRefreshInterval",
+            ["59s", "0s", "-1h"],
+            "1m",
+            "maxRefreshInterval must be at least 1m, the shortest interval of a Token",
+        ),
+        (
+            "gracePeriod",
+            ["-1s", "-1ms", "-1h"],
+            "0s",
+            "gracePeriod must not be negative",
+        ),
+    ] {
+        let policy = |value: &str| {
+            json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "times"},
+                "spec": {field: value, "namespaceSelector": {"matchLabels": {"no": "such"}}}})
+        };
+        for value in wrong {
+            let error = apply_object(&world, &policy(value)).await.unwrap_err();
+            assert!(
+                error.contains(&format!("spec.{field}")) && error.contains(message),
+                "{value}: {error}"
+            );
+        }
+        apply_object(&world, &policy(right)).await.unwrap();
+    }
+}
+
+/// A pod of a ReplicaSet of which there is no more than the name; its Token does not exist.
+fn owned(owner: &str) -> k8s_openapi::api::core::v1::Pod {
+    let mut pod = pod("owned", &[("token", "nowhere")], json!({}));
+    let owner =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner, "controller": true}]);
+    pod.metadata.owner_references = serde_json::from_value(owner).unwrap();
+    pod
+}
+
+#[tokio::test]
+async fn a_refused_dry_run_leaves_nothing() {
+    let world = World::new().await;
+    let limit = json!({"permissions": {"*": "read"}, "repositories": ["alpha"]});
+    world.policy("narrow", limit).await;
+    let wish = json!({"permissions": {"issues": "write"}});
+    // This asks by dry run.
+    refused(&world, wish.clone(), "TokenPolicy narrow: ").await;
+    world.dry_run(&owned("drily")).await.unwrap_err();
+    world.create(&owned("really")).await.unwrap_err();
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let told = eventually(SOON, "the Event of the one that was meant", async || {
+        let all = events
+            .list(&Default::default())
+            .await
+            .map_err(|error| error.to_string())?;
+        let about = all.into_iter().filter_map(|event| event.regarding?.name);
+        let about: Vec<String> = about.collect();
+        if about.is_empty() {
+            Err("none".to_owned())
+        } else {
+            Ok(about)
+        }
+    })
+    .await;
+    assert_eq!(told, ["really"]);
+    // The status of policies is written within two seconds.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let policies: Api<TokenPolicy> = Api::all(world.client.clone());
+    let status = policies.get("narrow").await.unwrap().status.unwrap_or_default();
+    assert_eq!((status.last_refusal, status.selected_tokens), (None, 0));
+    let tokens: Api<Token> = Api::namespaced(world.client.clone(), &world.namespace);
+    assert!(tokens.list(&Default::default()).await.unwrap().items.is_empty());
+    assert_eq!(world.github.mint_count(), 0);
+    world.try_token("meant", wish).await.unwrap_err();
+    world
+        .observed("narrow", "a refusal that was meant", |status| {
+            status.last_refusal.is_some()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_reviews_line_in_the_log_says_where_whose_and_why_and_no_secret() {
+    let world = World::new().await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    let env = json!([{"name": "PASSWORD", "value": "of-the-container"}]);
+    let spec = json!({"containers": [{"name": "app", "image": "x", "env": env}]});
+    let mut given = pod("given", &[("token", "ci"), ("inject", "env,git")], spec);
+    given.metadata.owner_references = owned("web").metadata.owner_references;
+    world.create(&given).await.unwrap();
+    world.create(&owned("later")).await.unwrap_err();
+    apply(
+        &world,
+        "wrong",
+        &json!({"secret": {"format": "template", "template": {"k": "{{ .tokn }}"}}}),
+    )
+    .await
+    .unwrap_err();
+    let logs = world.operator.logs();
+    let line = |message: &str, owner: &str| {
+        let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut lines = lines.filter(|line| line["namespace"] == world.namespace.as_str());
+        let found = lines.find(|line| {
+            let said = line["message"].as_str().is_some_and(|said| said.starts_with(message));
+            said && (owner.is_empty() || line["owner"] == owner)
+        });
+        found.unwrap_or_else(|| panic!("no {message:?} of {owner:?}: {logs}"))
+    };
+    let patched = line("a pod gets its token", "ReplicaSet web");
+    assert_eq!(
+        (&patched["reason"], &patched["warnings"]),
+        (&json!("Injected"), &json!(1))
+    );
+    let without = line("a pod is refused: Token nowhere does not exist", "ReplicaSet later");
+    assert_eq!(without["reason"], "TokenMissing");
+    let stored = line("refused: spec.secret.template['k']", "");
+    let fields = (&stored["kind"], &stored["name"], &stored["reason"]);
+    assert_eq!(fields, (&json!("Token"), &json!("wrong"), &json!("InvalidTemplate")));
+    for line in [&patched, &without, &stored] {
+        assert_eq!(line["level"], "INFO", "{line}");
+    }
+    let token = world.secret_token("ci").await.unwrap();
+    assert!(!logs.contains(&token) && !logs.contains("of-the-container"), "{logs}");
+}
+
+#[tokio::test]
+async fn a_tenant_who_may_write_tokens_writes_no_policies_and_is_held_to_them() {
+    let world = World::new().await;
+    let namespace = &world.namespace;
+    let role = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: tokens, namespace: {namespace}}}\n\
+         rules: [{{apiGroups: [github.as-code.io], resources: [tokens], verbs: ['*']}}]\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {{name: tokens, namespace: {namespace}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: tokens}}\n\
+         subjects: [{{kind: User, name: tenant, apiGroup: rbac.authorization.k8s.io}}]\n"
+    );
+    world.cluster.apply(&role).await.unwrap();
+    world.policy("read-only", json!({"permissions": {"*": "read"}})).await;
+    refused(
+        &world,
+        json!({"permissions": {"contents": "write"}}),
+        "is more than 'read'",
+    )
+    .await;
+    let tenant = world.cluster.kubeconfig_for("tenant", &[]).unwrap();
+    let client = lab::cluster::client(&tenant).await.unwrap();
+    let tokens: Api<Token> = Api::namespaced(client.clone(), namespace);
+    let token = |level: &str| {
+        let object = json!({"metadata": {"name": level}, "spec": {"permissions": {"contents": level}}});
+        serde_json::from_value(object).unwrap()
+    };
+    tokens.create(&PostParams::default(), &token("read")).await.unwrap();
+    world.ready("read").await;
+    let error = tokens
+        .create(&PostParams::default(), &token("write"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("TokenPolicy read-only: spec.permissions.contents"),
+        "{error}"
+    );
+    // Neither the policy, nor what is observed of it or of the Token, nor any other namespace is theirs.
+    let forbidden = |result: kube::Result<()>| {
+        result
+            .unwrap_err()
+            .to_string()
+            .contains("is forbidden: User \"tenant\"")
+    };
+    let wide = Patch::Merge(json!({"spec": {"permissions": {"*": "write"}}}));
+    let allowed = Patch::Merge(json!({"status": {"conditions": []}}));
+    let params = PatchParams::default();
+    let policies: Api<TokenPolicy> = Api::all(client.clone());
+    assert!(forbidden(policies.patch("read-only", &params, &wide).await.map(drop)));
+    assert!(forbidden(
+        policies.delete("read-only", &DeleteParams::default()).await.map(drop)
+    ));
+    let other = serde_json::from_value(json!({"metadata": {"name": "mine"}, "spec": {}})).unwrap();
+    assert!(forbidden(
+        policies.create(&PostParams::default(), &other).await.map(drop)
+    ));
+    assert!(forbidden(
+        tokens.patch_status("read", &params, &allowed).await.map(drop)
+    ));
+    let elsewhere: Api<Token> = Api::namespaced(client, "default");
+    assert!(forbidden(
+        elsewhere.create(&PostParams::default(), &token("read")).await.map(drop)
+    ));
 }
