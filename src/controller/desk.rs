@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -41,8 +42,16 @@ pub struct Turn {
 
 struct Desk {
     lane: Lane,
+    /// How many are in the lane, for the porter.
+    length: Arc<AtomicUsize>,
     demand: mpsc::UnboundedSender<()>,
     _porter: AbortOnDropHandle<()>,
+}
+
+impl Desk {
+    fn tell_length(&self) {
+        self.length.store(self.lane.len(), Ordering::Release);
+    }
 }
 
 /// The desks of all Apps.
@@ -73,9 +82,15 @@ impl<S: Sign + 'static> Desks<S> {
         };
         if !self.desks.contains_key(line) {
             let (demand, demanded) = mpsc::unbounded_channel();
-            let porter = porter(line.clone(), self.apps.clone(), demanded, self.turns.clone());
+            let length = Arc::<AtomicUsize>::default();
+            let called = Called {
+                demanded,
+                length: length.clone(),
+            };
+            let porter = porter(line.clone(), self.apps.clone(), called, self.turns.clone());
             let desk = Desk {
                 lane: Lane::default(),
+                length,
                 demand,
                 _porter: AbortOnDropHandle::new(tokio::spawn(porter)),
             };
@@ -85,6 +100,7 @@ impl<S: Sign + 'static> Desks<S> {
         if let Some(desk) = self.desks.get_mut(line)
             && desk.lane.join(key, deadline)
         {
+            desk.tell_length();
             let _ = desk.demand.send(());
         }
         left
@@ -96,13 +112,16 @@ impl<S: Sign + 'static> Desks<S> {
         give_back(&mut self.places);
         if let Some(desk) = self.desks.get_mut(&line) {
             desk.lane.leave(key);
+            desk.tell_length();
         }
         Some(line)
     }
 
     /// Takes the Token with the earliest deadline out of the line.
     pub fn next(&mut self, line: &Line) -> Option<Arc<Key>> {
-        let key = self.desks.get_mut(line)?.lane.next()?;
+        let desk = self.desks.get_mut(line)?;
+        let key = desk.lane.next()?;
+        desk.tell_length();
         self.places.remove(&key);
         give_back(&mut self.places);
         Some(key)
@@ -128,16 +147,30 @@ impl<S: Sign + 'static> Desks<S> {
     }
 }
 
+/// What a porter hears.
+struct Called {
+    demanded: mpsc::UnboundedReceiver<()>,
+    length: Arc<AtomicUsize>,
+}
+
+impl Called {
+    /// Waits until someone wants a turn; `false`: nobody ever will.
+    async fn demand(&mut self) -> bool {
+        while self.demanded.recv().await.is_some() {
+            // Who has left the line left the demand behind: a turn that nobody takes would count at GitHub's gate.
+            if self.length.load(Ordering::Acquire) > 0 {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 /// Gets one turn at GitHub for each Token that joined the line, and hands it in. The turn comes first and the Token that takes it
 /// is chosen then: so the earliest deadline is served first, even if it joined last.
-async fn porter<S: Sign + 'static>(
-    line: Line,
-    mut apps: AppsNow<S>,
-    mut demanded: mpsc::UnboundedReceiver<()>,
-    turns: mpsc::Sender<Turn>,
-) {
+async fn porter<S: Sign + 'static>(line: Line, mut apps: AppsNow<S>, mut called: Called, turns: mpsc::Sender<Turn>) {
     let slots = Arc::new(Semaphore::new(ISSUES));
-    while demanded.recv().await.is_some() {
+    while called.demand().await {
         // Not taken, only waited for: the job takes it.
         let Ok(slot) = slots.acquire().await else { return };
         drop(slot);
