@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
@@ -17,6 +17,7 @@ use crate::api::names::{GROUP, VERSION};
 use crate::domain::policy::{Labels, Policies, Policy};
 
 use super::ClusterError;
+use super::watch::Pause;
 
 /// What happens to one of the two kinds.
 enum Seen<T> {
@@ -39,30 +40,27 @@ pub async fn follow_policies(client: Client, mut now: Policies, publish: watch::
     let (mut policies, mut namespaces) = (Listing::default(), Listing::default());
     let mut changes = std::pin::pin!(changes(&client));
     while let Some(change) = changes.next().await {
-        match change {
+        let changed = match change {
             Change::Policy(seen) => policies.take(*seen, &mut now.all),
-            Change::Namespace(seen) => namespaces.take(seen, &mut now.namespaces),
+            // Where no policy asks for labels, they are told with the first one that does.
+            Change::Namespace(seen) => namespaces.take(seen, &mut now.namespaces) && now.needs_namespaces(),
             Change::PoliciesFailed(ClusterError::Missing | ClusterError::Forbidden(_)) if !is_served(&client).await => {
                 tracing::warn!(
                     "the API server does not know the kind TokenPolicy, so there are none: install the CustomResourceDefinitions, which `gtm crds` prints"
                 );
-                policies.listed = true;
+                !std::mem::replace(&mut policies.listed, true)
             }
             Change::PoliciesFailed(error) => {
                 tracing::warn!(%error, "TokenPolicies cannot be watched; it is tried again, and nothing is issued before they are known");
+                false
             }
             Change::NamespacesFailed(error) => {
                 tracing::warn!(%error, "namespaces cannot be watched, by whose labels TokenPolicies select; it is tried again");
+                false
             }
-        }
-        if policies.listed && (namespaces.listed || !now.needs_namespaces()) {
-            publish.send_if_modified(|published| {
-                let same = published.as_deref() == Some(&now);
-                if !same {
-                    *published = Some(Arc::new(now.clone()));
-                }
-                !same
-            });
+        };
+        if changed && policies.listed && (namespaces.listed || !now.needs_namespaces()) {
+            publish.send_replace(Some(Arc::new(now.clone())));
         }
     }
 }
@@ -70,8 +68,15 @@ pub async fn follow_policies(client: Client, mut now: Policies, publish: watch::
 /// Whether the API server knows the kind. Where it does not, a refusal by RBAC says nothing: everyone may ask what is served.
 async fn is_served(client: &Client) -> bool {
     let group = format!("{GROUP}/{VERSION}");
-    let served = client.list_api_group_resources(&group).await;
-    served.is_ok_and(|found| found.resources.iter().any(|resource| resource.kind == "TokenPolicy"))
+    match client
+        .list_api_group_resources(&group)
+        .await
+        .map_err(ClusterError::from)
+    {
+        Ok(found) => found.resources.iter().any(|resource| resource.kind == "TokenPolicy"),
+        // Any other error says nothing, and what is not known must not count as no policy.
+        Err(error) => error != ClusterError::Missing,
+    }
 }
 
 /// A list that is read anew holds what there is: what it lacks is gone.
@@ -89,16 +94,29 @@ impl<T> Default for Listing<T> {
     }
 }
 
-impl<T> Listing<T> {
-    fn take(&mut self, seen: Seen<T>, known: &mut BTreeMap<String, T>) {
+impl<T: PartialEq> Listing<T> {
+    /// Whether what is known is another thing now.
+    fn take(&mut self, seen: Seen<T>, known: &mut BTreeMap<String, T>) -> bool {
         match (seen, &mut self.fresh) {
-            (Seen::Begin, fresh) => *fresh = Some(BTreeMap::new()),
-            (Seen::Put(name, value), Some(fresh)) => drop(fresh.insert(name, value)),
-            (Seen::Put(name, value), None) => drop(known.insert(name, value)),
-            (Seen::Gone(name), _) => drop(known.remove(&name)),
+            (Seen::Begin, fresh) => {
+                *fresh = Some(BTreeMap::new());
+                false
+            }
+            (Seen::Put(name, value), Some(fresh)) => {
+                fresh.insert(name, value);
+                false
+            }
+            (Seen::Put(name, value), None) => {
+                let changed = known.get(&name) != Some(&value);
+                known.insert(name, value);
+                changed
+            }
+            (Seen::Gone(name), _) => known.remove(&name).is_some(),
             (Seen::Listed, fresh) => {
-                *known = fresh.take().unwrap_or_default();
-                self.listed = true;
+                let listed = fresh.take().unwrap_or_default();
+                let changed = !self.listed || *known != listed;
+                (*known, self.listed) = (listed, true);
+                changed
             }
         }
     }
@@ -106,12 +124,12 @@ impl<T> Listing<T> {
 
 fn changes(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
     let policies: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<TokenPolicy>(&()));
-    let policies = watcher(policies, watcher::Config::default()).backoff(DefaultBackoff::default());
+    let policies = watcher(policies, watcher::Config::default()).backoff(Pause::default());
     let policies = policies.map(|event| {
         seen(event, |object| read(&object)).map_or_else(Change::PoliciesFailed, |seen| Change::Policy(Box::new(seen)))
     });
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let namespaces = watcher(namespaces, watcher::Config::default()).backoff(DefaultBackoff::default());
+    let namespaces = watcher(namespaces, watcher::Config::default()).backoff(Pause::default());
     let labels = |meta: PartialObjectMeta<Namespace>| meta.metadata.labels.unwrap_or_default();
     let namespaces =
         namespaces.map(move |event| seen(event, labels).map_or_else(Change::NamespacesFailed, Change::Namespace));
@@ -136,5 +154,75 @@ fn read(object: &DynamicObject) -> Policy {
     match parsed {
         Ok(policy) => Policy::new(&policy),
         Err(_) => Policy::unreadable(object.metadata.name.as_deref(), object.metadata.uid.as_deref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use hyper::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::*;
+
+    /// An API server that answers everything so.
+    fn server(status: u16, body: &Value) -> Client {
+        let body = Bytes::from(body.to_string());
+        let answer = move |_: Request<Body>| {
+            let answer = Response::builder().status(status).body(Full::new(body.clone()));
+            std::future::ready(answer)
+        };
+        Client::new(service_fn(answer), "default")
+    }
+
+    #[tokio::test]
+    async fn only_an_api_server_that_says_so_does_not_know_the_kind() {
+        let kinds = |kind: &str| {
+            json!({"groupVersion": format!("{GROUP}/{VERSION}"), "resources": [
+                {"name": "x", "singularName": "", "namespaced": false, "kind": kind, "verbs": []}]})
+        };
+        let failure = |code: u16, reason: &str| json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code});
+        for (status, body, served) in [
+            (200, kinds("TokenPolicy"), true),
+            (200, kinds("Token"), false),
+            (404, failure(404, "NotFound"), false),
+            (404, json!("404 page not found"), false),
+            // Before the roles are known to it, an API server that starts refuses everything.
+            (403, failure(403, "Forbidden"), true),
+            (503, failure(503, "ServiceUnavailable"), true),
+        ] {
+            assert_eq!(is_served(&server(status, &body)).await, served, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn what_is_seen_anew_is_news_only_where_it_is_another() {
+        let (mut listing, mut known) = (Listing::default(), BTreeMap::new());
+        let put = |name: &str, value| Seen::Put(name.to_owned(), value);
+        let gone = |name: &str| Seen::Gone(name.to_owned());
+        for (seen, news) in [
+            // The first list is news even where it is empty: from now on there is known to be none.
+            (Seen::Begin, false),
+            (Seen::Listed, true),
+            (put("a", 1), true),
+            (put("a", 1), false),
+            (put("b", 1), true),
+            // A list that is read anew tells at its end what it brings.
+            (Seen::Begin, false),
+            (put("a", 1), false),
+            (put("b", 1), false),
+            (Seen::Listed, false),
+            (Seen::Begin, false),
+            (put("a", 2), false),
+            (Seen::Listed, true),
+            (gone("b"), false),
+            (gone("a"), true),
+        ] {
+            assert_eq!(listing.take(seen, &mut known), news, "{known:?}");
+        }
+        assert!(listing.listed && known.is_empty());
     }
 }
