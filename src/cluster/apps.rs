@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, PartialObjectMeta};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -18,7 +17,7 @@ use crate::domain::Problem;
 use crate::domain::intent::{SecretKey, unreadable};
 
 use super::tokens::{api_version, merge_patch};
-use super::watch::{Pause, bare};
+use super::watch::{bare, heard};
 use super::{ClusterError, Scope};
 
 /// An App object as it was last seen.
@@ -171,8 +170,6 @@ impl AppObjects {
     pub fn secret_changes(&self, namespace: &str, name: &str) -> BoxStream<'static, ()> {
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), namespace);
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let changes = watcher(secrets, only).backoff(Pause::default());
-        let changes = changes.filter(|event| std::future::ready(event.is_ok()));
-        changes.map(drop).boxed()
+        heard(secrets, only)
     }
 }

@@ -8,14 +8,14 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, PartialObjectMeta};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, DefaultBackoff, watcher};
+use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::names::webhook::{AUTHORITY, FIELD_MANAGER, LABEL, OURS};
 
 use super::ClusterError;
+use super::watch::heard;
 
 /// A MutatingWebhookConfiguration or ValidatingWebhookConfiguration of ours, as it was read.
 #[derive(Clone, Debug)]
@@ -134,9 +134,9 @@ impl Configurations {
         let secret = watcher::Config::default().fields(&format!("metadata.name={AUTHORITY}"));
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), &self.namespace);
         let all = [
-            said(self.metadata::<MutatingWebhookConfiguration>(), ours()),
-            said(self.metadata::<ValidatingWebhookConfiguration>(), ours()),
-            said(secrets, secret),
+            heard(self.metadata::<MutatingWebhookConfiguration>(), ours()),
+            heard(self.metadata::<ValidatingWebhookConfiguration>(), ours()),
+            heard(secrets, secret),
         ];
         stream::select_all(all).boxed()
     }
@@ -146,16 +146,6 @@ impl Configurations {
     ) -> Api<PartialObjectMeta<K>> {
         Api::all(self.client.clone())
     }
-}
-
-fn said<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, ()>
-where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let events = watcher(api, config).backoff(DefaultBackoff::default());
-    events
-        .filter_map(|event| std::future::ready(event.ok().map(drop)))
-        .boxed()
 }
 
 /// The Secret of the webhook's own certificate authority.

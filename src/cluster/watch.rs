@@ -1,13 +1,18 @@
 //! What happens in the cluster, as one stream.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Client;
 use kube::api::{Api, DynamicObject};
-use kube::runtime::watcher;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::api::names::{MANAGER, label};
 use crate::domain::intent::Kind;
@@ -20,6 +25,8 @@ const PAGE: u32 = 250;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// A watch that has not failed for so long after a pause works again: the next pause is the shortest.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// A change of what is watched.
 #[derive(Debug)]
@@ -40,8 +47,10 @@ pub enum Change {
     SecretsRestart,
     /// All managed Secrets have been listed.
     SecretsListed,
-    /// A watch failed; it is taken up again by itself, after a pause.
+    /// A watch was interrupted; it is taken up again by itself, after a pause.
     Failed(ClusterError),
+    /// A list failed, so nothing is watched; it is tried again by itself, after a pause.
+    Unlisted(ClusterError),
 }
 
 /// The labels of managed Secrets. Where ClusterTokens are not served, their Secrets are somebody else's business.
@@ -93,35 +102,62 @@ pub(super) fn bare(metadata: ObjectMeta) -> DynamicObject {
     }
 }
 
+/// Something is said at each change of what is watched, and whenever it has been listed.
+pub(super) fn heard<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, ()>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let events = watcher(api, config).backoff(Pause::default());
+    let news = events.filter(|event| std::future::ready(!matches!(event, Err(_) | Ok(Event::Init))));
+    news.map(drop).boxed()
+}
+
 /// Between two attempts to take up a watch: short, since while nothing is seen nothing is mended, and one request costs little.
 #[derive(Debug, Default)]
-pub(super) struct Pause(u32);
+pub(super) struct Pause {
+    failures: u32,
+    /// When the last one was over.
+    over: Option<Instant>,
+}
 
 impl Iterator for Pause {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = SHORTEST_PAUSE.saturating_mul(1 << self.0.min(8)).min(LONGEST_PAUSE);
-        self.0 = self.0.saturating_add(1);
+        let now = Instant::now();
+        if self.over.is_some_and(|over| now >= over + QUIET) {
+            self.failures = 0;
+        }
+        let pause = SHORTEST_PAUSE
+            .saturating_mul(1 << self.failures.min(8))
+            .min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.over = Some(now + pause);
         Some(pause)
     }
 }
 
-impl kube::runtime::utils::Backoff for Pause {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
+impl Backoff for Pause {
+    /// Called at everything that is no error, and so at the beginning of each list, before the API server was asked: it says nothing.
+    fn reset(&mut self) {}
 }
 
-fn token_change(kind: Kind, event: watcher::Result<watcher::Event<RawToken>>) -> Option<Change> {
+/// A list that fails was no watch.
+fn failed(error: watcher::Error, say: impl FnOnce(ClusterError) -> ClusterError) -> Change {
+    let change = match error {
+        watcher::Error::InitialListFailed(_) => Change::Unlisted,
+        _ => Change::Failed,
+    };
+    change(say(error.into()))
+}
+
+fn token_change(kind: Kind, event: watcher::Result<Event<RawToken>>) -> Option<Change> {
     Some(match event {
-        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-            Change::Token(TokenRecord::new(kind, object)?)
-        }
-        Ok(watcher::Event::Delete(object)) => Change::TokenGone(TokenRecord::new(kind, object)?),
-        Ok(watcher::Event::Init) => Change::TokensRestart(kind),
-        Ok(watcher::Event::InitDone) => Change::TokensListed(kind),
-        Err(error) => Change::Failed(match error.into() {
+        Ok(Event::Apply(object) | Event::InitApply(object)) => Change::Token(TokenRecord::new(kind, object)?),
+        Ok(Event::Delete(object)) => Change::TokenGone(TokenRecord::new(kind, object)?),
+        Ok(Event::Init) => Change::TokensRestart(kind),
+        Ok(Event::InitDone) => Change::TokensListed(kind),
+        Err(error) => failed(error, |error| match error {
             ClusterError::Missing => ClusterError::Unavailable(format!(
                 "the API server does not know the kind {}: install the CustomResourceDefinitions, which `gtm crds` prints",
                 kind.as_str()
@@ -131,12 +167,58 @@ fn token_change(kind: Kind, event: watcher::Result<watcher::Event<RawToken>>) ->
     })
 }
 
-fn secret_change(event: watcher::Result<watcher::Event<Metadata>>) -> Option<Change> {
+fn secret_change(event: watcher::Result<Event<Metadata>>) -> Option<Change> {
     Some(match event {
-        Ok(watcher::Event::Apply(meta) | watcher::Event::InitApply(meta)) => Change::Secret(Box::new(meta)),
-        Ok(watcher::Event::Delete(meta)) => Change::SecretGone(Box::new(meta)),
-        Ok(watcher::Event::Init) => Change::SecretsRestart,
-        Ok(watcher::Event::InitDone) => Change::SecretsListed,
-        Err(error) => Change::Failed(error.into()),
+        Ok(Event::Apply(meta) | Event::InitApply(meta)) => Change::Secret(Box::new(meta)),
+        Ok(Event::Delete(meta)) => Change::SecretGone(Box::new(meta)),
+        Ok(Event::Init) => Change::SecretsRestart,
+        Ok(Event::InitDone) => Change::SecretsListed,
+        Err(error) => failed(error, |error| error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_always_refused_is_asked_for_less_and_less_often() {
+        let begun = Instant::now();
+        // As a watcher tells it.
+        let told = stream::iter([Ok(Event::<()>::Init), Err(())]).cycle();
+        let failures = told
+            .backoff(Pause::default())
+            .filter(|told| std::future::ready(told.is_err()));
+        failures.take(16).for_each(|_| std::future::ready(())).await;
+        // 0.25, 0.5, 1 and 2 s, and the longest from then on.
+        assert_eq!(begun.elapsed(), Duration::from_millis(3750) + LONGEST_PAUSE * 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_has_worked_again_is_taken_up_soon() {
+        let mut pause = Pause::default();
+        while pause.next() != Some(LONGEST_PAUSE) {}
+        tokio::time::advance(LONGEST_PAUSE + QUIET).await;
+        assert_eq!(pause.next(), Some(SHORTEST_PAUSE));
+    }
+
+    #[test]
+    fn a_list_that_failed_interrupts_nothing() {
+        let refusal = || {
+            let status = kube::core::Status::failure("no role", "Forbidden").with_code(403);
+            kube::Error::Api(Box::new(status))
+        };
+        let told = [
+            watcher::Error::InitialListFailed(refusal()),
+            watcher::Error::WatchStartFailed(refusal()),
+        ]
+        .map(|error| token_change(Kind::Token, Err(error)));
+        assert!(matches!(
+            told,
+            [
+                Some(Change::Unlisted(ClusterError::Forbidden(_))),
+                Some(Change::Failed(_))
+            ]
+        ));
+    }
 }

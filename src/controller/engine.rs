@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Reason, condition};
-use crate::cluster::{Change, Metadata, TokenRecord};
+use crate::cluster::{Change, ClusterError, Metadata, TokenRecord};
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key, Kind, SecretKey};
 use crate::domain::plan::Content;
@@ -166,7 +166,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn change(&mut self, change: Change) {
-        let back = self.cut && !matches!(change, Change::Failed(_));
+        let back = self.cut && !matches!(change, Change::Failed(_) | Change::Unlisted(_));
         self.see(change);
         if back {
             self.cut = false;
@@ -219,8 +219,11 @@ impl<S: Sign + 'static> Engine<S> {
                 self.has_listed(2);
             }
             Change::Failed(error) => {
-                self.cut = true;
+                self.cut |= matches!(error, ClusterError::Unavailable(_));
                 tracing::warn!(%error, "a watch was interrupted; it is taken up again");
+            }
+            Change::Unlisted(error) => {
+                tracing::warn!(%error, "what is to be watched cannot be listed; it is tried again");
             }
         }
     }
