@@ -202,6 +202,17 @@ pub async fn signs(app: &App<Signer>) -> Result<(), Problem> {
     app.client.signer().check().await.map_err(|error| key_problem(&error))
 }
 
+/// Whether a connection of its own may bring more than the App has: its key service has a newer version of the key, or gives no signature.
+/// The App's own connection is asked: a login for each question would be one a minute, for ever.
+///
+/// # Errors
+/// A [`Problem`] of the key.
+pub async fn outdated(app: &App<Signer>) -> Result<bool, Problem> {
+    let signer = app.client.signer();
+    let newer = async || signer.has_newer().await.map_err(|error| key_problem(&error));
+    Ok(signer.fails() || newer().await?)
+}
+
 /// Whether GitHub takes the App's JWT. An outage says nothing about the key.
 pub async fn accepted(app: &App<Signer>) -> Result<(), Problem> {
     match tokio::time::timeout(PATIENCE, app.client.app()).await {

@@ -18,6 +18,8 @@ use crate::signer::Signer;
 
 /// How often an App's installations are listed.
 pub const PERIOD: Duration = Duration::from_secs(600);
+/// How soon after an attempt that a later one may do better than.
+const AGAIN: Duration = Duration::from_secs(15);
 /// How often they are listed anew because a Token did not find its own.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(30);
 /// How long GitHub may take to list them.
@@ -29,6 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A [`Problem`] of the key or of GitHub.
 pub async fn installations(app: &App<Signer>) -> Result<Vec<Installation>, Problem> {
     answered(tokio::time::timeout(PATIENCE, app.client.installations()).await)
+}
+
+/// When the installations are to be listed again, after this answer.
+pub fn pause_after(answer: &Result<Vec<Installation>, Problem>) -> Duration {
+    match answer {
+        Err(problem) if problem.retry.is_transient() => AGAIN,
+        _ => PERIOD,
+    }
 }
 
 /// The App's slug and its installations.

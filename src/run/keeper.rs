@@ -20,7 +20,7 @@ use crate::github::Observe;
 use crate::signer::Signer;
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
-use super::apps::{Ingredients, accepted, startup_app};
+use super::apps::{Ingredients, accepted, outdated, startup_app};
 use super::discovery;
 
 /// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
@@ -53,8 +53,8 @@ pub struct Keeper<L> {
     pub metrics: Metrics,
     /// When a key service was last asked for the newest version of the key.
     pub connected: Instant,
-    /// When the installations were last listed.
-    pub discovered: Option<Instant>,
+    /// When the installations are to be listed; `None`: at once.
+    pub discovery: Option<Instant>,
 }
 
 /// A configuration that is not used, and why.
@@ -83,7 +83,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
                 () = tokio::time::sleep(POLL) => {}
                 _ = hurried => {}
                 () = discovery::asked(&mut rediscover, &AppKey::Startup) => {
-                    self.discovered = self.discovered.filter(|_| !discovery::granted(&mut wished));
+                    self.discovery = self.discovery.filter(|_| !discovery::granted(&mut wished));
                 }
             }
             let config = (self.load)();
@@ -121,6 +121,11 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
         if gathered.is_ok() && refused.as_ref().is_some_and(tried) {
             return;
         }
+        if unchanged && !is_outdated(self.startup()).await {
+            self.connected = Instant::now();
+            *refused = None;
+            return;
+        }
         let built = match &gathered {
             Ok(Some(new)) => new.build(self.observe.clone()).await.map(Some),
             Ok(None) => Ok(None),
@@ -148,7 +153,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
                 self.current = gathered;
                 let startup = startup_app(built);
                 self.publish.send_modify(|apps| apps.startup = startup);
-                self.discovered = None;
+                self.discovery = None;
             }
         }
     }
@@ -159,12 +164,13 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
 
     /// Lists the installations, for Tokens that name an owner.
     async fn discover(&mut self) {
-        let due = self.discovered.is_none_or(|at| at.elapsed() >= discovery::PERIOD);
+        let due = self.discovery.is_none_or(|at| Instant::now() >= at);
         let Some(Ok(app)) = self.startup().filter(|_| due) else {
             return;
         };
-        self.discovered = Some(Instant::now());
-        match discovery::installations(&app).await {
+        let found = discovery::installations(&app).await;
+        self.discovery = Some(Instant::now() + discovery::pause_after(&found));
+        match found {
             Ok(found) => {
                 if let Some(app) = discovery::with_installations(&app, &found) {
                     self.publish.send_modify(|apps| apps.startup = Some(Ok(app)));
@@ -213,5 +219,13 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             problem,
             at,
         });
+    }
+}
+
+/// Whether a connection of its own may bring more than the App in use has. What signs goes on, whatever its service says of new versions.
+async fn is_outdated(used: StartupApp<Signer>) -> bool {
+    match used {
+        Some(Ok(app)) => outdated(&app).await.unwrap_or(false),
+        _ => true,
     }
 }

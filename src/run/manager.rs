@@ -119,7 +119,7 @@ pub async fn manager(
         publish,
         settings,
         rediscover,
-        discovered: None,
+        discovery: None,
         current: gathered,
         load,
         cluster: (client.clone(), options.namespace.clone()),

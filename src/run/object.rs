@@ -22,7 +22,7 @@ use crate::domain::schedule::{Retry, next_attempt};
 use crate::github::Observe;
 use crate::signer::Signer;
 
-use super::apps::{self, Ingredients, SOON, signs};
+use super::apps::{self, Ingredients, SOON, outdated, signs};
 use super::discovery;
 use super::object_spec::{self, ingredients};
 use super::objects::{Objects, label};
@@ -228,21 +228,18 @@ impl Caretaker {
         if unchanged && !due && !made_of.key_is_remote() {
             return self.as_before();
         }
-        let candidate = match &self.current {
-            Some((_, app)) if unchanged && !made_of.key_is_remote() => app.clone(),
-            current => match made_of.build(self.observe()).await {
-                Ok(built) => match current {
-                    Some((_, app))
-                        if unchanged
-                            && !app.client.signer().fails()
-                            && app.client.signer().same_key(built.client.signer()) =>
-                    {
-                        app.clone()
-                    }
-                    _ => Arc::new(built),
-                },
-                Err(problem) => return self.without(problem.clone(), Some((made_of, problem))),
-            },
+        let outdated = match &self.current {
+            Some((_, app)) if unchanged => outdated(app).await,
+            _ => Ok(true),
+        };
+        let candidate = match (outdated, &self.current) {
+            (Ok(false), Some((_, app))) => Ok(app.clone()),
+            (Ok(_), _) => made_of.build(self.observe()).await.map(Arc::new),
+            (Err(problem), _) => Err(problem),
+        };
+        let candidate = match candidate {
+            Ok(candidate) => candidate,
+            Err(problem) => return self.without(problem.clone(), Some((made_of, problem))),
         };
         let known = self
             .current

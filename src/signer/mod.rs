@@ -1,7 +1,7 @@
 //! Holders of a GitHub App's private key: one variant, and one file, for each provider.
 //!
-//! A [`Signer`] signs with one version of one key: the newest that there was when it was connected. A newer one is found by
-//! connecting again ([`Signer::same_key`] tells whether there is one), so that whoever uses the signer can try the new version before the old
+//! A [`Signer`] signs with one version of one key: the newest that there was when it was connected. [`Signer::has_newer`] tells whether
+//! there is a newer one, which is had by connecting again, so that whoever uses the signer can try the new version before the old
 //! one is given up. Only where its version can no longer be used does a signer go to the newest by itself.
 
 #![cfg_attr(
@@ -210,6 +210,14 @@ impl Signer {
     #[must_use]
     pub fn same_key(&self, other: &Self) -> bool {
         self.version() == other.version() && self.public_key() == other.public_key()
+    }
+
+    /// Whether the key service has a newer version by now. That takes [`TOTAL_TIMEOUT`] at most.
+    ///
+    /// # Errors
+    /// [`SignError`]
+    pub async fn has_newer(&self) -> Result<bool, SignError> {
+        each!(self, _ => Ok(false), remote => remote.has_newer().await)
     }
 
     /// Whether the last signature could not be had: a signer that is connected anew may do better, with new credentials.

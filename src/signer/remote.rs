@@ -78,6 +78,12 @@ impl<S: Service> Remote<S> {
         self.state().version.clone()
     }
 
+    /// Whether the service has another newest version by now.
+    pub(super) async fn has_newer(&self) -> Result<bool, SignError> {
+        let newest = within(&self.key, self.service.newest()).await?;
+        Ok(newest != self.version())
+    }
+
     /// Whether the last signature could not be had.
     pub(super) fn fails(&self) -> bool {
         self.state().rest.is_some()
@@ -280,7 +286,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_new_version_is_left_alone_until_the_old_one_is_gone() {
         let remote = connect(Fake::new()).await;
+        assert_eq!(remote.has_newer().await, Ok(false));
         *remote.service.newest.lock().unwrap() = "2";
+        assert_eq!(remote.has_newer().await, Ok(true));
         remote.sign(MESSAGE).await.unwrap();
         assert_eq!(remote.version().id, "1");
         remote.service.fail("1", SignError::Disabled("off".into()));
