@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use kube::Client;
 use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events, Scope};
 use crate::config::Config;
@@ -46,13 +46,27 @@ pub(super) fn label(name: &AppName) -> String {
 /// The task of one App object, and what tells it of changes.
 struct Kept {
     tell: watch::Sender<AppObject>,
-    _task: AbortOnDropHandle<()>,
+    task: AbortHandle,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The App objects by name, and their tasks.
+#[derive(Default)]
+struct All {
+    kept: HashMap<AppName, Kept>,
+    tasks: JoinSet<()>,
 }
 
 impl Objects {
-    /// Works until `stop`; then no App object is known any more, so that who leads next finds them as they are then.
+    /// Works until `stop`; then no App object is known any more, so that who leads next finds them as they are then. The panic of an App's
+    /// task goes on here.
     pub async fn keep(self, stop: CancellationToken) {
-        let mut kept = HashMap::new();
+        let mut all = All::default();
         let mut listing: Option<HashSet<AppName>> = None;
         let changes = AppObjects::new(self.client.clone()).watch(&self.scope);
         let mut changes = std::pin::pin!(changes);
@@ -60,6 +74,14 @@ impl Objects {
             let change = tokio::select! {
                 () = stop.cancelled() => break,
                 change = changes.next() => change,
+                Some(ended) = all.tasks.join_next() => {
+                    if let Err(error) = ended
+                        && let Ok(panic) = error.try_into_panic()
+                    {
+                        std::panic::resume_unwind(panic);
+                    }
+                    continue;
+                }
             };
             match change {
                 None => break,
@@ -68,15 +90,15 @@ impl Objects {
                     if let Some(seen) = &mut listing {
                         seen.insert(name.clone());
                     }
-                    self.put(&mut kept, name, *object);
+                    self.put(&mut all, name, *object);
                 }
-                Some(AppChange::Gone(object)) => self.gone(&mut kept, &(object.namespace, object.name)),
+                Some(AppChange::Gone(object)) => self.gone(&mut all.kept, &(object.namespace, object.name)),
                 Some(AppChange::Restart) => listing = Some(HashSet::new()),
                 Some(AppChange::Listed) => {
                     let seen = listing.take().unwrap_or_default();
-                    let lost: Vec<_> = kept.keys().filter(|name| !seen.contains(*name)).cloned().collect();
+                    let lost: Vec<_> = all.kept.keys().filter(|name| !seen.contains(*name)).cloned().collect();
                     for name in lost {
-                        self.gone(&mut kept, &name);
+                        self.gone(&mut all.kept, &name);
                     }
                     self.listed();
                 }
@@ -91,7 +113,7 @@ impl Objects {
                 }
             }
         }
-        for name in kept.keys() {
+        for name in all.kept.keys() {
             self.metrics.app_gone(&label(name));
         }
         self.publish.send_modify(|apps| {
@@ -107,8 +129,8 @@ impl Objects {
             .send_if_modified(|apps| !std::mem::replace(&mut apps.listed, true));
     }
 
-    fn put(&self, kept: &mut HashMap<AppName, Kept>, name: AppName, object: AppObject) {
-        if let Some(known) = kept.get(&name)
+    fn put(&self, all: &mut All, name: AppName, object: AppObject) {
+        if let Some(known) = all.kept.get(&name)
             && known.tell.borrow().uid == object.uid
         {
             // A status that changed is no news.
@@ -125,12 +147,8 @@ impl Objects {
             apps.objects.insert(name.clone(), None);
         });
         let (tell, told) = watch::channel(object);
-        let task = tokio::spawn(Caretaker::new(self.clone(), name.clone(), told).work());
-        let kept_now = Kept {
-            tell,
-            _task: AbortOnDropHandle::new(task),
-        };
-        kept.insert(name, kept_now);
+        let task = all.tasks.spawn(Caretaker::new(self.clone(), name.clone(), told).work());
+        all.kept.insert(name, Kept { tell, task });
     }
 
     fn gone(&self, kept: &mut HashMap<AppName, Kept>, name: &AppName) {

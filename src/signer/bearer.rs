@@ -30,7 +30,11 @@ impl From<Bearer> for Kept {
         let now = Instant::now();
         Kept {
             token,
-            times: lifetime.map(|lifetime| (now + lifetime.mul_f64(0.75), now + lifetime)),
+            // What ends after the end of time lasts for ever.
+            times: lifetime.and_then(|lifetime| {
+                let end = now.checked_add(lifetime)?;
+                Some((now.checked_add(lifetime.mul_f64(0.75))?, end))
+            }),
         }
     }
 }
@@ -118,6 +122,13 @@ mod tests {
             works.then_some(Bearer { token, lifetime }).ok_or_else(down)
         };
         cache.get(login).await.map(|token| token.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn a_life_without_measure_is_no_end() {
+        let lifetime = Some(Duration::from_secs(u64::MAX));
+        let token = SecretString::from("t");
+        assert_eq!(Kept::from(Bearer { token, lifetime }).times, None);
     }
 
     #[tokio::test(start_paused = true)]
