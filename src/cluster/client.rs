@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Bytes;
+use hyper::{Request, Response};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,9 +14,9 @@ use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
 use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
-use tower::{BoxError, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
-/// How long the API server may take to begin its answer. It cuts its own work short after a minute; a watch begins at once.
+/// How long the API server may take for its answer, or to begin a watch, which begins at once. It cuts its own work short after a minute.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection on which nothing came for so long is asked whether it still lives.
 const PING_AFTER: Duration = Duration::from_secs(10);
@@ -66,7 +69,58 @@ pub fn connect(config: Config) -> Result<Client, String> {
         .option_layer(config.auth_layer().map_err(|error| wrong(&error))?)
         .layer(config.extra_headers_layer().map_err(|error| wrong(&error))?)
         .layer(TimeoutLayer::new(PATIENCE))
-        .map_err(BoxError::from)
-        .service(http);
+        .service_fn(move |request| whole(http.clone(), request));
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// The answer with all of its body, but for a watch's: whoever waits for the answer has a limit to that, and none for a body that stops
+/// half way.
+async fn whole<S, B>(http: S, request: Request<Body>) -> Result<Response<Either<B, Full<Bytes>>>, BoxError>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>>,
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let query = request.uri().query().unwrap_or_default();
+    let watch = query.split('&').any(|part| part == "watch=true");
+    let (head, body) = http.oneshot(request).await.map_err(Into::into)?.into_parts();
+    let body = if watch {
+        Either::Left(body)
+    } else {
+        Either::Right(Full::new(body.collect().await.map_err(Into::into)?.to_bytes()))
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use tokio::time::{Instant, timeout};
+    use tower::service_fn;
+
+    use super::*;
+
+    /// Begins each answer, and ends none.
+    async fn stuck(
+        _: Request<Body>,
+    ) -> Result<Response<impl hyper::body::Body<Data = Bytes, Error = BoxError>>, BoxError> {
+        Ok(Response::new(StreamBody::new(stream::pending::<
+            Result<Frame<Bytes>, BoxError>,
+        >())))
+    }
+
+    fn request(query: &str) -> Request<Body> {
+        let request = Request::get(format!("https://api/v1/secrets?{query}"));
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_stops_half_way_is_given_up_and_a_watch_may_be_silent() {
+        let asked = |query| timeout(PATIENCE, whole(service_fn(stuck), request(query)));
+        assert!(asked("&limit=250").await.is_err());
+        let begun = Instant::now();
+        assert!(asked("&watch=true&timeoutSeconds=290").await.unwrap().is_ok());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
 }
