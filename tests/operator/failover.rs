@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use github_token_manager::api::names::LEASE;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use lab::gtm::Operator;
 use lab::wait::eventually;
 use serde_json::json;
@@ -21,6 +24,10 @@ async fn pair(lifetime: u64) -> (World, Operator) {
     world.all_ready(20, SOON).await;
     assert!(!standby.logs().contains("this replica leads"), "two leaders at once");
     (world, standby)
+}
+
+fn lease(world: &World) -> Api<Lease> {
+    Api::namespaced(world.client.clone(), "default")
 }
 
 async fn leads(operator: &Operator, within: Duration) {
@@ -55,6 +62,41 @@ async fn a_leader_that_is_asked_to_end_hands_over_at_once_and_nothing_is_minted(
     world.settled("later").await;
     assert_eq!(world.github.mint_count(), 21, "one for each Token");
     nothing_expired(monitor).await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_clock_was_ahead_is_missed_by_the_clock_of_others() {
+    let (world, standby) = pair(3_600).await;
+    world.operator.kill();
+    let renewed = json!({"spec": {"renewTime": "2100-01-01T00:00:00.000000Z"}});
+    lease(&world)
+        .patch(LEASE, &PatchParams::default(), &Patch::Merge(&renewed))
+        .await
+        .unwrap();
+    leads(&standby, Duration::from_secs(30)).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_was_deleted_is_made_anew_and_one_replica_leads() {
+    let (world, standby) = pair(3_600).await;
+    lease(&world).delete(LEASE, &DeleteParams::default()).await.unwrap();
+    eventually(
+        SOON,
+        "the leader steps down, and somebody holds a new Lease",
+        async || {
+            let found = lease(&world).get_opt(LEASE).await.expect("the API server answers");
+            let holder = found.and_then(|lease| lease.spec?.holder_identity);
+            let down = world.operator.logs().contains("does not lead any more");
+            holder.filter(|_| down).map(drop).ok_or("not yet")
+        },
+    )
+    .await;
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    assert_eq!(world.github.mint_count(), 21, "one for each Token");
+    for operator in [&world.operator, &standby] {
+        operator.process().check_running().unwrap();
+    }
 }
 
 #[tokio::test]
