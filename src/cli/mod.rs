@@ -14,6 +14,7 @@ mod status;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -145,8 +146,14 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
-    Ok(runtime.block_on(work))
+    let done = runtime.block_on(work);
+    // Dropped, the runtime would wait for a look-up of a name for as long as the resolver does.
+    runtime.shutdown_timeout(LEFTOVERS);
+    Ok(done)
 }
+
+/// How long what blocks a thread is waited for at the end.
+const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// Threads: the work is waiting, and each thread has memory of its own.
 const WORKERS: usize = 2;

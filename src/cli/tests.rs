@@ -243,3 +243,20 @@ fn the_crds_are_a_yaml_stream_of_all_of_them() {
         .collect();
     assert_eq!(documents, same);
 }
+
+#[test]
+fn the_end_does_not_wait_for_what_blocks_a_thread() {
+    let blocked = Duration::from_secs(20);
+    let (_open, never) = std::sync::mpsc::channel::<()>();
+    let begun = tokio::time::Instant::now();
+    let done = block_on(async {
+        let (began, begins) = tokio::sync::oneshot::channel();
+        drop(tokio::task::spawn_blocking(move || {
+            let _ = began.send(());
+            never.recv_timeout(blocked)
+        }));
+        begins.await
+    });
+    assert!(matches!(done, Ok(Ok(()))));
+    assert!(begun.elapsed() < blocked / 2);
+}
