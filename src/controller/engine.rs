@@ -37,6 +37,9 @@ const SWEEP: Duration = Duration::from_secs(5 * 60);
 /// How long the first look at GitHub's clock may take before work begins without it.
 const FIRST_CONTACT: Duration = Duration::from_secs(3);
 
+/// How long the jobs under way may take to end: some wait for minutes, for their turn or for GitHub.
+pub const DRAIN: Duration = Duration::from_secs(6);
+
 /// What comes back to the loop.
 pub(super) enum Back {
     Token(Arc<Key>, Arc<str>, Box<Done>),
@@ -67,11 +70,13 @@ pub struct Engine<S> {
 }
 
 impl<S: Sign + 'static> Engine<S> {
-    /// Works until `stop`, then lets the jobs under way end.
+    /// Works until `stop`, then lets the jobs under way end, for at most [`DRAIN`]. `beat` hears of each turn of the loop, at least every
+    /// 15 s.
     pub async fn run(
         context: Arc<Context>,
         apps: AppsNow<S>,
         changes: impl Stream<Item = Change> + Send,
+        beat: impl Fn() + Send,
         stop: CancellationToken,
     ) {
         let (turns, mut turned) = mpsc::channel(1);
@@ -102,6 +107,7 @@ impl<S: Sign + 'static> Engine<S> {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         sweep.reset();
         loop {
+            beat();
             let nap = engine.nap();
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -129,7 +135,14 @@ impl<S: Sign + 'static> Engine<S> {
                 () = tokio::time::sleep(nap) => engine.ring(),
             }
         }
-        while engine.jobs.join_next().await.is_some() {}
+        let drained = async { while engine.jobs.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::warn!(
+                jobs = engine.jobs.len(),
+                "work under way did not end within {DRAIN:?}, and is broken off"
+            );
+            engine.jobs.shutdown().await;
+        }
     }
 
     fn app(&self) -> Option<Arc<App<S>>> {

@@ -23,6 +23,6 @@ mod timers;
 mod turn;
 
 pub use app::{App, AppName, Apps, AppsNow, Rediscover, StartupApp, no_startup_app};
-pub use engine::Engine;
+pub use engine::{DRAIN, Engine};
 pub use job::Context;
 pub use observer::{Observer, Revocation};

@@ -2,16 +2,44 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::controller;
 use crate::telemetry::http::Readiness;
 
 use super::manager::ManagerError;
 
-/// How long work under way may take to end: less than the grace period of a pod, and of isometry/github-token-manager's chart.
-const DRAIN: Duration = Duration::from_secs(8);
+/// How long the end may take, with what comes after the last job: the Lease is given back. Less than the grace period of a pod, and of
+/// isometry/github-token-manager's chart.
+const DRAIN: Duration = controller::DRAIN.saturating_add(Duration::from_secs(2));
+
+/// What asks the process to end. The first process of a container is not ended by a signal that it does not await.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    /// Awaits them from now on.
+    pub fn listen() -> Result<Self, ManagerError> {
+        let listen =
+            |kind| signal(kind).map_err(|error| ManagerError::Failed(format!("signals cannot be awaited: {error}")));
+        Ok(Signals {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
 
 /// What runs until the end.
 pub(super) struct Tasks {
@@ -24,6 +52,7 @@ pub(super) struct Tasks {
 
 /// Waits for a signal, or for the end of a task that should not end; then lets the rest come to its end.
 pub(super) async fn until_the_end(
+    mut signals: Signals,
     stop: &CancellationToken,
     readiness: &Readiness,
     tasks: Tasks,
@@ -35,9 +64,6 @@ pub(super) async fn until_the_end(
         mut law,
         mut webhook,
     } = tasks;
-    let listen =
-        |kind| signal(kind).map_err(|error| ManagerError::Failed(format!("signals cannot be awaited: {error}")));
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let died = |what: &str| ManagerError::Failed(format!("{what} ended without being asked to"));
     let why = |result: Result<Result<(), String>, JoinError>, what: &str| match result {
         Ok(Err(error)) => ManagerError::Failed(error),
@@ -45,8 +71,7 @@ pub(super) async fn until_the_end(
         Err(error) => ManagerError::Failed(format!("{what} died: {error}")),
     };
     let early = tokio::select! {
-        _ = term.recv() => None,
-        _ = int.recv() => None,
+        () = signals.asked() => None,
         result = &mut working => Some(why(result, "the controllers")),
         result = &mut webhook => Some(why(result, "the webhook")),
         _ = &mut serving => Some(died("the server for metrics and probes")),

@@ -19,11 +19,11 @@ use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
 use crate::github::Observe;
 use crate::signer::Signer;
-use crate::telemetry::http::{self, BindAddress, Readiness, Server};
+use crate::telemetry::http::{self, BindAddress, Heartbeat, Probes, Readiness, Server};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{self, Ingredients};
-use super::end::{Tasks, until_the_end};
+use super::end::{Signals, Tasks, until_the_end};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
 use super::objects::Objects;
@@ -77,6 +77,7 @@ struct Manager {
     apps: Objects,
     policies: watch::Receiver<Option<Arc<Policies>>>,
     record: Record,
+    heartbeat: Heartbeat,
 }
 
 /// Runs the operator until a signal ends it, or one of its tasks dies. `load` reads the configuration again.
@@ -88,13 +89,32 @@ pub async fn manager(
     config: Config,
     load: impl Fn() -> Result<Config, String> + Send + 'static,
 ) -> Result<(), ManagerError> {
+    let mut signals = Signals::listen()?;
+    let probes = Probes::default();
+    let stop = CancellationToken::new();
+    let tasks = tokio::select! {
+        () = signals.asked() => {
+            tracing::info!("asked to end before the start was over");
+            return Ok(());
+        }
+        started = start(options, config, load, &probes, &stop) => started?,
+    };
+    until_the_end(signals, &stop, &probes.readiness, tasks).await
+}
+
+/// Starts everything. The API server, GitHub and a key service may be away, and take their time.
+async fn start(
+    options: ManagerOptions,
+    config: Config,
+    load: impl Fn() -> Result<Config, String> + Send + 'static,
+    probes: &Probes,
+    stop: &CancellationToken,
+) -> Result<Tasks, ManagerError> {
     let failed = |text: String| ManagerError::Failed(text);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let readiness = Readiness::default();
     let addresses = (options.metrics_address, options.health_address);
-    let server = Server::bind(addresses.0, addresses.1, metrics.clone(), readiness.clone()).await;
+    let server = Server::bind(addresses.0, addresses.1, metrics.clone(), probes.clone()).await;
     let server = server.map_err(|error| failed(error.to_string()))?;
-    let stop = CancellationToken::new();
     let serving = tokio::spawn(server.serve(stop.child_token()));
     let client = connect().await.map_err(failed)?;
 
@@ -137,7 +157,7 @@ pub async fn manager(
         policies: policies.clone(),
         record: record.clone(),
     };
-    let webhook = webhook(&options, &client, &metrics, &readiness, admission, &stop);
+    let webhook = webhook(&options, &client, &metrics, &probes.readiness, admission, stop);
     let webhook = webhook.await.map_err(failed)?;
 
     let manager = Manager {
@@ -148,16 +168,15 @@ pub async fn manager(
         apps: objects,
         policies,
         record,
+        heartbeat: probes.heartbeat.clone(),
     };
-    let working = tokio::spawn(manager.work());
-    let tasks = Tasks {
-        working,
+    Ok(Tasks {
+        working: tokio::spawn(manager.work()),
         serving,
         apps,
         law,
         webhook,
-    };
-    until_the_end(&stop, &readiness, tasks).await
+    })
 }
 
 /// The policies before any is read.
@@ -261,12 +280,20 @@ impl Manager {
             self.lead(self.stop.child_token()).await;
             return Ok(());
         }
-        let stop = self.stop.child_token();
-        let Leadership { mut leads, task } =
-            leader::campaign(self.client.clone(), &self.options.namespace, identity(), stop).await?;
-        while !self.stop.is_cancelled() {
-            if leads.wait_for(|leads| *leads).await.is_err() {
-                break;
+        // The Lease is held for as long as jobs run: whoever has it next does not begin what they are about to end.
+        let campaign = CancellationToken::new();
+        let Leadership { mut leads, task } = leader::campaign(
+            self.client.clone(),
+            &self.options.namespace,
+            identity(),
+            campaign.clone(),
+        )
+        .await?;
+        let candidate = campaign.drop_guard();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                led = leads.wait_for(|leads| *leads) => if led.is_err() { break },
             }
             tracing::info!("this replica leads");
             self.metrics.leader(true);
@@ -285,6 +312,7 @@ impl Manager {
             self.metrics.leader(false);
             self.metrics.tokens_handed_over();
         }
+        drop(candidate);
         task.await.map_err(|error| format!("the election died: {error}"))?
     }
 
@@ -306,9 +334,11 @@ impl Manager {
             context,
             apps,
             watch_cluster(&self.client, &self.options.scope),
+            || self.heartbeat.beat(),
             stop.clone(),
         );
         tokio::join!(engine, self.apps.clone().keep(stop));
+        self.heartbeat.rest();
     }
 }
 

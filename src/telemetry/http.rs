@@ -7,8 +7,8 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,6 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{CONTENT_TYPE, Metrics};
@@ -132,6 +133,45 @@ impl Readiness {
     }
 }
 
+/// How long the work may stand still before `/healthz` says so: a turn comes every 15 s at least.
+const STANDSTILL: Duration = Duration::from_secs(60);
+
+/// Whether the work goes on, as `/healthz` says. A clone is a handle on the same; nothing is expected before the first beat.
+///
+/// The clock is the monotonic one, which stands still while the machine sleeps.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeat(Arc<Mutex<Option<Instant>>>);
+
+impl Heartbeat {
+    /// The work goes on, and the next beat is expected.
+    pub fn beat(&self) {
+        self.set(Some(Instant::now()));
+    }
+
+    /// There is no work: nothing is expected until the next beat.
+    pub fn rest(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, last: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+
+    fn stands_still(&self) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() > STANDSTILL)
+    }
+}
+
+/// What the probes are answered by.
+#[derive(Clone, Debug, Default)]
+pub struct Probes {
+    /// For `/readyz`.
+    pub readiness: Readiness,
+    /// For `/healthz`.
+    pub heartbeat: Heartbeat,
+}
+
 /// Listening, not serving yet: what is wrong with an address is known before anything else starts.
 #[derive(Debug)]
 pub struct Server {
@@ -149,13 +189,13 @@ impl Server {
         metrics_address: BindAddress,
         health_address: BindAddress,
         metrics: Metrics,
-        readiness: Readiness,
+        probes: Probes,
     ) -> Result<Self, BindError> {
         let metrics_routes = Router::new().route("/metrics", get(serve_metrics)).with_state(metrics);
         let health_routes = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/healthz", get(serve_health))
             .route("/readyz", get(serve_readiness))
-            .with_state(readiness);
+            .with_state(probes);
         let mut server = Server {
             sites: Vec::new(),
             metrics: None,
@@ -223,8 +263,16 @@ async fn serve_metrics(State(metrics): State<Metrics>) -> Response {
     }
 }
 
-async fn serve_readiness(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    if readiness.get() {
+async fn serve_health(State(probes): State<Probes>) -> (StatusCode, &'static str) {
+    if probes.heartbeat.stands_still() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the work stands still\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    }
+}
+
+async fn serve_readiness(State(probes): State<Probes>) -> (StatusCode, &'static str) {
+    if probes.readiness.get() {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")

@@ -65,6 +65,20 @@ async fn a_leader_that_is_asked_to_end_hands_over_at_once_and_nothing_is_minted(
 }
 
 #[tokio::test]
+async fn the_lease_is_held_until_the_last_token_under_way_is_written() {
+    let (world, standby) = pair(3_600).await;
+    // Half of it passes before the token is issued, half before it is answered.
+    world.github.set_latency(Duration::from_secs(4));
+    world.token("slow", json!({})).await;
+    world.mints(21, SOON).await;
+    let status = world.operator.terminate(SOON).await.unwrap();
+    assert!(status.success(), "{status}");
+    leads(&standby, SOON).await;
+    world.settled("slow").await;
+    assert_eq!(world.github.mint_count(), 21, "nobody else issues it meanwhile");
+}
+
+#[tokio::test]
 async fn a_leader_whose_clock_was_ahead_is_missed_by_the_clock_of_others() {
     let (world, standby) = pair(3_600).await;
     world.operator.kill();

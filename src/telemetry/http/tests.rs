@@ -9,8 +9,8 @@ fn loopback(port: u16) -> BindAddress {
     BindAddress::One(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
 }
 
-async fn bind(metrics: BindAddress, health: BindAddress, readiness: &Readiness) -> Server {
-    Server::bind(metrics, health, Metrics::new("0"), readiness.clone())
+async fn bind(metrics: BindAddress, health: BindAddress, probes: &Probes) -> Server {
+    Server::bind(metrics, health, Metrics::new("0"), probes.clone())
         .await
         .expect("bound")
 }
@@ -29,11 +29,11 @@ async fn ask(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn probes_and_metrics_answer_on_their_own_addresses() {
-    let readiness = Readiness::default();
+    let probes = Probes::default();
     let server = bind(
         loopback(0),
         BindAddress::One("[::1]:0".parse().expect("an address")),
-        &readiness,
+        &probes,
     )
     .await;
     let (metrics, health) = (
@@ -51,7 +51,7 @@ async fn probes_and_metrics_answer_on_their_own_addresses() {
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert!(ask(health, "/healthz").await.starts_with("HTTP/1.1 200"));
     assert!(ask(health, "/readyz").await.starts_with("HTTP/1.1 503"));
-    readiness.set(true);
+    probes.readiness.set(true);
     assert!(ask(health, "/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(ask(health, "/metrics").await.starts_with("HTTP/1.1 404"));
     assert!(ask(metrics, "/readyz").await.starts_with("HTTP/1.1 404"));
@@ -64,9 +64,28 @@ async fn probes_and_metrics_answer_on_their_own_addresses() {
     assert!(TcpStream::connect(metrics).await.is_err() && TcpStream::connect(health).await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn health_ends_when_the_work_stands_still_and_not_while_there_is_none() {
+    let probes = Probes::default();
+    let health = async || serve_health(State(probes.clone())).await.0;
+    let long = STANDSTILL + Duration::from_secs(1);
+    tokio::time::advance(long).await;
+    assert_eq!(health().await, StatusCode::OK, "starting, or not leading");
+    probes.heartbeat.beat();
+    tokio::time::advance(STANDSTILL).await;
+    assert_eq!(health().await, StatusCode::OK);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(health().await, StatusCode::SERVICE_UNAVAILABLE);
+    probes.heartbeat.beat();
+    assert_eq!(health().await, StatusCode::OK);
+    probes.heartbeat.rest();
+    tokio::time::advance(long).await;
+    assert_eq!(health().await, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn one_address_for_both_is_one_server_for_everything() {
-    let server = bind(loopback(0), loopback(0), &Readiness::default()).await;
+    let server = bind(loopback(0), loopback(0), &Probes::default()).await;
     let address = server.metrics_address().expect("on");
     assert_eq!(server.health_address(), Some(address));
     let stop = CancellationToken::new();
@@ -84,7 +103,7 @@ async fn an_address_that_is_taken_is_told_with_its_flag() {
         (loopback(port), BindAddress::Off, "--metrics-bind-address"),
         (BindAddress::Off, loopback(port), "--health-probe-bind-address"),
     ] {
-        let error = Server::bind(metrics, health, Metrics::new("0"), Readiness::default())
+        let error = Server::bind(metrics, health, Metrics::new("0"), Probes::default())
             .await
             .unwrap_err()
             .to_string();
@@ -98,7 +117,7 @@ async fn an_address_that_is_taken_is_told_with_its_flag() {
 
 #[tokio::test]
 async fn what_is_off_listens_nowhere_and_serving_still_waits_for_the_stop() {
-    let server = bind(BindAddress::Off, BindAddress::Off, &Readiness::default()).await;
+    let server = bind(BindAddress::Off, BindAddress::Off, &Probes::default()).await;
     assert_eq!((server.metrics_address(), server.health_address()), (None, None));
     let stop = CancellationToken::new();
     let mut serving = std::pin::pin!(server.serve(stop.clone()));
@@ -109,7 +128,7 @@ async fn what_is_off_listens_nowhere_and_serving_still_waits_for_the_stop() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_sent_away() {
-    let server = bind(loopback(0), BindAddress::Off, &Readiness::default()).await;
+    let server = bind(loopback(0), BindAddress::Off, &Probes::default()).await;
     let address = server.metrics_address().expect("on");
     let stop = CancellationToken::new();
     let _stopped = stop.clone().drop_guard();
@@ -125,7 +144,7 @@ async fn a_client_that_says_nothing_is_sent_away() {
 
 #[tokio::test]
 async fn hanging_clients_do_not_hold_up_the_shutdown() {
-    let server = bind(loopback(0), BindAddress::Off, &Readiness::default()).await;
+    let server = bind(loopback(0), BindAddress::Off, &Probes::default()).await;
     let address = server.metrics_address().expect("on");
     let stop = CancellationToken::new();
     let task = tokio::spawn(server.serve(stop.clone()));

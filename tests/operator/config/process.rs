@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lab::cluster::Cluster;
 use lab::github::Settings;
-use lab::process::Signal;
+use lab::gtm::Operator;
+use lab::process::{Folder, Signal};
 use lab::wait::eventually;
 use serde_json::json;
 
@@ -32,6 +33,26 @@ async fn a_signal_ends_it_with_0_after_the_token_under_way_is_written() {
     assert!(world.operator.logs().contains("ending: no new work is begun"));
     world.good_token("demo", None).await;
     world.ready("demo").await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_with_0_before_the_start_is_over() {
+    // An API server that takes connections and says nothing; the key would be there.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", silent.local_addr().unwrap())}}],
+        "users": [{"name": "u", "user": {}}]});
+    let folder = Folder::new().unwrap();
+    let kubeconfig = folder.write("kubeconfig", kubeconfig.to_string().as_bytes()).unwrap();
+    let operator = Operator::builder(env!("CARGO_BIN_EXE_gtm"), &kubeconfig)
+        .env("GTM_APP_ID", "1")
+        .env("GTM_PROVIDER", "secret")
+        .env("GTM_KEY", "key");
+    let operator = operator.spawn().unwrap();
+    eventually(SOON, "it begins to start", async || operator.probe("healthz").await).await;
+    let status = operator.terminate(Duration::from_secs(3)).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", operator.logs());
 }
 
 #[tokio::test]
