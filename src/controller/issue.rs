@@ -62,7 +62,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
         },
     };
     if app.probe_tokens {
-        probe(&task, app, &pending).await;
+        probe(context, &task, app, &pending).await;
     }
     task.now = app.github_time((context.clock)());
     let replaced = replaced_token(context, &task, &intent).await;
@@ -143,12 +143,16 @@ async fn mint<S: Sign>(
 
 /// Waits until GitHub takes its new token, but not until the one in the Secret is over. A token that GitHub still refuses after
 /// that is written all the same: it is the best there is.
-async fn probe<S: Sign>(task: &Task, app: &App<S>, pending: &Pending) {
+async fn probe<S: Sign>(context: &Context, task: &Task, app: &App<S>, pending: &Pending) {
     let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
     for pause in PROBE_PAUSES {
         match app.client.verify(&pending.issued.token).await {
             Err(Error::TokenNotActive { .. }) if expires.is_some_and(|at| at > later(task.now, pause * 4)) => {
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    // Written too early it works soon; not written at all it is lost.
+                    () = context.stop.cancelled() => return,
+                }
             }
             _ => return,
         }

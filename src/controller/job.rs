@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::names::annotation;
 use crate::api::{Reason, TokenStatus};
@@ -38,6 +39,8 @@ pub struct Context {
     pub rediscover: Rediscover,
     /// The operator's own namespace.
     pub namespace: String,
+    /// The end of the work: what waits for something better makes do with what it has.
+    pub stop: CancellationToken,
     /// The local clock.
     pub clock: fn() -> Timestamp,
     /// 0.0 to 1.0, for jitter.

@@ -326,6 +326,7 @@ impl Manager {
             record: self.record.clone(),
             rediscover: self.apps.rediscover.clone(),
             namespace: self.options.namespace.clone(),
+            stop: stop.clone(),
             clock: apps::now,
             dice,
         });

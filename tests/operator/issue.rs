@@ -267,17 +267,21 @@ async fn a_new_token_is_written_when_github_takes_it_if_that_is_asked_for() {
     world.ready("demo").await;
     let first = world.good_token("demo", None).await;
     world.github.adjust(|knobs| knobs.activation_delay = delay);
-    let ask = serde_json::json!({"metadata": {"annotations": {annotation::REFRESH_REQUESTED: "now"}}});
-    world
-        .tokens()
-        .patch("demo", &PatchParams::default(), &Patch::Merge(&ask))
-        .await
-        .unwrap();
-    world.good_token("demo", Some(&first)).await;
+    world.request("demo", "1").await;
+    let second = world.good_token("demo", Some(&first)).await;
     let mints = world.github.mints();
     assert_eq!(mints.len(), 2, "tried again and again, but issued once");
     assert!(
         world.github.now() >= mints[1].at + delay,
         "written before GitHub took it"
     );
+
+    // The end does not wait for GitHub, and loses nothing.
+    world.github.adjust(|knobs| knobs.activation_delay = Duration::from_secs(600));
+    world.request("demo", "2").await;
+    world.mints(3, SOON).await;
+    world.operator.terminate(SOON).await.unwrap();
+    let third = world.token_in("demo").await.unwrap();
+    assert_ne!(third, second);
+    assert_eq!(*world.github.mints()[2].token, *third);
 }
