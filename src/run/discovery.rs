@@ -131,3 +131,22 @@ pub async fn asked(rediscover: &mut broadcast::Receiver<AppKey>, app: &AppKey) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Reason;
+    use crate::domain::schedule::Retry;
+
+    #[test]
+    fn a_list_that_failed_for_the_moment_is_repeated_soon() {
+        let failed = |reason, retry| Err(Problem::new(reason, retry, "no"));
+        for (answer, pause) in [
+            (Ok(Vec::new()), PERIOD),
+            (failed(Reason::GitHubUnavailable, Retry::Backoff), AGAIN),
+            (failed(Reason::AppAuthenticationFailed, Retry::Every(PERIOD)), PERIOD),
+        ] {
+            assert_eq!(pause_after(&answer), pause);
+        }
+    }
+}

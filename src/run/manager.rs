@@ -282,13 +282,11 @@ impl Manager {
         }
         // The Lease is held for as long as jobs run: whoever has it next does not begin what they are about to end.
         let campaign = CancellationToken::new();
-        let Leadership { mut leads, task } = leader::campaign(
-            self.client.clone(),
-            &self.options.namespace,
-            identity(),
-            campaign.clone(),
-        )
-        .await?;
+        let (client, namespace) = (self.client.clone(), &self.options.namespace);
+        let Leadership { mut leads, task } = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            begun = leader::campaign(client, namespace, identity(), campaign.clone()) => begun?,
+        };
         let candidate = campaign.drop_guard();
         loop {
             tokio::select! {

@@ -61,6 +61,27 @@ async fn one_signature_serves_all_tokens() {
 }
 
 #[tokio::test]
+async fn to_ask_for_a_new_version_takes_no_login() {
+    let (_world, vault, operator) = world().await;
+    let (role, secret) = vault.app_role("approle", 3_600).await.expect("made");
+    let credentials = [
+        ("VAULT_TOKEN", ""),
+        ("VAULT_ROLE_ID", &role),
+        ("VAULT_SECRET_ID", &secret),
+    ];
+    let operator = credentials
+        .into_iter()
+        .fold(operator, |to, (name, value)| to.env(name, value));
+    let _operator = operator.start().await.expect("it starts");
+    eventually(NEW_VERSION, "it asks again", async || {
+        let asked = vault.front.count("keys/github");
+        if asked >= 2 { Ok(()) } else { Err(asked) }
+    })
+    .await;
+    assert_eq!(vault.front.count("approle/login"), 1);
+}
+
+#[tokio::test]
 async fn a_service_that_is_away_at_the_start_is_told_and_waited_for() {
     let (world, vault, operator) = world().await;
     vault
