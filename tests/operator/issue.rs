@@ -277,7 +277,9 @@ async fn a_new_token_is_written_when_github_takes_it_if_that_is_asked_for() {
     );
 
     // The end does not wait for GitHub, and loses nothing.
-    world.github.adjust(|knobs| knobs.activation_delay = Duration::from_secs(600));
+    world
+        .github
+        .adjust(|knobs| knobs.activation_delay = Duration::from_secs(600));
     world.request("demo", "2").await;
     world.mints(3, SOON).await;
     world.operator.terminate(SOON).await.unwrap();
