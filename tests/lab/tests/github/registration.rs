@@ -56,8 +56,11 @@ async fn a_code_is_good_once_within_an_hour_and_its_app_is_one_of_this_github() 
         .post("/app/installations/5/access_tokens", &jwt, &json!({}))
         .await;
     let token = token.json["token"].as_str().unwrap();
-    assert!(matches!(registration.app.token_state(token), TokenState::Valid { .. }));
-    assert_eq!(client.github.token_state(token), TokenState::Unknown);
+    // One GitHub knows the tokens of all of its Apps, and each App issues its own.
+    for github in [&registration.app, &client.github] {
+        assert!(matches!(github.token_state(token), TokenState::Valid { .. }));
+    }
+    assert_eq!((registration.app.mint_count(), client.github.mint_count()), (1, 0));
 }
 
 #[tokio::test]
