@@ -32,11 +32,10 @@ impl<S: Sign + 'static> Engine<S> {
     pub(super) fn decide(&mut self, key: &Arc<Key>) -> Option<Decision<S>> {
         let (mut intent, status) = self.index.token(key)?.read();
         let told = status.condition(condition::READY).is_some();
-        let allows = self.allows();
         let app = match &intent {
             // What the status says holds until more is known.
             Ok(intent) if told && self.apps.borrow().is_untried(&intent.app) => return None,
-            Ok(intent) => self.apps.borrow().of(intent, allows),
+            Ok(intent) => self.apps.borrow().of(intent, |other| self.allows(other)),
             Err(problem) => Err(problem.clone()),
         };
         if let (Ok(intent), Ok(app)) = (&intent, &app)

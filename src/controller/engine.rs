@@ -216,18 +216,13 @@ impl<S: Sign + 'static> Engine<S> {
                 let concerned = self.index.concerned(&key);
                 let uid = meta.metadata.uid.as_deref().unwrap_or_default();
                 self.index.remove_secret(&key, uid);
-                for busy in &concerned {
-                    if let Some(state) = self.states.get_mut(busy).filter(|state| state.busy) {
-                        state.lost = Some(uid.into());
-                    }
-                }
-                self.secret_lost(&key, concerned);
+                self.secret_lost(&key, uid, concerned);
             }
             Change::SecretsRestart => self.index.relist_secrets(),
             Change::SecretsListed => {
-                for key in self.index.secrets_listed() {
+                for (key, uid) in self.index.secrets_listed() {
                     let concerned = self.index.concerned(&key);
-                    self.secret_lost(&key, concerned);
+                    self.secret_lost(&key, &uid, concerned);
                 }
                 self.has_listed(2);
             }
@@ -309,10 +304,11 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    fn secret_lost(&mut self, secret: &SecretKey, concerned: Vec<Arc<Key>>) {
+    fn secret_lost(&mut self, secret: &SecretKey, uid: &str, concerned: Vec<Arc<Key>>) {
         self.retiring.forget(secret);
         for key in concerned {
             if let Some(state) = self.states.get_mut(&key) {
+                state.lost = state.busy.then(|| uid.into());
                 state.place = None;
                 state
                     .failure

@@ -72,7 +72,7 @@ impl<S: Sign + 'static> Engine<S> {
         state.settle_after = done.unsettled.then_some(pause);
         let lost = state.lost.take();
         if let Some((meta, content)) = done.secret
-            && (lost.is_none() || lost.as_deref() != meta.metadata.uid.as_deref())
+            && lost.as_deref() != meta.metadata.uid.as_deref()
         {
             self.secret_changed(&meta, content);
         }

@@ -262,17 +262,14 @@ impl Index {
         self.secrets = secrets;
     }
 
-    /// All managed Secrets have been listed: what was not among them is gone. Returns what is lost.
-    pub fn secrets_listed(&mut self) -> Vec<SecretKey> {
+    /// All managed Secrets have been listed: what was not among them is gone. Returns what is lost, with
+    /// the UIDs.
+    pub fn secrets_listed(&mut self) -> Vec<(SecretKey, Box<str>)> {
         let Some(seen) = self.relisted_secrets.take() else {
             return Vec::new();
         };
-        let lost = self.secrets.keys().filter(|key| !seen.contains(*key));
-        let lost: Vec<SecretKey> = lost.map(|key| (**key).clone()).collect();
-        for key in &lost {
-            self.secrets.remove(key);
-        }
-        lost
+        let lost = self.secrets.extract_if(|key, _| !seen.contains(key));
+        lost.map(|(key, secret)| ((*key).clone(), secret.uid)).collect()
     }
 }
 

@@ -16,17 +16,13 @@ use super::pool::Seat;
 impl<S: Sign + 'static> Engine<S> {
     /// The Apps that may issue for a Token now.
     fn seats_of(&self, intent: &Intent) -> Vec<Seat<S>> {
-        let allows = self.allows();
-        self.apps.borrow().seats(intent, allows)
+        self.apps.borrow().seats(intent, |other| self.allows(other))
     }
 
     /// Whether a policy lets a Token be of another App of its pool.
-    pub(super) fn allows(&self) -> impl Fn(&Intent) -> bool + use<S> {
+    pub(super) fn allows(&self, intent: &Intent) -> bool {
         let policies = self.context.policies.borrow().clone();
-        move |intent| {
-            let verdict = policies.as_ref().map(|policies| policies.judge(intent));
-            verdict.is_some_and(|verdict| verdict.forbidden.is_none())
-        }
+        policies.is_some_and(|policies| policies.judge(intent).forbidden.is_none())
     }
 
     /// The line that a Token joins: without Apps that could not issue for it a moment ago, unless there are no others.

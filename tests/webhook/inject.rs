@@ -1,6 +1,5 @@
 //! Pods that ask for a token, through a real API server.
 
-use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use lab::github::Settings;
@@ -145,13 +144,10 @@ async fn a_deployments_pods_are_refused_with_an_event_on_their_owner_and_come_wh
         world.namespace
     );
     world.cluster.apply(&deployment).await.unwrap();
-    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
     let event = eventually(SOON, "an event on the ReplicaSet", async || {
-        let all = events
-            .list(&ListParams::default())
-            .await
-            .map_err(|error| error.to_string())?;
-        let ours = all
+        let ours = world
+            .events()
+            .await?
             .into_iter()
             .find(|event| event.reason.as_deref() == Some("TokenMissing"));
         ours.ok_or("none").map_err(str::to_owned)

@@ -133,12 +133,8 @@ async fn a_later_policy_ends_a_token_in_its_time_and_one_that_only_warns_does_no
     .await;
     let told = world.condition("ci", "Ready", "PolicyForbids").await;
     assert!(told.contains("the Secret is removed at"), "{told}");
-    let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(world.client.clone(), &world.namespace);
     eventually(SOON, "an event", async || {
-        let all = events
-            .list(&Default::default())
-            .await
-            .map_err(|error| error.to_string())?;
+        let all = world.events().await?;
         let mut about = all.iter().filter(|event| {
             event
                 .regarding

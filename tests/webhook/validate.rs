@@ -1,6 +1,5 @@
 //! Tokens before they are stored.
 
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use lab::wait::eventually;
 use serde_json::{Value, json};
@@ -223,13 +222,12 @@ async fn a_refused_dry_run_leaves_nothing() {
     refused(&world, wish.clone(), "TokenPolicy narrow: ").await;
     world.dry_run(&owned("drily")).await.unwrap_err();
     world.create(&owned("really")).await.unwrap_err();
-    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
     let told = eventually(SOON, "the Event of the one that was meant", async || {
-        let all = events
-            .list(&Default::default())
-            .await
-            .map_err(|error| error.to_string())?;
-        let about = all.into_iter().filter_map(|event| event.regarding?.name);
+        let about = world
+            .events()
+            .await?
+            .into_iter()
+            .filter_map(|event| event.regarding?.name);
         let about: Vec<String> = about.collect();
         if about.is_empty() {
             Err("none".to_owned())

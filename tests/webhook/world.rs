@@ -6,7 +6,8 @@ use std::time::Duration;
 use github_token_manager::api::Token;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use lab::cluster::{Builder as ClusterBuilder, Cluster};
 use lab::github::{GitHub, Settings};
@@ -111,6 +112,13 @@ impl World {
             }
         })
         .await;
+    }
+
+    /// The Events of the test's namespace.
+    pub async fn events(&self) -> Result<Vec<Event>, String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = events.list(&ListParams::default()).await;
+        all.map(|all| all.items).map_err(|error| error.to_string())
     }
 
     pub fn pods(&self) -> Api<Pod> {
