@@ -127,7 +127,7 @@ deny: need-tools ## licences, sources and duplicates of the dependencies, by den
 	cargo deny check bans licenses sources
 
 unit: need-tools ## the tests that need no API server
-	cargo test --locked --lib
+	cargo test --locked --lib --package github-token-manager --package gtm-core
 
 operator: tools ## the tests of the operator on a real API server alone
 	cargo test --locked --test operator -- --test-threads=$(TEST_THREADS)

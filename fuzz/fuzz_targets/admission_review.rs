@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use github_token_manager::domain::intent::Key;
 use github_token_manager::domain::pod::{Pod, SecretFacts, TokenFacts, Warnings, asks, inject};
-use github_token_manager::webhook::envelope::{self, Answer, Request};
+use github_token_manager::domain::review::{Answer, Request, read_pod};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ fn decide(request: &Request<'_, Pod<'_>>) -> Answer {
 }
 
 fuzz_target!(|body: &[u8]| {
-    let Ok(request) = envelope::read::<Pod<'_>>(body) else {
+    let Ok(request) = read_pod(body) else {
         return;
     };
     let answer = decide(&request);
@@ -74,7 +74,7 @@ fuzz_target!(|body: &[u8]| {
         return;
     }
     let again = serde_json::to_vec(&review).expect("JSON");
-    let again = envelope::read::<Pod<'_>>(&again).expect("it was read before");
+    let again = read_pod(&again).expect("it was read before");
     let again = decide(&again);
     assert_eq!(again.refusal, None);
     assert!(

@@ -342,13 +342,3 @@ fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), ClusterError> {
         other => other,
     }
 }
-
-/// The name and namespace of a Secret.
-impl From<&ObjectMeta> for SecretKey {
-    fn from(meta: &ObjectMeta) -> Self {
-        SecretKey {
-            namespace: meta.namespace.as_deref().unwrap_or_default().into(),
-            name: meta.name.as_deref().unwrap_or_default().into(),
-        }
-    }
-}

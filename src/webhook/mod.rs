@@ -2,7 +2,6 @@
 
 pub mod authority;
 pub mod certificate;
-pub mod envelope;
 mod guard;
 mod known;
 pub mod mounted;

@@ -12,8 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::future::join_all;
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +22,8 @@ use crate::cluster::{Record, Secrets};
 use crate::domain::intent::Kind;
 use crate::domain::pod::{Injection, Pod, Refusal, Warnings, asks, inject};
 use crate::domain::policy::Policies;
+use crate::domain::review::{self, Answer, Request, read_object, read_pod};
 
-use super::envelope::{self, Answer, Request};
 use super::guard::{Guard, guard};
 use super::known::Known;
 use super::observer::{Observer, Operation, Outcome};
@@ -77,7 +75,9 @@ pub(super) struct Decision {
 
 async fn inject_pod(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
     let started = Instant::now();
-    let request = match understood::<Pod>(&headers, &body, |kind| kind.group.is_empty() && *kind.kind == *"Pod") {
+    let request = match understood(&headers, &body, read_pod, |kind| {
+        kind.group.is_empty() && *kind.kind == *"Pod"
+    }) {
         Ok(request) => request,
         Err(wrong) => {
             desk.observer
@@ -102,7 +102,7 @@ async fn inject_pod(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Byt
 
 async fn validate_token(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> Response {
     let started = Instant::now();
-    let request = match understood::<Value>(&headers, &body, |kind| {
+    let request = match understood(&headers, &body, read_object, |kind| {
         *kind.group == *GROUP && Validated::of(kind).is_some()
     }) {
         Ok(request) => request,
@@ -133,7 +133,7 @@ enum Validated {
 }
 
 impl Validated {
-    fn of(kind: &envelope::Kind<'_>) -> Option<Self> {
+    fn of(kind: &review::Kind<'_>) -> Option<Self> {
         match &*kind.kind {
             "Token" => Some(Validated::Token(Kind::Token)),
             "ClusterToken" => Some(Validated::Token(Kind::ClusterToken)),
@@ -144,10 +144,11 @@ impl Validated {
 }
 
 /// Reads a review of a kind that `serves` knows.
-fn understood<'a, T: Deserialize<'a>>(
+fn understood<'a, T>(
     headers: &HeaderMap,
     body: &'a [u8],
-    serves: impl Fn(&envelope::Kind<'_>) -> bool,
+    read: fn(&'a [u8]) -> Result<Request<'a, T>, String>,
+    serves: impl Fn(&review::Kind<'_>) -> bool,
 ) -> Result<Request<'a, T>, (StatusCode, String)> {
     let json = |value: &str| {
         value
@@ -165,7 +166,7 @@ fn understood<'a, T: Deserialize<'a>>(
         tracing::debug!("a request of the webhook was not understood: {text}");
         (StatusCode::BAD_REQUEST, text + "\n")
     };
-    let request: Request<'_, T> = envelope::read(body).map_err(wrong)?;
+    let request = read(body).map_err(wrong)?;
     if !serves(&request.kind) {
         return Err(wrong(format!(
             "request.kind: '{}' of group '{}' is not served here: correct the rules of the webhook configuration",

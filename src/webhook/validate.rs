@@ -11,9 +11,9 @@ use crate::api::{ClusterToken, Reason, Token, TokenPolicy};
 use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, unreadable};
 use crate::domain::plan::conflict;
 use crate::domain::policy::Verdict;
+use crate::domain::review::{Answer, Request};
 use crate::domain::{Problem, permissions, quote};
 
-use super::envelope::{Answer, Request};
 use super::observer::Outcome;
 use super::routes::{Decision, Desk};
 

@@ -1,8 +1,16 @@
 //! Every path that a Rust file names, written out from the crate's root.
 
-/// The modules that a file is in: `src/domain/plan/tests.rs` is `domain::plan::tests`.
+/// Our crates' names for themselves and each other; the second's rooms are the first's, too.
+const OURS: [&str; 2] = ["github_token_manager", "gtm_core"];
+
+/// The path of a file of one of our crates in there.
+pub fn inside(file: &str) -> Option<&str> {
+    file.strip_prefix("core/").unwrap_or(file).strip_prefix("src/")
+}
+
+/// The modules that a file is in: `core/src/domain/plan/tests.rs` is `domain::plan::tests`.
 pub fn module_of(file: &str) -> Vec<String> {
-    let inside = file.trim_start_matches("src/").trim_end_matches(".rs");
+    let inside = inside(file).unwrap_or(file).trim_end_matches(".rs");
     let parts = inside.split('/').filter(|part| !["mod", "lib", "main"].contains(part));
     parts.map(str::to_owned).collect()
 }
@@ -96,7 +104,7 @@ fn from_root(here: &[String], path: Vec<String>) -> Vec<String> {
         match word.as_str() {
             "self" if index == 0 => {}
             "super" if whole.len() > 1 => drop(whole.pop()),
-            "github_token_manager" if index == 0 => whole.push("crate".to_owned()),
+            ours if index == 0 && OURS.contains(&ours) => whole.push("crate".to_owned()),
             _ => whole.push(word),
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::golden::assert_golden;
+use lab::golden::assert_golden;
 
 #[test]
 fn the_folder_crds_holds_what_gtm_crds_prints_a_file_for_each() {

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod error;
 pub mod flux;
 pub mod github;
+pub mod golden;
 pub mod gtm;
 pub mod keys;
 pub mod monitor;

@@ -27,7 +27,9 @@ another version of it builds it from its source: `make image`.
 pub fn texts(source: &Source) -> Result<String, Error> {
     let mut list = String::new();
     let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (package, _) in shipped(source)?.into_iter().skip(1) {
+    let shipped = shipped(source)?;
+    // Our own have no source but this one, and its licence.
+    for (package, _) in shipped.iter().filter(|(package, _)| package.source.is_some()) {
         let name = format!("{} {}", package.name, package.version);
         let stated = package
             .license

@@ -9,7 +9,7 @@ macro_rules! manifest {
     ($name:literal) => {
         read(include_str!(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/peer/",
+            "/../tests/fixtures/peer/",
             $name,
             ".yaml"
         )))

@@ -1,7 +1,7 @@
 //! `tests/golden/pods`: for each pod what is done to it, as it was last looked at.
 
 use super::*;
-use crate::golden::{assert_golden, cases};
+use lab::golden::{assert_golden, cases};
 
 #[test]
 fn every_pod_gets_what_was_looked_at() {

@@ -1,5 +1,7 @@
 //! Names: of a Token, of its Secret, of its App.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 /// Which of the two kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -52,6 +54,16 @@ pub struct SecretKey {
 impl std::fmt::Display for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Of a Secret's metadata.
+impl From<&ObjectMeta> for SecretKey {
+    fn from(meta: &ObjectMeta) -> Self {
+        SecretKey {
+            namespace: meta.namespace.as_deref().unwrap_or_default().into(),
+            name: meta.name.as_deref().unwrap_or_default().into(),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod pool;
 mod problem;
 mod quote;
+pub mod review;
 pub mod schedule;
 pub mod secret;
 mod sign;

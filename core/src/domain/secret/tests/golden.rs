@@ -1,7 +1,7 @@
 //! Every format at every kind of GitHub, as it was last looked at.
 
 use super::*;
-use crate::golden::assert_golden;
+use lab::golden::assert_golden;
 
 #[test]
 fn every_format_is_rendered_as_its_readers_expect() {

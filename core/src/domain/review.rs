@@ -4,10 +4,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::domain::pod::{Patch, Text};
-use crate::domain::quote;
+use super::pod::{Patch, Pod, Text};
+use super::quote;
 
 /// The one version that is served.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
@@ -76,11 +76,24 @@ pub struct Kind<'a> {
     pub kind: Text<'a>,
 }
 
-/// Reads a review.
+/// Reads a review of a pod.
 ///
 /// # Errors
 /// Says what is wrong with it, for whoever sent it.
-pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, String> {
+pub fn read_pod(body: &[u8]) -> Result<Request<'_, Pod<'_>>, String> {
+    read(body)
+}
+
+/// Reads a review of any object.
+///
+/// # Errors
+/// Says what is wrong with it, for whoever sent it.
+pub fn read_object(body: &[u8]) -> Result<Request<'_, Value>, String> {
+    read(body)
+}
+
+/// Stays in this crate, whose code is made for speed: generic code is compiled where its type is chosen.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, String> {
     let wrong = |error: serde_json::Error| format!("the body is no AdmissionReview: {}", quote(&error.to_string()));
     // What is skipped is not looked at, so the whole has to be a text.
     let body = std::str::from_utf8(body).map_err(|_| "the body is no AdmissionReview: it is no UTF-8".to_owned())?;
@@ -132,7 +145,7 @@ struct Response<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<serde_json::Value>,
+    status: Option<Value>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
 }
