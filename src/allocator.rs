@@ -3,7 +3,7 @@
 /// What jemalloc is told: one arena, small hoards of threads (the webhook answers twice as many reviews with them), and what is free
 /// goes back after a moment, also when nothing happens any more. This is a program of many small jobs on one or two cores
 /// (<https://jemalloc.net/jemalloc.3.html#tuning>).
-pub const OPTIONS: &Options = b"narenas:1,tcache_max:4096,dirty_decay_ms:500,muzzy_decay_ms:0,background_thread:true\0";
+pub const OPTIONS: &Options = b"narenas:1,tcache_max:8192,dirty_decay_ms:500,muzzy_decay_ms:0,background_thread:true\0";
 
 /// The text of [`OPTIONS`], which C reads up to the zero.
 pub type Options = [u8; 85];

@@ -22,6 +22,10 @@ const SHORTEST_SECRET: usize = 36;
 /// and at most 300 characters long.
 #[must_use]
 pub fn quote(text: &str) -> String {
+    // Most texts are names.
+    if text.len() < SHORTEST_SECRET && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.trim().to_owned();
+    }
     // Characters are removed before tokens are looked for, so that none can hide a token; and the text is cut afterwards,
     // so that none is cut until it no longer looks like one.
     let one_line: String = text

@@ -152,15 +152,17 @@ struct Response<'a> {
 
 /// How a written answer ends; what stands there instead where it has a patch, before the patch and behind it.
 const END: &str = "}}";
-const PATCH: &str = r#","patchType":"JSONPatch","patch":""#;
-const PATCHED: &str = r#""}}"#;
+const PATCH: &[u8] = br#","patchType":"JSONPatch","patch":""#;
+const PATCHED: &[u8] = br#""}}"#;
+/// Bytes of a usual answer but its patch.
+const USUAL: usize = 512;
 
 impl Answer {
     /// The answer to the request of this `uid`, as JSON.
     ///
     /// # Errors
     /// None that can happen: what is in it is always JSON.
-    pub fn write(&self, uid: &str) -> Result<String, serde_json::Error> {
+    pub fn write(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
         let status = |message: &String| json!({"code": 403, "reason": "Forbidden", "message": message});
         let response = Response {
             uid,
@@ -168,18 +170,26 @@ impl Answer {
             status: self.refusal.as_ref().map(status),
             warnings: &self.warnings,
         };
-        let mut json = serde_json::to_string(&Written {
-            api_version: API_VERSION,
-            kind: "AdmissionReview",
-            response,
-        })?;
-        if let Some(patch) = self.patch.as_ref().filter(|patch| !patch.is_empty()) {
+        let patch = self.patch.as_ref().filter(|patch| !patch.is_empty());
+        let encoded = patch.map_or(0, |patch| patch.json().len().div_ceil(3) * 4);
+        let mut json = Vec::with_capacity(USUAL + encoded);
+        serde_json::to_writer(
+            &mut json,
+            &Written {
+                api_version: API_VERSION,
+                kind: "AdmissionReview",
+                response,
+            },
+        )?;
+        if let Some(patch) = patch {
             json.truncate(json.len() - END.len());
+            json.extend_from_slice(PATCH);
             // Base64 needs no escapes: the longest part of an answer is not looked through for them.
-            json.reserve_exact(PATCH.len() + patch.json().len().div_ceil(3) * 4 + PATCHED.len());
-            json.push_str(PATCH);
-            STANDARD.encode_string(patch.json(), &mut json);
-            json.push_str(PATCHED);
+            let start = json.len();
+            json.resize(start + encoded, 0);
+            let written = STANDARD.encode_slice(patch.json(), &mut json[start..]);
+            json.truncate(start + written.map_err(serde::ser::Error::custom)?);
+            json.extend_from_slice(PATCHED);
         }
         Ok(json)
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use memchr::memmem::Finder;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::api::Reason;
@@ -12,7 +13,7 @@ use crate::domain::quote;
 
 use super::ask::{Ask, Conflict};
 use super::git::Setting;
-use super::grant::{Granted, VOLUME_PREFIX, Wanted, variables};
+use super::grant::{Granted, VOLUME_PREFIX, variables};
 use super::item::{Is, Literal, Mount, Variable, is_same};
 use super::value::{is_within, normal, overlap, real};
 use super::view::{self, Container, Pod, Volume};
@@ -49,7 +50,36 @@ impl Missing {
 /// What containers lack. Most of a pod's have nothing that it depends on, and get the same: that is written once.
 #[derive(Default)]
 pub(super) struct Lacks<'a> {
-    plain: Option<(Vec<&'a Granted<'a>>, Rc<Missing>)>,
+    last: Option<Alike<'a>>,
+}
+
+/// What containers that were granted the same have in common.
+struct Alike<'a> {
+    granted: Vec<&'a Granted<'a>>,
+    /// The names of variables that are looked for.
+    names: Vec<Finder<'static>>,
+    /// What one lacks that has none of these variables.
+    plain: Option<Rc<Missing>>,
+}
+
+impl<'a> Alike<'a> {
+    fn new(granted: &[&'a Granted<'a>]) -> Self {
+        let wanted = variables(granted);
+        let words = wanted.iter().map(|(variable, _)| &*variable.name);
+        Alike {
+            granted: granted.to_vec(),
+            names: words
+                .chain([GIT_CONFIG])
+                .map(|word| Finder::new(word).into_owned())
+                .collect(),
+            plain: None,
+        }
+    }
+
+    fn is_for(&self, granted: &[&Granted<'_>]) -> bool {
+        let mut pairs = self.granted.iter().zip(granted);
+        self.granted.len() == granted.len() && pairs.all(|(one, two)| std::ptr::eq(*one, *two))
+    }
 }
 
 impl<'a> Lacks<'a> {
@@ -60,20 +90,16 @@ impl<'a> Lacks<'a> {
         granted: &[&'a Granted<'a>],
         warnings: &mut Warnings,
     ) -> Result<Rc<Missing>, Refusal> {
-        let wanted = variables(granted);
-        let words = wanted.iter().map(|(variable, _)| &*variable.name);
-        let env = container.variables(words.chain([GIT_CONFIG]))?;
-        if !env.is_empty() {
-            return Ok(Rc::new(missing(container, &env, wanted, granted, warnings)?));
+        let last = self.last.take().filter(|last| last.is_for(granted));
+        let alike = self.last.insert(last.unwrap_or_else(|| Alike::new(granted)));
+        let env = container.variables(&alike.names)?;
+        if let Some(plain) = alike.plain.as_ref().filter(|_| env.is_empty()) {
+            return Ok(plain.clone());
         }
-        let same = |known: &[&Granted<'_>]| {
-            known.len() == granted.len() && known.iter().zip(granted).all(|(one, two)| std::ptr::eq(*one, *two))
-        };
-        if let Some((_, missing)) = self.plain.as_ref().filter(|(known, _)| same(known)) {
-            return Ok(missing.clone());
+        let missing = Rc::new(missing(container, &env, granted, warnings)?);
+        if env.is_empty() {
+            alike.plain = Some(missing.clone());
         }
-        let missing = Rc::new(missing(container, &env, wanted, granted, warnings)?);
-        self.plain = Some((granted.to_vec(), missing.clone()));
         Ok(missing)
     }
 }
@@ -93,12 +119,11 @@ pub(super) fn mounts<'a>(
 fn missing<'a>(
     container: &Container<'_>,
     env: &[view::Variable<'_>],
-    wanted: Vec<Wanted<'a>>,
     granted: &[&'a Granted<'a>],
     warnings: &mut Warnings,
 ) -> Result<Missing, Refusal> {
     let mut missing = Missing::default();
-    for (wanted, ask) in wanted {
+    for (wanted, ask) in variables(granted) {
         let name = wanted.name.clone();
         let mut there = present(env, &name).peekable();
         let taken = there.peek().is_some();
@@ -176,8 +201,9 @@ pub(super) fn agree(container: &Container<'_>, granted: &[&Granted<'_>]) -> Resu
 fn mount<'a>(pod: &Pod<'_>, container: &Container<'_>, grant: &'a Granted<'a>) -> Result<Option<Mount<'a>>, Refusal> {
     let folder = &grant.place;
     for mount in container.volume_mounts.iter().flatten() {
-        let theirs = real(&normal(&mount.mount_path));
-        if *mount.name == grant.volume && theirs == *folder && mount.read_only && mount.sub_path.is_empty() {
+        let path = normal(&mount.mount_path);
+        let theirs = real(&path);
+        if *mount.name == grant.volume && *theirs == **folder && mount.read_only && mount.sub_path.is_empty() {
             return Ok(None);
         }
         // Below a folder that can be written to, the node makes the place for ours. Our own volumes cannot be.

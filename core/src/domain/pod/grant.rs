@@ -45,7 +45,7 @@ impl<'a> Granted<'a> {
             secret,
             key,
             volume: format!("{VOLUME_PREFIX}{}", ask.id),
-            place: real(&ask.folder),
+            place: real(&ask.folder).into_owned(),
             settings,
             file: Literal::new(format!("{}/{FILE}", ask.folder))?,
             own_variable: (!ask.is_default()).then(|| format!("{FILE_VARIABLE}_{}", upper())),

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::api::Reason;
 use crate::api::names::{annotation::PREFIX, pod as key};
@@ -253,15 +253,23 @@ fn check_names<'a>(ask: &Ask, all: impl Iterator<Item = &'a Container<'a>>) -> R
     Err(Refusal::new(Reason::InvalidAnnotation, message))
 }
 
+/// What a pod was given.
+#[derive(Serialize)]
+struct Given<'a> {
+    kind: &'a str,
+    name: &'a str,
+    secret: &'a str,
+}
+
 /// Writes down on the pod what it was given.
-fn note(pod: &Pod<'_>, granted: &[Granted<'_>], patch: &mut Additions) -> Result<(), Refusal> {
-    let one = |grant: &Granted<'_>| {
-        let token = &grant.ask.token;
-        let given = json!({"kind": token.kind.as_str(), "name": token.name, "secret": grant.secret});
-        (grant.ask.id.clone(), given)
+fn note<'a>(pod: &Pod<'_>, granted: &'a [Granted<'a>], patch: &mut Additions) -> Result<(), Refusal> {
+    let one = |grant: &'a Granted<'a>| {
+        let Key { kind, name, .. } = &grant.ask.token;
+        let (kind, secret) = (kind.as_str(), &*grant.secret);
+        (&*grant.ask.id, Given { kind, name, secret })
     };
-    let all: serde_json::Map<String, Value> = granted.iter().map(one).collect();
-    let text = Value::Object(all).to_string();
+    let all: BTreeMap<&str, Given<'_>> = granted.iter().map(one).collect();
+    let text = serde_json::to_string(&all)?;
     let name = format!("{PREFIX}{}", key::STATUS);
     let written = pod.metadata.annotations.get(name.as_str());
     if written.is_none_or(|written| **written != text) {

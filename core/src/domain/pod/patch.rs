@@ -1,6 +1,7 @@
 //! A patch that only adds. It is written as JSON while it is put together: a pod gets dozens of operations, and nobody reads them
 //! again before the API server does.
 
+use memchr::memchr2;
 use serde::Serialize;
 
 /// RFC 6902 operations, all of them `add`, as the text of a JSON list.
@@ -90,13 +91,14 @@ impl Additions {
 
 /// A token of a JSON pointer (RFC 6901).
 fn push_escaped(pointer: &mut String, token: &str) {
-    for character in token.chars() {
-        match character {
-            '~' => pointer.push_str("~0"),
-            '/' => pointer.push_str("~1"),
-            plain => pointer.push(plain),
-        }
+    let mut rest = token;
+    while let Some(at) = memchr2(b'~', b'/', rest.as_bytes()) {
+        let (plain, special) = rest.split_at(at);
+        pointer.push_str(plain);
+        pointer.push_str(if special.starts_with('~') { "~0" } else { "~1" });
+        rest = &special[1..];
     }
+    pointer.push_str(rest);
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The values that annotations may have. Each reader says what is wrong and what may stand there; the caller names the
 //! annotation and the value.
 
+use std::borrow::Cow;
+
 /// What is wrong with a value, and the cure.
 pub(super) type Wrong = String;
 
@@ -67,33 +69,36 @@ pub(super) fn mount_path(text: &str) -> Result<String, Wrong> {
     if text.split('/').any(|part| part == "." || part == "..") {
         return Err("has '.' or '..' in it: write the path out".to_owned());
     }
-    let path = normal(text);
+    let path = normal(text).into_owned();
     let place = real(&path);
     // Memory that every container has; below it is room.
     let in_memory = place.starts_with("/dev/shm/");
     if let Some(taken) = RESERVED.iter().find(|taken| !in_memory && overlap(&place, taken)) {
         return Err(format!("would hide, or lie in, {taken}: choose a folder of its own"));
     }
-    if place == "/" || SHARED.contains(&place.as_str()) {
+    if place == "/" || SHARED.contains(&&*place) {
         return Err("would hide what is there: choose a folder of its own".to_owned());
     }
     Ok(path)
 }
 
 /// A path without doubled slashes and a slash at its end.
-pub(super) fn normal(path: &str) -> String {
-    let parts: Vec<&str> = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
-    format!("/{}", parts.join("/"))
+pub(super) fn normal(path: &str) -> Cow<'_, str> {
+    let says = |part: &&str| !part.is_empty() && *part != ".";
+    if let Some(("", inside)) = path.split_once('/')
+        && inside.split('/').all(|part| says(&part))
+    {
+        return Cow::Borrowed(path);
+    }
+    let parts: Vec<&str> = path.split('/').filter(says).collect();
+    Cow::Owned(["/", &parts.join("/")].concat())
 }
 
 /// `/var/run` is `/run` nearly everywhere.
-pub(super) fn real(path: &str) -> String {
+pub(super) fn real(path: &str) -> Cow<'_, str> {
     match path.strip_prefix("/var/run") {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("/run{rest}"),
-        _ => path.to_owned(),
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Cow::Owned(["/run", rest].concat()),
+        _ => Cow::Borrowed(path),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
+use memchr::memmem::Finder;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -141,13 +142,13 @@ impl<'a> Container<'a> {
     ///
     /// # Errors
     /// Where they are no list of variables.
-    pub fn variables<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Result<Vec<Variable<'a>>, Refusal> {
+    pub fn variables(&self, words: &[Finder<'_>]) -> Result<Vec<Variable<'a>>, Refusal> {
         let Some(env) = self.env.map(RawValue::get) else {
             return Ok(Vec::new());
         };
         // With an escape, a name may be spelled otherwise.
-        let has = |word: &str| memmem::find(env.as_bytes(), word.as_bytes()).is_some();
-        let is_read = memchr(b'\\', env.as_bytes()).is_some() || words.into_iter().any(has);
+        let has = |word: &Finder<'_>| word.find(env.as_bytes()).is_some();
+        let is_read = memchr(b'\\', env.as_bytes()).is_some() || words.iter().any(has);
         let read = if is_read {
             serde_json::from_str(env).ok()
         } else {
