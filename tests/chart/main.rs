@@ -3,7 +3,6 @@
 
 mod accepted;
 mod cert_manager;
-mod documents;
 mod helm;
 mod readme;
 mod refused;

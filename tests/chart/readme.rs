@@ -1,6 +1,7 @@
 //! The chart's README, written from the comments of its values.
 
-use crate::documents;
+use lab::golden::assert_golden;
+
 use crate::helm::read;
 
 const CHART: &str = "charts/github-token-manager";
@@ -65,7 +66,7 @@ fn rows(values: &str) -> String {
 #[test]
 fn the_readme_says_what_the_comments_of_the_values_say() {
     let values = read(&format!("{CHART}/values.yaml"));
-    documents::is(&format!("{CHART}/README.md"), &format!("{HEAD}{}", rows(&values)));
+    assert_golden(&format!("{CHART}/README.md"), &format!("{HEAD}{}", rows(&values)));
 }
 
 #[test]

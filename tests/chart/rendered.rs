@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use lab::golden::assert_golden;
 use serde_json::Value;
 
-use crate::documents;
 use crate::helm::{NAME, objects, path, read, template};
 
 const HEAD: &str = "# Rendered from charts/github-token-manager with its default values: `make chart`.\n";
@@ -28,8 +28,8 @@ fn only(templates: &[&str]) -> String {
 #[test]
 fn the_rights_and_the_operator_of_kustomize_are_the_charts() {
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAME}\n---\n");
-    documents::is("deploy/rbac.yaml", &format!("{HEAD}{namespace}{}", only(&["rbac"])));
-    documents::is(
+    assert_golden("deploy/rbac.yaml", &format!("{HEAD}{namespace}{}", only(&["rbac"])));
+    assert_golden(
         "deploy/operator.yaml",
         &format!("{HEAD}{}", only(&["deployment", "metrics"])),
     );
@@ -39,7 +39,7 @@ fn the_rights_and_the_operator_of_kustomize_are_the_charts() {
 fn the_charts_kinds_are_those_that_the_operator_prints() {
     for file in ["apps", "clustertokens", "tokenpolicies", "tokens"] {
         let file = format!("github.as-code.io_{file}.yaml");
-        documents::is(
+        assert_golden(
             &format!("charts/github-token-manager/files/crds/{file}"),
             &read(&format!("crds/{file}")),
         );

@@ -2,6 +2,7 @@
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
+use lab::golden::cases;
 use serde_json::{Value, json};
 
 use github_token_manager::api::ClusterToken;
@@ -47,16 +48,13 @@ async fn every_golden_pod_passes_a_server_side_dry_run_or_is_refused_as_it_shoul
         dry_run: true,
         ..PostParams::default()
     };
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pods");
     let mut seen = [0, 0];
-    for case in std::fs::read_dir(folder).unwrap() {
-        let case = case.unwrap().file_name().into_string().unwrap();
+    for (case, pod) in cases("tests/golden/pods", "pod.json") {
         if LEFT_OUT.contains(&case.as_str()) {
             continue;
         }
-        let json =
-            |file: &str| serde_json::from_str::<Value>(&read(&format!("tests/golden/pods/{case}/{file}"))).unwrap();
-        let (mut pod, expected) = (json("pod.json"), json("answer.json"));
+        let mut pod: Value = serde_json::from_str(&pod).unwrap();
+        let expected: Value = serde_json::from_str(&read(&format!("tests/golden/pods/{case}/answer.json"))).unwrap();
         // The API server makes an ephemeral container only where one is asked for later.
         pod["spec"].as_object_mut().unwrap().remove("ephemeralContainers");
         let answer = pods.create(&dry, &serde_json::from_value(pod).unwrap()).await;
