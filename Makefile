@@ -8,7 +8,7 @@ SHELL := /bin/bash
 TEST_THREADS ?= 2
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
-.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible image-run chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
+.PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible image-run cert-manager chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,11 @@ image-run: need-tools ## build the image and run its program against a real API 
 	$(if $(filter-out $(HOST_ARCH),$(ARCH)),$(call need,$(EMULATOR),apt-get install qemu-user-static))
 	$(MAKE) image tools
 	GTM_IMAGE="$(IMAGE)" cargo test --locked --test image -- --test-threads=1
+
+cert-manager: need-tools ## build cert-manager (once, cached), which then keeps the webhook's certificate on a real API server
+	cargo build --locked -p gtm-lab --bin lab-tools
+	@$(TARGET)/debug/lab-tools cert-manager >/dev/null
+	cargo test --locked --test cert-manager -- --test-threads=$(TEST_THREADS)
 
 chart: need-tools ## write what is rendered from the chart, and its README, anew; then test it
 	GTM_BLESS=1 cargo test --locked --test chart -- rendered readme
@@ -118,7 +123,7 @@ lint: need-tools ## formatting and clippy
 	$(call need,c++,apt-get install g++ (the fuzzing engine is C++))
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --test e2e --test image -- -D warnings
+	cargo clippy --locked --test e2e --test image --test cert-manager -- -D warnings
 	cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
 

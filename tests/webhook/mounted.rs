@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use lab::gtm::Operator;
+use lab::mounted;
 use lab::process::{Folder, Port};
 use lab::wait::eventually;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
@@ -63,26 +64,10 @@ impl Authority {
     }
 }
 
-/// Puts files in place as the kubelet does: a new folder, a symlink that is swapped, and the former folder removed.
-fn swap(folder: &Folder, version: u32, pair: &Pair) {
-    let name = format!("..{version}");
-    let target = folder.path().join(&name);
-    std::fs::create_dir(&target).unwrap();
-    std::fs::write(target.join("tls.crt"), &pair.certificate).unwrap();
-    std::fs::write(target.join("tls.key"), &pair.key).unwrap();
-    let data = folder.path().join("..data");
-    let former = std::fs::read_link(&data);
-    std::os::unix::fs::symlink(&name, folder.path().join("..data_tmp")).unwrap();
-    std::fs::rename(folder.path().join("..data_tmp"), &data).unwrap();
-    for file in ["tls.crt", "tls.key"] {
-        let link = folder.path().join(file);
-        if !link.exists() {
-            std::os::unix::fs::symlink(format!("..data/{file}"), link).unwrap();
-        }
-    }
-    if let Ok(former) = former {
-        std::fs::remove_dir_all(folder.path().join(former)).unwrap();
-    }
+/// Puts a pair in place as the kubelet does.
+fn swap(folder: &Folder, pair: &Pair) {
+    let files = [("tls.crt", &pair.certificate), ("tls.key", &pair.key)];
+    mounted::swap(folder.path(), &files.map(|(name, content)| (name, content.as_bytes()))).unwrap();
 }
 
 /// Another replica, which serves what is in the folder.
@@ -118,7 +103,7 @@ async fn a_mounted_certificate_is_served_and_its_successor_too_without_a_restart
     let (folder, port) = (Folder::new().unwrap(), Port::take().unwrap());
     let bundle = world.bundle().await;
     let (first, second) = (self_signed(), self_signed());
-    swap(&folder, 1, &first);
+    swap(&folder, &first);
     let replica = replica(&world, &port, &folder).await;
     let serves = async |pair: &Pair| served(&port, &pair.certificate).await.is_ok();
     assert!(serves(&first).await && !serves(&second).await);
@@ -127,7 +112,7 @@ async fn a_mounted_certificate_is_served_and_its_successor_too_without_a_restart
         certificate: second.certificate.clone(),
         key: first.key.clone(),
     };
-    swap(&folder, 2, &mixed);
+    swap(&folder, &mixed);
     eventually(SOON, "the wrong pair is seen", async || {
         replica
             .logs()
@@ -137,7 +122,7 @@ async fn a_mounted_certificate_is_served_and_its_successor_too_without_a_restart
     })
     .await;
     assert!(serves(&first).await);
-    swap(&folder, 3, &second);
+    swap(&folder, &second);
     eventually(SOON, "the new one is served", async || {
         serves(&second).await.then_some(()).ok_or("the former is")
     })
@@ -170,7 +155,7 @@ async fn a_certificate_that_the_same_authority_renews_fails_no_call_with_the_bun
         authority.leaf(later()),
         authority.leaf(later()),
     ];
-    swap(&folder, 0, &leaves[0]);
+    swap(&folder, &leaves[0]);
     let _replica = replica(&world, &port, &folder).await;
     let bundle = k8s_openapi::ByteString(authority.0.pem().into_bytes());
     let trust = json!([
@@ -186,9 +171,9 @@ async fn a_certificate_that_the_same_authority_renews_fails_no_call_with_the_bun
     let (client, namespace) = (world.client.clone(), world.namespace.clone());
     let load = tokio::spawn(call(client, namespace, over.clone(), calls.clone()));
     let handshakes = tokio::spawn(shake(port.clone(), authority.0.pem(), over.clone()));
-    for (n, leaf) in (0..).zip(&leaves) {
+    for (n, leaf) in leaves.iter().enumerate() {
         if n > 0 {
-            swap(&folder, n, leaf);
+            swap(&folder, leaf);
         }
         eventually(SOON, "this one is served", async || {
             let found = served(&port, &authority.0.pem()).await?;
@@ -214,7 +199,7 @@ async fn a_mounted_certificate_that_is_over_is_said_and_not_ready_until_it_is_re
     let world = World::new().await;
     let (folder, port) = (Folder::new().unwrap(), Port::take().unwrap());
     let authority = Authority::new();
-    swap(&folder, 1, &authority.leaf(now() + SignedDuration::from_secs(20)));
+    swap(&folder, &authority.leaf(now() + SignedDuration::from_secs(20)));
     let replica = replica(&world, &port, &folder).await;
     assert!(served(&port, &authority.0.pem()).await.is_ok());
     eventually(Duration::from_secs(60), "it is not ready", async || {
@@ -227,7 +212,7 @@ async fn a_mounted_certificate_that_is_over_is_said_and_not_ready_until_it_is_re
         "{told}"
     );
     assert!(served(&port, &authority.0.pem()).await.is_err());
-    swap(&folder, 2, &authority.leaf(later()));
+    swap(&folder, &authority.leaf(later()));
     eventually(SOON, "it is ready again", async || {
         replica.probe("readyz").await.map_err(|error| error.to_string())
     })

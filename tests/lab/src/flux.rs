@@ -1,11 +1,10 @@
 //! Flux's own source-controller as a process.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::error::{During, Error};
+use crate::error::Error;
 use crate::process::{Folder, Port, Process};
 use crate::tools::Tool;
 use crate::wait::wait_for;
@@ -28,10 +27,8 @@ impl SourceController {
     /// When it cannot be built or started, or is not ready within a minute.
     pub async fn start(cluster: &Cluster) -> Result<Self, Error> {
         let program = Tool::SourceController.find()?;
-        for file in crds(&Tool::SourceController.source_folder()?)? {
-            let yaml = std::fs::read_to_string(&file).during(|| format!("read {}", file.display()))?;
-            cluster.install_crds(&yaml).await?;
-        }
+        let source = Tool::SourceController.source_folder()?;
+        cluster.install_crds_of(&source.join("config/crd/bases")).await?;
         let folder = Folder::new()?;
         let ports = [Port::take()?, Port::take()?, Port::take()?];
         let [storage, metrics, health] = [&ports[0], &ports[1], &ports[2]].map(Port::address);
@@ -72,12 +69,4 @@ impl SourceController {
     pub fn logs(&self) -> String {
         self.process.log()
     }
-}
-
-fn crds(module: &Path) -> Result<Vec<PathBuf>, Error> {
-    let folder = module.join("config/crd/bases");
-    let entries = std::fs::read_dir(&folder).during(|| format!("read {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.sort();
-    Ok(files)
 }

@@ -55,6 +55,8 @@ pub enum Tool {
     Helm,
     /// HashiCorp's injector of secrets into pods: what the webhook is measured against.
     VaultK8s,
+    /// cert-manager's own controllers and CA injector: `cert-manager KUBECONFIG`.
+    CertManager,
 }
 
 impl Tool {
@@ -74,6 +76,9 @@ impl Tool {
         Self::ArgoReader,
         Self::SourceController,
     ];
+
+    /// Who keeps the webhook's certificate, and what installs the chart's part of it: for `make cert-manager`.
+    pub const CERT_MANAGER: [Self; 2] = [Self::Helm, Self::CertManager];
 
     /// What a node runs besides, and what installs the operator there.
     pub const NODE: [Self; 4] = [Self::KubeScheduler, Self::Kubelet, Self::KubeProxy, Self::Helm];
@@ -96,6 +101,7 @@ impl Tool {
             Self::Promtool => "promtool",
             Self::Helm => "helm",
             Self::VaultK8s => "vault-k8s",
+            Self::CertManager => "cert-manager",
         }
     }
 

@@ -1,5 +1,6 @@
 //! Finds or builds the programs that the lab runs, and prints where each is, one a line: those of a cluster; with the argument `keys`
-//! those of the key services as well, with `guides` those that the guides are tested with, with `node` those of a node and its images.
+//! those of the key services as well, with `guides` those that the guides are tested with, with `node` those of a node and its images,
+//! with `cert-manager` cert-manager and Helm.
 
 use std::{env::args, path::PathBuf, process::ExitCode};
 
@@ -16,6 +17,9 @@ fn main() -> ExitCode {
     }
     if asked("guides") {
         tools.extend(Tool::GUIDES);
+    }
+    if asked("cert-manager") {
+        tools.extend(Tool::CERT_MANAGER);
     }
     if asked("node") {
         tools.extend(Tool::NODE);

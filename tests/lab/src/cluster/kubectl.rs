@@ -152,6 +152,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// [`Cluster::install_crds`] with every manifest of a folder.
+    ///
+    /// # Errors
+    /// When the API server refuses one.
+    pub(crate) async fn install_crds_of(&self, folder: &Path) -> Result<(), Error> {
+        let folder = folder.display().to_string();
+        self.kubectl(&["apply", "--server-side", "--field-manager=lab", "-f", &folder])
+            .await?;
+        let args = ["wait", "--for=condition=Established", "--timeout=30s", "-f", &folder];
+        self.kubectl(&args).await?;
+        Ok(())
+    }
+
     /// See [`Kubectl::run_with_input`].
     ///
     /// # Errors

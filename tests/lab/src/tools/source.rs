@@ -68,6 +68,12 @@ impl Tool {
                 "github.com/hashicorp/vault-k8s",
                 include_str!("../../tools/vault-k8s/go.mod"),
             ),
+            Self::CertManager => Source::around(
+                "cert-manager",
+                "github.com/cert-manager/cert-manager",
+                include_str!("../../tools/cert-manager/go.mod"),
+                include_str!("../../tools/cert-manager/main.go"),
+            ),
         }
     }
 }

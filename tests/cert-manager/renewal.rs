@@ -1,0 +1,136 @@
+//! Renewals, and the kubelet that brings them late.
+
+use std::cell::Cell;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use lab::wait::eventually;
+use serde_json::json;
+
+use crate::world::{LEAF, OWN, ROOT, SOON, World, der, secrets, text};
+
+/// Counts of what has gone well.
+#[derive(Default)]
+struct Load {
+    over: Cell<bool>,
+    pods: Cell<usize>,
+    handshakes: Cell<usize>,
+}
+
+impl Load {
+    /// Sends pods through the API server until it is over; the first that gets no token.
+    async fn inject(&self, world: &World) -> Result<(), String> {
+        while !self.over.get() {
+            let pod = world.dry_run(&[("github.as-code.io/token", "ci")]).await?;
+            if !pod.annotations().contains_key("github.as-code.io/status") {
+                return Err(format!("{pod:?}"));
+            }
+            self.pods.set(self.pods.get() + 1);
+        }
+        Ok(())
+    }
+
+    /// Makes connections that trust what a configuration trusts, until it is over: the API server keeps its own. The first that fails.
+    async fn shake(&self, world: &World) -> Result<(), String> {
+        while !self.over.get() {
+            for trust in world.trust().await? {
+                world.served(&trust.bundle).await?;
+                self.handshakes.set(self.handshakes.get() + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there has been more of both.
+    async fn more(&self) {
+        let (pods, handshakes) = (self.pods.get() + 20, self.handshakes.get() + 20);
+        eventually(SOON, "more pods and connections", async || {
+            let now = (self.pods.get(), self.handshakes.get());
+            (now.0 > pods && now.1 > handshakes)
+                .then_some(())
+                .ok_or(format!("{now:?}"))
+        })
+        .await;
+    }
+
+    /// The former certificate is served for a while, then the kubelet brings this one.
+    async fn brought_late(&self, world: &World, former: &Secret, leaf: &Secret) {
+        let authority = text(leaf, "ca.crt");
+        self.more().await;
+        assert_eq!(world.served(&authority).await.unwrap(), der(former));
+        world.mount(leaf);
+        eventually(SOON, "the new one is served", async || {
+            let found = world.served(&authority).await?;
+            (found == der(leaf)).then_some(()).ok_or("the former is".to_owned())
+        })
+        .await;
+        self.more().await;
+    }
+}
+
+/// What `cmctl renew` writes.
+async fn renew(world: &World, certificate: &str) {
+    let now = jiff::Timestamp::now();
+    let condition = json!([{"op": "add", "path": "/status/conditions/-", "value": {
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "of a test", "lastTransitionTime": now}}]);
+    let patch = [
+        "patch",
+        "certificate",
+        certificate,
+        "--subresource=status",
+        "--type=json",
+    ];
+    let condition = condition.to_string();
+    let patch = [&["-n", OWN][..], &patch, &["-p", &condition]].concat();
+    world.cluster.kubectl(&patch).await.unwrap();
+}
+
+/// The webhook's certificate is renewed twice, its authority once.
+async fn renewals(world: &World, load: &Load) {
+    let (first, before) = (world.secret(LEAF[1]).await, world.trust().await.unwrap());
+    renew(world, LEAF[0]).await;
+    let second = world.successor(&first).await;
+    assert_ne!(text(&first, "tls.key"), text(&second, "tls.key"));
+    load.brought_late(world, &first, &second).await;
+
+    let gone = DeleteParams::default();
+    secrets(&world.client).delete(LEAF[1], &gone).await.unwrap();
+    let third = world.successor(&second).await;
+    load.brought_late(world, &second, &third).await;
+    // Whoever has changed a bundle and put it back would be seen in the generations.
+    assert_eq!(world.trust().await.unwrap(), before);
+
+    let authority = world.secret(ROOT[1]).await;
+    renew(world, ROOT[0]).await;
+    let next = eventually(SOON, "another certificate of the authority", async || {
+        let found = world.secret(ROOT[1]).await;
+        let same = text(&found, "tls.crt") == text(&authority, "tls.crt");
+        (!same).then_some(found).ok_or("the former")
+    })
+    .await;
+    assert_eq!(text(&next, "tls.key"), text(&authority, "tls.key"));
+    load.more().await;
+    assert_eq!(world.secret(LEAF[1]).await.data, third.data);
+    assert_eq!(world.trust().await.unwrap(), before);
+
+    renew(world, LEAF[0]).await;
+    let fourth = world.successor(&third).await;
+    assert_eq!(text(&fourth, "ca.crt"), text(&next, "tls.crt"));
+    world.trusted(&fourth).await;
+    load.brought_late(world, &third, &fourth).await;
+}
+
+#[tokio::test]
+async fn no_renewal_fails_a_pod_or_a_connection_however_late_the_kubelet_is() {
+    let world = World::with_certs().await;
+    let load = Load::default();
+    let script = async {
+        renewals(&world, &load).await;
+        load.over.set(true);
+        Ok(())
+    };
+    tokio::try_join!(load.inject(&world), load.shake(&world), script).unwrap();
+    let logs = world.operator.logs();
+    assert_eq!(logs.matches("a new certificate is served").count(), 4, "{logs}");
+}
