@@ -45,7 +45,7 @@ async fn holds(world: &World) {
 
 #[tokio::test]
 async fn what_kubectl_applies_becomes_a_certificate_that_the_api_server_trusts() {
-    let world = World::with_certs().await;
+    let world = World::with_certs("").await;
     holds(&world).await;
 }
 

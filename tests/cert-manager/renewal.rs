@@ -86,8 +86,9 @@ async fn renew(world: &World, certificate: &str) {
     world.cluster.kubectl(&patch).await.unwrap();
 }
 
-/// The webhook's certificate is renewed twice, its authority once.
-async fn renewals(world: &World, load: &Load) {
+/// The webhook's certificate is renewed twice, then its authority, which the next renewal of the webhook's certificate tells. The
+/// authority's two certificates.
+async fn renewals(world: &World, load: &Load) -> [String; 2] {
     let (first, before) = (world.secret(LEAF[1]).await, world.trust().await.unwrap());
     renew(world, LEAF[0]).await;
     let second = world.successor(&first).await;
@@ -119,18 +120,38 @@ async fn renewals(world: &World, load: &Load) {
     assert_eq!(text(&fourth, "ca.crt"), text(&next, "tls.crt"));
     world.trusted(&fourth).await;
     load.brought_late(world, &third, &fourth).await;
+    [authority, next].map(|secret| text(&secret, "tls.crt"))
+}
+
+/// Renews all while pods are made and connections opened; the authority's two certificates.
+async fn under_load(world: &World) -> [String; 2] {
+    let load = Load::default();
+    let script = async {
+        let authorities = renewals(world, &load).await;
+        load.over.set(true);
+        Ok(authorities)
+    };
+    let ((), (), authorities) = tokio::try_join!(load.inject(world), load.shake(world), script).unwrap();
+    let logs = world.operator.logs();
+    assert_eq!(logs.matches("a new certificate is served").count(), 4, "{logs}");
+    authorities
+}
+
+async fn bundles(world: &World) -> [String; 2] {
+    world.trust().await.unwrap().map(|trust| trust.bundle)
 }
 
 #[tokio::test]
 async fn no_renewal_fails_a_pod_or_a_connection_however_late_the_kubelet_is() {
-    let world = World::with_certs().await;
-    let load = Load::default();
-    let script = async {
-        renewals(&world, &load).await;
-        load.over.set(true);
-        Ok(())
-    };
-    tokio::try_join!(load.inject(&world), load.shake(&world), script).unwrap();
-    let logs = world.operator.logs();
-    assert_eq!(logs.matches("a new certificate is served").count(), 4, "{logs}");
+    let world = World::with_certs("").await;
+    let [former, next] = under_load(&world).await;
+    let both = former + &next;
+    assert_eq!(bundles(&world).await, [both.clone(), both]);
+}
+
+#[tokio::test]
+async fn nor_does_one_where_the_injector_forgets_the_former_authority_at_once_as_before_1_19() {
+    let world = World::with_certs("CAInjectorMerging=false").await;
+    let [_, next] = under_load(&world).await;
+    assert_eq!(bundles(&world).await, [next.clone(), next]);
 }

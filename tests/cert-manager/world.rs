@@ -103,13 +103,13 @@ fn overlay(folder: &Folder, resource: &str, port: u16) {
 }
 
 impl World {
-    /// With `kubectl apply -k certs`.
-    pub async fn with_certs() -> World {
+    /// With `kubectl apply -k certs`, and cert-manager with these feature gates.
+    pub async fn with_certs(feature_gates: &str) -> World {
         let applied = Folder::new().unwrap();
         // Kustomize takes no other folder by its whole path.
         let up = "../".repeat(applied.path().components().count() - 1);
         let certs = format!("{up}{}", path("certs").trim_start_matches('/'));
-        World::new(applied, &certs).await
+        World::new(applied, &certs, feature_gates).await
     }
 
     /// With what the chart makes of the webhook.
@@ -117,15 +117,15 @@ impl World {
         let applied = Folder::new().unwrap();
         let made = chart(&["--show-only", "templates/webhook.yaml"]);
         applied.write("chart.yaml", made).unwrap();
-        World::new(applied, "chart.yaml").await
+        World::new(applied, "chart.yaml", "").await
     }
 
-    async fn new(applied: Folder, resource: &str) -> World {
+    async fn new(applied: Folder, resource: &str, feature_gates: &str) -> World {
         let crds = github_token_manager::cli::crds::yaml().unwrap();
         let cluster = Cluster::builder().with_crds(crds).start().await.unwrap();
         let rights = std::fs::read_to_string(path("deploy/rbac.yaml")).unwrap();
         cluster.apply(&rights).await.unwrap();
-        let cert_manager = CertManager::start(&cluster).await.unwrap();
+        let cert_manager = CertManager::start(&cluster, feature_gates).await.unwrap();
         let (github, folder) = (
             GitHub::start(Settings::default()).await.unwrap(),
             Folder::new().unwrap(),
@@ -192,9 +192,9 @@ impl World {
     /// Waits until both configurations trust the authority of this certificate.
     pub async fn trusted(&self, leaf: &Secret) {
         let authority = text(leaf, "ca.crt");
-        eventually(SOON, "both bundles are the authority", async || {
+        eventually(SOON, "both bundles have the authority", async || {
             let found = self.trust().await?;
-            let good = found.iter().all(|trust| trust.bundle == authority);
+            let good = found.iter().all(|trust| trust.bundle.contains(&authority));
             let logs = || self.cert_manager.logs().map_err(|error| error.to_string());
             good.then_some(())
                 .ok_or_else(|| format!("{found:?}\n{}", logs().unwrap_or_else(|error| error)))

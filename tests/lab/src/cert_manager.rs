@@ -15,18 +15,21 @@ pub struct CertManager {
 }
 
 impl CertManager {
-    /// Installs its CRDs, and starts it as an administrator of the cluster. What it does tells that it works.
+    /// Installs its CRDs, and starts it as an administrator of the cluster, with these feature gates (`NAME=false`). What it does tells
+    /// that it works.
     ///
     /// # Errors
     /// When it cannot be built or started.
-    pub async fn start(cluster: &Cluster) -> Result<Self, Error> {
+    pub async fn start(cluster: &Cluster, feature_gates: &str) -> Result<Self, Error> {
         let program = Tool::CertManager.find()?;
         let source = Tool::CertManager.source_folder()?;
         cluster.install_crds_of(&source.join("deploy/crds")).await?;
         let folder = Folder::new()?;
         let mut command = Command::new(program);
         command
+            .arg("-kubeconfig")
             .arg(cluster.kubeconfig_path())
+            .arg(format!("-feature-gates={feature_gates}"))
             .env_clear()
             .env("HOME", folder.path());
         let process = Process::start("cert-manager", command, &folder.path().join("log"))?;

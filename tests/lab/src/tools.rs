@@ -55,7 +55,7 @@ pub enum Tool {
     Helm,
     /// HashiCorp's injector of secrets into pods: what the webhook is measured against.
     VaultK8s,
-    /// cert-manager's own controllers and CA injector: `cert-manager KUBECONFIG`.
+    /// cert-manager's own controllers and CA injector: `cert-manager -kubeconfig FILE -feature-gates NAME=false`.
     CertManager,
 }
 

@@ -1,11 +1,12 @@
 // cert-manager's controllers of Issuers and Certificates, and its CA injector, as one program for tests: those of the chart's two
 // Deployments that a Certificate of a cluster's own authority passes through. Without cert-manager's webhook, which only checks.
 //
-// `cert-manager KUBECONFIG` works until it is ended.
+// It works until it is ended.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -40,9 +41,10 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
 	"github.com/cert-manager/cert-manager/pkg/util"
+	"github.com/cert-manager/cert-manager/pkg/util/feature"
 )
 
-// controllers are those that are run, with as many workers as upstream's own program gives each.
+// controllers are those that are run.
 var controllers = []string{
 	issuers.ControllerName,
 	approver.ControllerName,
@@ -56,23 +58,32 @@ var controllers = []string{
 	revisionmanager.ControllerName,
 }
 
+// workers are as many as upstream's own program gives each.
 const workers = 5
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: cert-manager KUBECONFIG")
-		os.Exit(2)
+	// controller-runtime has a -kubeconfig of its own among the global ones.
+	flags := flag.NewFlagSet("cert-manager", flag.ExitOnError)
+	kubeconfig := flags.String("kubeconfig", "", "file of the cluster")
+	gates := flags.String("feature-gates", "", "NAME=true or NAME=false, as upstream's programs take them")
+	_ = flags.Parse(os.Args[1:])
+	if err := run(*kubeconfig, *gates); err != nil {
+		fmt.Fprintln(os.Stderr, "cert-manager:", err)
+		os.Exit(1)
+	}
+}
+
+func run(kubeconfig, gates string) error {
+	if err := feature.DefaultMutableFeatureGate.Set(gates); err != nil {
+		return fmt.Errorf("-feature-gates: %w", err)
 	}
 	ctrl.SetLogger(klog.Background())
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return issue(ctx, os.Args[1]) })
-	group.Go(func() error { return inject(ctx, os.Args[1]) })
-	if err := group.Wait(); err != nil {
-		fmt.Fprintln(os.Stderr, "cert-manager:", err)
-		os.Exit(1)
-	}
+	group.Go(func() error { return issue(ctx, kubeconfig) })
+	group.Go(func() error { return inject(ctx, kubeconfig) })
+	return group.Wait()
 }
 
 // issue runs the controllers, with the defaults of upstream's own program.
