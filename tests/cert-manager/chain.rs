@@ -7,6 +7,16 @@ use serde_json::json;
 
 use crate::world::{LEAF, OWN, ROOT, World, chart, der, text};
 
+#[test]
+fn certs_readme_names_the_cert_manager_that_is_run() {
+    let required = include_str!("../lab/tools/cert-manager/go.mod").lines();
+    let version = required
+        .filter_map(|line| line.trim().strip_prefix("github.com/cert-manager/cert-manager "))
+        .next();
+    let readme = include_str!("../../certs/README.md");
+    assert!(readme.contains(version.expect("it is required")), "{version:?}");
+}
+
 /// For how long a Certificate is good.
 async fn life(world: &World, name: &str) -> SignedDuration {
     let kind = GroupVersionKind::gvk("cert-manager.io", "v1", "Certificate");
