@@ -69,20 +69,13 @@ impl Load {
     }
 }
 
-/// What `cmctl renew` writes.
+/// Asks for a renewal, as `cmctl renew` does.
 async fn renew(world: &World, certificate: &str) {
-    let now = jiff::Timestamp::now();
     let condition = json!([{"op": "add", "path": "/status/conditions/-", "value": {
-        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "of a test", "lastTransitionTime": now}}]);
-    let patch = [
-        "patch",
-        "certificate",
-        certificate,
-        "--subresource=status",
-        "--type=json",
-    ];
+        "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "of a test"}}]);
     let condition = condition.to_string();
-    let patch = [&["-n", OWN][..], &patch, &["-p", &condition]].concat();
+    let patch = ["patch", "certificate", certificate, "--subresource=status"];
+    let patch = [&["-n", OWN][..], &patch, &["--type=json", "-p", &condition]].concat();
     world.cluster.kubectl(&patch).await.unwrap();
 }
 
