@@ -12,7 +12,7 @@ use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::api::names::webhook::{AUTHORITY, FIELD_MANAGER, LABEL, OURS};
+use crate::api::names::webhook::{AUTHORITY, FIELD_MANAGER, INJECTED, LABEL, OURS};
 
 use super::ClusterError;
 use super::watch::heard;
@@ -23,6 +23,8 @@ pub struct Configuration {
     resource: ApiResource,
     name: String,
     resource_version: Option<String>,
+    /// Whether cert-manager writes `caBundle` as well.
+    pub injected: bool,
     /// Its webhooks that call this operator.
     pub hooks: Vec<Hook>,
 }
@@ -82,6 +84,7 @@ impl Configurations {
             resource,
             name: object.name_any(),
             resource_version: object.resource_version(),
+            injected: object.annotations().keys().any(|name| name.starts_with(INJECTED)),
             hooks: hooks.into_iter().flatten().filter_map(|hook| self.hook(hook)).collect(),
         }
     }
@@ -108,16 +111,19 @@ impl Configurations {
         })
     }
 
-    /// Makes every webhook of a configuration trust `pem`. Server-side apply under a field manager of its own owns `caBundle` and
+    /// Makes every webhook of a configuration trust what `pem` says for it. Server-side apply under a field manager of its own owns `caBundle` and
     /// nothing else; the resource version keeps a webhook that was taken away meanwhile from coming back.
     ///
     /// # Errors
     /// [`ClusterError`]; [`ClusterError::Conflict`]: read again.
-    pub async fn trust(&self, configuration: &Configuration, pem: &str) -> Result<(), ClusterError> {
-        let bundle = STANDARD.encode(pem);
+    pub async fn trust(
+        &self,
+        configuration: &Configuration,
+        pem: impl Fn(&Hook) -> String,
+    ) -> Result<(), ClusterError> {
         let hooks = configuration.hooks.iter();
         let hooks: Vec<Value> = hooks
-            .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": bundle}}))
+            .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": STANDARD.encode(pem(hook))}}))
             .collect();
         let resource = &configuration.resource;
         let patch = json!({"apiVersion": resource.api_version, "kind": resource.kind, "webhooks": hooks,

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::api::names::webhook::SERVICE;
-use crate::cluster::{Authorities, ClusterError, Configuration, Configurations};
+use crate::cluster::{Authorities, ClusterError, Configuration, Configurations, Hook};
 use crate::domain::authority::{Leaf, Life, Step, Terms, step, wants_leaf};
 
-use super::certificate::{CertificateError, Signer};
+use super::certificate::{CertificateError, Signer, bundle};
 use super::vault::Vault;
 
 /// How often the wall clock is looked at.
@@ -94,10 +94,10 @@ impl Authority {
             let bundle = vault.bundle();
             let published = configurations
                 .iter()
-                .all(|configuration| is_published(configuration, &bundle));
+                .all(|configuration| is_published(now, configuration, &bundle));
             match step(now, &vault.stored(), published, &self.terms) {
                 Step::Rest => return Ok(()),
-                Step::Publish => self.publish(&configurations, &bundle).await?,
+                Step::Publish => self.publish(now, &configurations, &bundle).await?,
                 step => {
                     tracing::info!(step = ?step, "the webhook's certificate authority changes");
                     let next = self.changed(now, step, vault, &configurations)?;
@@ -138,12 +138,13 @@ impl Authority {
         Signer::generate(Life::new(now, self.terms.authority, self.terms.backdate))
     }
 
-    async fn publish(&self, configurations: &[Configuration], bundle: &str) -> Result<(), ClusterError> {
+    async fn publish(&self, now: Timestamp, configurations: &[Configuration], ours: &str) -> Result<(), ClusterError> {
         for configuration in configurations
             .iter()
-            .filter(|configuration| !is_published(configuration, bundle))
+            .filter(|configuration| !is_published(now, configuration, ours))
         {
-            self.configurations.trust(configuration, bundle).await?;
+            let wanted = |hook: &Hook| wanted(now, configuration, hook, ours);
+            self.configurations.trust(configuration, wanted).await?;
         }
         Ok(())
     }
@@ -182,7 +183,25 @@ impl Authority {
     }
 }
 
-fn is_published(configuration: &Configuration, bundle: &str) -> bool {
+fn is_published(now: Timestamp, configuration: &Configuration, ours: &str) -> bool {
     let mut hooks = configuration.hooks.iter();
-    hooks.all(|hook| hook.ca_bundle == bundle.as_bytes())
+    hooks.all(|hook| hook.ca_bundle == wanted(now, configuration, hook, ours).as_bytes())
+}
+
+/// Whom a webhook has to trust: ours alone. Where cert-manager writes the bundle as well, whoever is there already, too: replicas may
+/// serve a certificate of either's, and each would undo for ever what the other has written. cert-manager takes out what is over.
+fn wanted(now: Timestamp, configuration: &Configuration, hook: &Hook, ours: &str) -> String {
+    if !configuration.injected {
+        return ours.to_owned();
+    }
+    let mut all = String::from_utf8_lossy(&hook.ca_bundle).into_owned();
+    for (authority, pem) in bundle(ours.as_bytes()) {
+        if authority.life.until > now && !all.contains(&pem) {
+            if !all.is_empty() && !all.ends_with('\n') {
+                all.push('\n');
+            }
+            all += &pem;
+        }
+    }
+    all
 }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
+use lab::process::Port;
 use lab::wait::eventually;
 use serde_json::json;
 
@@ -128,6 +129,45 @@ async fn under_load(world: &World) -> [String; 2] {
     let logs = world.operator.logs();
     assert_eq!(logs.matches("a new certificate is served").count(), 4, "{logs}");
     authorities
+}
+
+/// A replica of before the certificate was mounted, while cert-manager writes the bundle already.
+#[tokio::test]
+async fn a_replica_with_an_authority_of_its_own_does_not_undo_what_the_injector_writes() {
+    let world = World::with_certs("").await;
+    let port = Port::take().unwrap();
+    let bind = format!("--webhook-bind-address={}", port.address());
+    let _former = world
+        .replica
+        .clone()
+        .leader_elect(true)
+        .arg(bind)
+        .start()
+        .await
+        .unwrap();
+    // As of one that was there first: it knows of no other authority.
+    let unknown = json!({"data": {"previous.crt": null}}).to_string();
+    let own = "github-token-manager-webhook-ca";
+    let patch = ["-n", OWN, "patch", "secret", own, "--type=merge", "-p", &unknown];
+    eventually(SOON, "its authority", async || world.cluster.kubectl(&patch).await).await;
+    let authority = text(&world.secret(own).await, "ca.crt");
+    let trust = eventually(SOON, "both are trusted", async || {
+        let found = world.trust().await?;
+        let both = found.iter().all(|trust| trust.bundle.contains(&authority));
+        both.then_some(found.clone()).ok_or(format!("{found:?}"))
+    })
+    .await;
+    let load = Load::default();
+    let script = async {
+        load.more().await;
+        world.apply_again().await;
+        load.more().await;
+        load.over.set(true);
+        Ok(())
+    };
+    tokio::try_join!(load.inject(&world), load.shake(&world), script).unwrap();
+    let found = world.trust().await.unwrap();
+    assert_eq!(found.map(|trust| trust.generation), trust.map(|trust| trust.generation));
 }
 
 async fn bundles(world: &World) -> [String; 2] {

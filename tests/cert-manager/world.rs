@@ -12,7 +12,7 @@ use kube::{Client, ResourceExt};
 use lab::cert_manager::CertManager;
 use lab::cluster::Cluster;
 use lab::github::{GitHub, Settings};
-use lab::gtm::Operator;
+use lab::gtm::{Builder, Operator};
 use lab::mounted;
 use lab::process::{Folder, Port};
 use lab::tools::Tool;
@@ -41,6 +41,8 @@ pub struct World {
     pub client: Client,
     pub operator: Operator,
     pub namespace: String,
+    /// One that serves nothing yet.
+    pub replica: Builder,
     applied: Folder,
     mounted: Folder,
     port: Port,
@@ -141,9 +143,11 @@ impl World {
         let (port, mounted) = (Port::take().unwrap(), Folder::new().unwrap());
         overlay(&applied, resource, port.number());
         let kubeconfig = cluster.service_account(OWN, OWN).await.unwrap();
-        let operator = Operator::builder(env!("CARGO_BIN_EXE_gtm"), &kubeconfig)
+        let replica = Operator::builder(env!("CARGO_BIN_EXE_gtm"), &kubeconfig)
             .config(&config)
-            .namespace(OWN)
+            .namespace(OWN);
+        let operator = replica
+            .clone()
             .leader_elect(false)
             .arg(format!("--webhook-bind-address={}", port.address()))
             .arg(format!("--webhook-cert-path={}", mounted.path().display()));
@@ -154,6 +158,7 @@ impl World {
         mount(&mounted, &leaf);
         let world = World {
             operator: operator.start().await.unwrap(),
+            replica,
             cluster,
             client,
             namespace,

@@ -16,6 +16,8 @@ use serde_json::json;
 use crate::world::{OWN, SOON, World, pod};
 
 const CA: &str = "github-token-manager-webhook-ca";
+/// The mutating webhook's own name.
+const HOOK: &str = "start-github-token-manager-or-remove-its-annotations.github.as-code.io";
 
 fn secrets(client: &Client) -> Api<Secret> {
     Api::namespaced(client.clone(), OWN)
@@ -130,6 +132,44 @@ async fn only_the_bundle_of_our_own_configurations_is_ever_written() {
         .await
         .unwrap();
     assert_eq!(foreign, "");
+}
+
+#[tokio::test]
+async fn where_cert_manager_writes_the_bundle_as_well_whoever_it_trusts_stays_trusted() {
+    let world = World::new().await;
+    let (kind, ours) = ("mutatingwebhookconfiguration", world.bundle().await);
+    let foreign = rcgen::generate_simple_self_signed(vec!["example".to_owned()])
+        .unwrap()
+        .cert
+        .pem();
+    let trust = async |pem: &str| {
+        let bundle = json!({"metadata": {"annotations": {"cert-manager.io/inject-ca-from": "a/b"}},
+            "webhooks": [{"name": HOOK, "clientConfig": {"caBundle": ByteString(pem.as_bytes().to_vec())}}]});
+        let patch = ["patch", kind, OWN, "--type=strategic", "-p", &bundle.to_string()];
+        world.cluster.kubectl(&patch).await.unwrap();
+    };
+    // As an injector that adds writes it, and as one that replaces.
+    for written in [format!("{ours}{foreign}"), foreign.clone()] {
+        trust(&written).await;
+        eventually(SOON, "both are trusted", async || {
+            let found = world.bundle().await;
+            let both = found.contains(&ours) && found.contains(&foreign);
+            both.then_some(()).ok_or(found)
+        })
+        .await;
+        world.answers().await;
+    }
+    let annotation = "cert-manager.io/inject-ca-from-";
+    world
+        .cluster
+        .kubectl(&["annotate", kind, OWN, annotation])
+        .await
+        .unwrap();
+    eventually(SOON, "ours alone is trusted", async || {
+        let found = world.bundle().await;
+        (found == ours).then_some(()).ok_or(found)
+    })
+    .await;
 }
 
 /// Sends pods through the API server until told otherwise; the first failure.

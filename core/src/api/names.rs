@@ -75,6 +75,9 @@ pub mod webhook {
     pub const LABEL: &str = "github.as-code.io/webhook-configuration";
     /// The value of [`LABEL`].
     pub const OURS: &str = "true";
+    /// What the annotations begin with by which cert-manager's CA injector is asked to write `caBundle`
+    /// (<https://cert-manager.io/docs/concepts/ca-injector/>).
+    pub const INJECTED: &str = "cert-manager.io/inject-";
     /// Our field manager for `caBundle`, and for nothing else.
     pub const FIELD_MANAGER: &str = "github-token-manager-webhook";
     /// On the authority's Secret: when the newest authority was read back from every configuration, RFC 3339.
