@@ -60,12 +60,7 @@ impl World {
     pub fn replica(&self, more: &str) -> Result<Builder, Failed> {
         let pem = self.github.key().ok_or("the App has no key")?.pkcs1_pem();
         let key = self.folder.write("key.pem", pem.as_bytes())?;
-        let config = format!(
-            "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\n{more}\n",
-            self.github.app_id(),
-            key.display(),
-            self.github.url()
-        );
+        let config = format!("{}{more}\n", self.github.gtm_yaml("file", key.display()));
         let config = self.folder.write("gtm.yaml", config.as_bytes())?;
         let builder = Operator::builder(&self.gtm, self.cluster.kubeconfig_path());
         Ok(builder.config(&config).namespace("default"))

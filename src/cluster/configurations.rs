@@ -111,8 +111,8 @@ impl Configurations {
         })
     }
 
-    /// Makes every webhook of a configuration trust what `pem` says for it. Server-side apply under a field manager of its own owns `caBundle` and
-    /// nothing else; the resource version keeps a webhook that was taken away meanwhile from coming back.
+    /// Makes every webhook of a configuration trust what `pem` says for it. Server-side apply under a field manager of its own owns
+    /// `caBundle` and nothing else; the resource version keeps a webhook that was taken away meanwhile from coming back.
     ///
     /// # Errors
     /// [`ClusterError`]; [`ClusterError::Conflict`]: read again.

@@ -1,7 +1,6 @@
 //! A cluster with cert-manager, what its admin applies, and the operator with the certificate that comes of it.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use github_token_manager::api::Token;
@@ -13,9 +12,9 @@ use lab::cert_manager::CertManager;
 use lab::cluster::Cluster;
 use lab::github::{GitHub, Settings};
 use lab::gtm::{Builder, Operator};
+use lab::helm::template;
 use lab::mounted;
 use lab::process::{Folder, Port};
-use lab::tools::Tool;
 use lab::wait::eventually;
 use reqwest::tls::TlsInfo;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -70,24 +69,7 @@ pub fn path(path: &str) -> String {
 
 /// What the chart makes with these further arguments.
 pub fn chart(arguments: &[&str]) -> String {
-    let home = Folder::new().unwrap();
-    let output = Command::new(Tool::Helm.find().unwrap())
-        .args([
-            "template",
-            OWN,
-            &path("charts/github-token-manager"),
-            "--namespace",
-            OWN,
-        ])
-        .args(["--set", "webhook.certManager.enabled=true"])
-        .args(arguments)
-        .env("HELM_CACHE_HOME", home.path())
-        .env("HELM_CONFIG_HOME", home.path())
-        .env("HELM_DATA_HOME", home.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    template("webhook: {certManager: {enabled: true}}", arguments).unwrap()
 }
 
 /// A kustomization of this one, or this file, for a cluster without a network: its Service leads to a port of loopback.
@@ -133,12 +115,7 @@ impl World {
             Folder::new().unwrap(),
         );
         let key = folder.write("key.pem", github.key().unwrap().pkcs1_pem()).unwrap();
-        let config = format!(
-            "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\n",
-            github.app_id(),
-            key.display(),
-            github.url()
-        );
+        let config = github.gtm_yaml("file", key.display());
         let config = folder.write("gtm.yaml", config).unwrap();
         let (port, mounted) = (Port::take().unwrap(), Folder::new().unwrap());
         overlay(&applied, resource, port.number());

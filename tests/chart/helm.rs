@@ -1,15 +1,9 @@
-//! The real Helm.
+//! What the chart makes, as objects.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
-use lab::process::Folder;
-use lab::tools::Tool;
+pub use lab::helm::{NAME, helm, template};
 use serde_json::Value;
-
-/// The release's name and namespace: what every object is called by default.
-pub const NAME: &str = "github-token-manager";
 
 /// A path below the package's folder.
 pub fn path(path: &str) -> PathBuf {
@@ -19,38 +13,6 @@ pub fn path(path: &str) -> PathBuf {
 /// A file below the package's folder.
 pub fn read(file: &str) -> String {
     std::fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
-
-/// Runs Helm; what it said when it failed.
-pub fn helm(arguments: &[&str]) -> Result<String, String> {
-    static HELM: OnceLock<PathBuf> = OnceLock::new();
-    let program = HELM.get_or_init(|| Tool::Helm.find().expect("Helm"));
-    let home = Folder::new().expect("a folder");
-    let output = Command::new(program)
-        .args(arguments)
-        .env("HELM_CACHE_HOME", home.path())
-        .env("HELM_CONFIG_HOME", home.path())
-        .env("HELM_DATA_HOME", home.path())
-        .env_remove("KUBECONFIG")
-        .output()
-        .expect("Helm runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    if output.status.success() {
-        Ok(text(output.stdout))
-    } else {
-        Err(text(output.stderr))
-    }
-}
-
-/// Renders the chart with these values (YAML) and further arguments.
-pub fn template(values: &str, more: &[&str]) -> Result<String, String> {
-    let folder = Folder::new().expect("a folder");
-    let file = folder.write("values.yaml", values).expect("the values are written");
-    let (chart, file) = (path("charts/github-token-manager"), file.display().to_string());
-    let chart = chart.display().to_string();
-    let mut arguments = vec!["template", NAME, &chart, "--namespace", NAME, "--values", &file];
-    arguments.extend(more);
-    helm(&arguments)
 }
 
 /// The objects of manifests.

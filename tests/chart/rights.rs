@@ -53,11 +53,7 @@ impl World {
         let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gh-app", "namespace": NAME},
             "stringData": {"private-key.pem": pem(&github)}});
         cluster.apply(&key.to_string()).await.unwrap();
-        let config = format!(
-            "app_id: {}\ninstallation_id: 67890\nprovider: secret\nkey: gh-app\nbase_url: {}\n",
-            github.app_id(),
-            github.url()
-        );
+        let config = github.gtm_yaml("secret", "gh-app");
         let config = folder.write("gtm.yaml", config.as_bytes()).unwrap();
         let kubeconfig = cluster.service_account(NAME, NAME).await.unwrap();
         let builder = Operator::builder(env!("CARGO_BIN_EXE_gtm"), &kubeconfig);

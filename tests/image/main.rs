@@ -20,12 +20,7 @@ async fn github() -> (GitHub, Folder, PathBuf) {
     let folder = Folder::new().expect("a folder");
     let key = github.key().expect("a key").pkcs1_pem();
     let key = folder.write("key.pem", key).expect("written");
-    let text = format!(
-        "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\n",
-        github.app_id(),
-        key.display(),
-        github.url()
-    );
+    let text = github.gtm_yaml("file", key.display());
     let config = folder.write("gtm.yaml", text).expect("written");
     (github, folder, config)
 }

@@ -7,7 +7,7 @@ use lab::github::{AppKey, GitHub, Settings, TokenState};
 use lab::process::Folder;
 use serde_json::{Value, json};
 
-use crate::world::{World, configure, gtm_yaml};
+use crate::world::{World, configure};
 
 /// What `gtm check` says: check -> verdict and message, and whether it succeeded.
 pub struct Report {
@@ -89,7 +89,7 @@ async fn a_good_chain_is_good_link_by_link_and_a_broken_link_ends_it() {
         .write("other.pem", AppKey::generate().expect("a key").pkcs1_pem().as_bytes())
         .expect("a key");
     let config = folder
-        .write("other.yaml", gtm_yaml(&github, &other).as_bytes())
+        .write("other.yaml", github.gtm_yaml("file", other.display()).as_bytes())
         .expect("a file");
     let wrong = Report::of(&config, None, &[]);
     assert!(!wrong.success);
@@ -101,7 +101,7 @@ async fn a_good_chain_is_good_link_by_link_and_a_broken_link_ends_it() {
         wrong.links
     );
 
-    let config = gtm_yaml(&github, &folder.path().join("absent.pem"));
+    let config = github.gtm_yaml("file", folder.path().join("absent.pem").display());
     let config = folder.write("absent.yaml", config.as_bytes()).expect("a file");
     let absent = Report::of(&config, None, &[]);
     assert!(!absent.success);

@@ -35,16 +35,6 @@ pub fn cluster() -> ClusterBuilder {
     Cluster::builder().with_crds(crds)
 }
 
-/// The `gtm.yaml` for this stand-in.
-pub fn gtm_yaml(github: &GitHub, key: &std::path::Path) -> String {
-    format!(
-        "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\n",
-        github.app_id(),
-        key.display(),
-        github.url()
-    )
-}
-
 impl World {
     /// A world with an operator that is ready.
     pub async fn new() -> World {
@@ -320,7 +310,7 @@ pub async fn nothing_expired(monitor: Monitor) {
 pub fn configure(folder: &Folder, github: &GitHub) -> PathBuf {
     let pem = github.key().expect("the App has a key").pkcs1_pem();
     let key = folder.write("key.pem", pem.as_bytes()).expect("the key is written");
-    let config = gtm_yaml(github, &key);
+    let config = github.gtm_yaml("file", key.display());
     folder
         .write("gtm.yaml", config.as_bytes())
         .expect("the configuration is written")

@@ -62,12 +62,7 @@ impl World {
         let port = Port::take().expect("a port");
         let pem = github.key().expect("the App has a key").pkcs1_pem();
         let key = folder.write("key.pem", pem.as_bytes()).expect("the key is written");
-        let mut config = format!(
-            "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\n",
-            github.app_id(),
-            key.display(),
-            github.url()
-        );
+        let mut config = github.gtm_yaml("file", key.display());
         if let Some(ca) = github.ca_pem() {
             let ca = folder.write("github-ca.pem", ca.as_bytes()).expect("the CA is written");
             config += &format!("ca_bundle: {}\n", ca.display());

@@ -188,7 +188,7 @@ impl Answer {
             let start = json.len();
             json.resize(start + encoded, 0);
             let written = STANDARD.encode_slice(patch.json(), &mut json[start..]);
-            json.truncate(start + written.map_err(serde::ser::Error::custom)?);
+            written.map_err(serde::ser::Error::custom)?;
             json.extend_from_slice(PATCHED);
         }
         Ok(json)

@@ -8,6 +8,7 @@ pub mod flux;
 pub mod github;
 pub mod golden;
 pub mod gtm;
+pub mod helm;
 pub mod keys;
 pub mod monitor;
 pub mod mounted;

@@ -151,11 +151,7 @@ async fn key_secret(world: &World, key: &AppKey) {
 async fn a_key_in_a_secret_is_waited_for_used_and_replaced_when_it_is_rotated() {
     let mut world = World::new().await;
     world.operator.kill();
-    let text = format!(
-        "app_id: {}\ninstallation_id: 67890\nprovider: secret\nkey: app-key\nbase_url: {}\n",
-        world.github.app_id(),
-        world.github.url()
-    );
+    let text = world.github.gtm_yaml("secret", "app-key");
     world.folder.write("gtm.yaml", text).unwrap();
     world.operator.restart().await.unwrap();
     world.token("demo", json!({})).await;

@@ -35,6 +35,7 @@ mod shared;
 pub(crate) mod tls;
 mod world;
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -151,6 +152,13 @@ impl GitHub {
     #[must_use]
     pub fn app_id(&self) -> u64 {
         self.shared.app_id
+    }
+
+    /// The `gtm.yaml` of an operator that mints here, with the key that this provider knows by this name.
+    #[must_use]
+    pub fn gtm_yaml(&self, provider: &str, key: impl Display) -> String {
+        let (app, url) = (self.app_id(), self.url());
+        format!("app_id: {app}\ninstallation_id: 67890\nprovider: {provider}\nkey: {key}\nbase_url: {url}\n")
     }
 
     /// The App's client ID.

@@ -11,16 +11,15 @@ use serde_json::json;
 use super::{ADDRESS, Node};
 use crate::{
     error::{During, Error},
+    helm::{self, CHART},
     tools::Tool,
     wait::wait_for,
 };
 
 /// The release, the operator's namespace, and the name of all that is its.
-pub const OPERATOR: &str = "github-token-manager";
+pub const OPERATOR: &str = helm::NAME;
 /// The installation of the stand-in's App.
 const INSTALLATION: u64 = 67_890;
-/// The chart.
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/github-token-manager");
 /// Time for an installation, an upgrade and an uninstallation.
 const RELEASE: Duration = Duration::from_secs(120);
 
@@ -101,10 +100,7 @@ impl Node {
             .arg("--kubeconfig")
             .arg(self.folder().join("pki/admin.kubeconfig"))
             .args(args)
-            // What it would keep in the user's home.
-            .env("HELM_CACHE_HOME", self.folder().join("helm"))
-            .env("HELM_CONFIG_HOME", self.folder().join("helm"))
-            .env("HELM_DATA_HOME", self.folder().join("helm"))
+            .envs(helm::home(&self.folder().join("helm")))
             .kill_on_drop(true)
             .output();
         let output = tokio::time::timeout(RELEASE, helm).await;

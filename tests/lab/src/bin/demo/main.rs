@@ -125,13 +125,8 @@ impl Demo {
         let key = github.key().ok_or("the stand-in has no App key")?.pkcs1_pem();
         let key = folder.write("app-key.pem", key.as_bytes())?;
         let ca = folder.write(CA, github.ca_pem().unwrap_or_default())?;
-        let config = format!(
-            "app_id: {}\ninstallation_id: 67890\nprovider: file\nkey: {}\nbase_url: {}\nca_bundle: {}\n",
-            github.app_id(),
-            key.display(),
-            github.url(),
-            ca.display()
-        );
+        let config = github.gtm_yaml("file", key.display());
+        let config = format!("{config}ca_bundle: {}\n", ca.display());
         let config = folder.write("gtm.yaml", config.as_bytes())?;
         cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
         cluster.apply(&read(&docs.join("../deploy/rbac.yaml"))?).await?;
