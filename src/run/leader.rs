@@ -33,25 +33,16 @@ pub struct Leadership {
     pub task: JoinHandle<Result<(), String>>,
 }
 
-/// Takes part in the election.
-///
-/// # Errors
-/// A text: what the API server said about the Lease.
-pub async fn campaign(
-    client: Client,
-    namespace: &str,
-    identity: String,
-    stop: CancellationToken,
-) -> Result<Leadership, String> {
+/// Takes part in the election, which begins when the Lease can be read.
+pub fn campaign(client: Client, namespace: &str, identity: String, stop: CancellationToken) -> Leadership {
     let candidate = Candidate {
         client,
         namespace: namespace.to_owned(),
         identity,
     };
-    let manager = candidate.manager().await?;
     let (tell, leads) = watch::channel(false);
-    let task = tokio::spawn(candidate.run(manager, tell, stop));
-    Ok(Leadership { leads, task })
+    let task = tokio::spawn(candidate.run(tell, stop));
+    Leadership { leads, task }
 }
 
 /// A replica that takes part.
@@ -74,18 +65,17 @@ impl Candidate {
         manager.await.map_err(wrong)
     }
 
-    async fn run(
-        self,
-        mut manager: LeaseManager,
-        tell: watch::Sender<bool>,
-        stop: CancellationToken,
-    ) -> Result<(), String> {
+    async fn run(self, tell: watch::Sender<bool>, stop: CancellationToken) -> Result<(), String> {
         let mut lookout = Lookout {
             lease: Api::namespaced(self.client.clone(), &self.namespace),
             identity: self.identity.clone(),
             renewed: None,
         };
         loop {
+            let manager = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                manager = self.manager_at_last() => manager,
+            };
             let (held, keeper) = manager.watch().await;
             let again = follow(held, &tell, &mut lookout, &stop).await;
             tell.send_replace(false);
@@ -94,19 +84,21 @@ impl Candidate {
             }
             // It has nothing to give back.
             keeper.abort();
-            manager = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                manager = self.manager_at_last() => manager,
-            };
         }
     }
 
-    /// The webhook of a replica does not depend on whether the lease can be read at the moment.
+    /// The webhook of a replica does not depend on whether the lease can be read at the moment, and an API server that is down while
+    /// the operator starts is waited for.
     async fn manager_at_last(&self) -> LeaseManager {
+        let mut told = String::new();
         loop {
             match self.manager().await {
                 Ok(manager) => return manager,
-                Err(error) => tracing::warn!("{error}; it is tried again"),
+                Err(error) if error == told => {}
+                Err(error) => {
+                    tracing::warn!("{error}; it is tried again every second");
+                    told = error;
+                }
             }
             tokio::time::sleep(LOOK).await;
         }

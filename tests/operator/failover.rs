@@ -50,6 +50,23 @@ async fn a_standby_takes_over_within_15_seconds_of_a_leader_that_was_killed_and_
     nothing_expired(monitor).await;
 }
 
+/// A node that starts anew may bring the operator up before its API server.
+#[tokio::test]
+async fn an_api_server_that_is_away_at_the_start_is_waited_for() {
+    let mut world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
+    world.cluster.stop_api_server();
+    world.operator.restart().await.unwrap();
+    eventually(SOON, "a word about the Lease", async || {
+        let logs = world.operator.logs();
+        logs.contains("it is tried again").then_some(()).ok_or(logs)
+    })
+    .await;
+    world.cluster.start_api_server().await.unwrap();
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    world.operator.process().check_running().unwrap();
+}
+
 #[tokio::test]
 async fn a_leader_that_is_asked_to_end_hands_over_at_once_and_nothing_is_minted() {
     let (world, standby) = pair(3_600).await;
