@@ -46,14 +46,21 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// An App was replaced, works no more, or for the first time: its Tokens are looked at, whatever they waited for.
     pub(super) fn apps_changed(&mut self) {
-        let client = |engine: &Self, key: &AppKey| engine.seen_app(key).map(|app| app.client.clone());
-        let before: HashMap<_, _> = self.seen.keys().map(|key| (key.clone(), client(self, key))).collect();
+        let app = |key: &AppKey| (key.clone(), self.seen_app(key).cloned());
+        let before: HashMap<_, _> = self.seen.keys().map(app).collect();
         let changed = self.see_apps();
-        let is_fresh = |key: &AppKey| match (before.get(key).and_then(Option::as_ref), client(self, key)) {
-            (Some(before), Some(now)) => !Arc::ptr_eq(before, &now),
+        let is_fresh = |key: &AppKey| match (before.get(key).and_then(Option::as_ref), self.seen_app(key)) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(&before.client, &now.client),
             (_, now) => now.is_some(),
         };
         let fresh: HashSet<AppKey> = changed.iter().filter(|key| is_fresh(key)).cloned().collect();
+        for key in &fresh {
+            if let (Some(former), Some(now)) = (before.get(key).and_then(Option::as_ref), self.seen_app(key))
+                && former.facts.identity == now.facts.identity
+            {
+                now.client.inherit(&former.client);
+            }
+        }
         self.remember_the_last_minute(&|key| fresh.contains(key));
         let keys: Vec<_> = self.index.keys().cloned().collect();
         for key in keys {

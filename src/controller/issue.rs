@@ -66,13 +66,15 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
     }
     task.now = app.github_time((context.clock)());
     let replaced = replaced_token(context, &task, &intent).await;
-    let published_as = publish(context, &task, &intent, app, &pending).await;
-    context
-        .observer
-        .issued(&task.key, refresh, published_as.is_ok(), started.elapsed());
+    let publication = publish(context, &task, &intent, app, &pending).await;
+    let tell = |written| {
+        let took = started.elapsed();
+        context.observer.issued(&task.key, refresh, written, took);
+    };
     let out_of_turn = fresh && why != Why::Due;
-    match published_as {
-        Ok(meta) => {
+    match publication {
+        Ok(Publication::Written(meta)) => {
+            tell(true);
             tracing::info!(
                 token = %task.key, secret = %intent.secret.key, why = why.as_str(), hashed_token = pending.hashed_token,
                 expires_at = %pending.expires_at(), "issued a token"
@@ -85,7 +87,9 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
                 ..published(context, task, meta, Some(granted)).await
             }
         }
+        Ok(Publication::Surpassed(meta)) => surpassed(task, meta, &pending),
         Err((problem, place)) => {
+            tell(false);
             task.pending = Some(pending);
             Done {
                 place,
@@ -93,6 +97,26 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
                 ..fail(context, task, problem).await
             }
         }
+    }
+}
+
+/// What became of a token that was to be written.
+enum Publication {
+    /// It is in the Secret.
+    Written(Metadata),
+    /// The Secret holds one of this Token's that expires later.
+    Surpassed(Metadata),
+}
+
+/// Another replica leads by now, and has written a later token: ours would be a step back.
+fn surpassed(task: Task, meta: Metadata, pending: &Pending) -> Done {
+    tracing::info!(
+        token = %task.key, hashed_token = pending.hashed_token,
+        "a token is left to expire: the Secret holds one that expires later"
+    );
+    Done {
+        secret: Some((meta, None)),
+        ..carry(task)
     }
 }
 
@@ -177,7 +201,7 @@ async fn publish<S: Sign>(
     intent: &Intent,
     app: &App<S>,
     pending: &Pending,
-) -> Result<Metadata, (Problem, Option<Place>)> {
+) -> Result<Publication, (Problem, Option<Place>)> {
     let problem = |problem| (problem, None);
     let rendered = secret::render(intent, &app.site, &pending.issued, &pending.scope_hash).map_err(problem)?;
     let owner = task.owner();
@@ -202,7 +226,7 @@ async fn publish<S: Sign>(
         };
         context.observer.secret_written(&task.key, operation, result.is_ok());
         last = match result {
-            Ok(meta) => return Ok(meta),
+            Ok(meta) => return Ok(Publication::Written(meta)),
             Err(ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing) => ClusterError::Conflict,
             // An immutable Secret, or one whose type has changed, takes no new content.
             Err(ClusterError::Invalid(_)) if seen.as_ref().is_some_and(|seen| seen.same_format) => {
@@ -214,9 +238,19 @@ async fn publish<S: Sign>(
             }
             Err(error) => return Err(problem(cluster_problem(&error))),
         };
-        seen = look_again(context, &owner, key).await?;
+        let found = look_again(context, &owner, key).await?;
+        seen = match found {
+            Some(meta) if expires_at(&meta) > Some(pending.expires_at()) => return Ok(Publication::Surpassed(meta)),
+            found => found.map(Seen::again),
+        };
     }
     Err(problem(cluster_problem(&last)))
+}
+
+/// When the token in a Secret expires.
+fn expires_at(meta: &Metadata) -> Option<Timestamp> {
+    let annotations = meta.metadata.annotations.as_ref()?;
+    annotations.get(annotation::EXPIRES_AT)?.parse().ok()
 }
 
 /// The Secret that a token is to be written to.
@@ -226,11 +260,22 @@ struct Seen {
     same_format: bool,
 }
 
+impl Seen {
+    /// One that has changed under us: its content is in doubt.
+    fn again(found: Metadata) -> Self {
+        Seen {
+            uid: found.metadata.uid.unwrap_or_default(),
+            version: found.metadata.resource_version.unwrap_or_default(),
+            same_format: false,
+        }
+    }
+}
+
 async fn look_again(
     context: &Context,
     owner: &OwnerRef,
     key: &SecretKey,
-) -> Result<Option<Seen>, (Problem, Option<Place>)> {
+) -> Result<Option<Metadata>, (Problem, Option<Place>)> {
     let Some(meta) = context
         .secrets
         .look(key)
@@ -241,12 +286,7 @@ async fn look_again(
     };
     let found = OwnerRef::of(&meta.metadata);
     if found.as_ref().is_some_and(|found| found.uid == owner.uid) {
-        let meta = meta.metadata;
-        return Ok(Some(Seen {
-            uid: meta.uid.unwrap_or_default(),
-            version: meta.resource_version.unwrap_or_default(),
-            same_format: false,
-        }));
+        return Ok(Some(meta));
     }
     let whose = found.map_or("is not managed by this operator".to_owned(), |found| {
         format!("belongs to {}", found.key)

@@ -1,5 +1,6 @@
 //! GitHub's answers, and the one place that knows what each refusal means. Pure.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -7,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use url::Url;
 
@@ -69,6 +71,11 @@ impl Answer {
                 self.status
             )
         })
+    }
+
+    /// Whether GitHub itself refuses: a load balancer or a proxy before it does so with a page of its own, or with nothing.
+    pub(super) fn is_githubs_refusal(&self) -> bool {
+        self.read::<HashMap<String, IgnoredAny>>().is_ok()
     }
 
     /// GitHub's message in quotation marks, made safe.
@@ -197,6 +204,13 @@ impl Asked<'_> {
         }
     }
 
+    /// A refusal that is nobody's last word: what stands before GitHub may be itself again within a minute.
+    fn not_githubs(&self, status: u16) -> Error {
+        self.invalid(format!(
+            "HTTP {status} without GitHub's JSON: a proxy or a load balancer on the way has answered, or nothing at this address is GitHub's API"
+        ))
+    }
+
     fn app_refused(&self, said: String) -> Error {
         Error::AppRefused {
             issuer: self.issuer.to_string(),
@@ -227,14 +241,15 @@ pub fn classify(asked: &Asked<'_>, answer: &Answer) -> Error {
     let lower = answer.message().to_lowercase();
     let said = answer.said();
     match answer.status {
+        408 | 500..=599 => asked.unavailable(format!("HTTP {} {said}", answer.status)),
+        403 | 429 => forbidden(asked, answer, &lower, said),
+        status @ 400..=499 if !answer.is_githubs_refusal() => asked.not_githubs(status),
         401 if asked.by_token() => Error::TokenNotActive { status: 401, said },
         401 if is_about_the_clock(&lower) => Error::Clock { said },
         401 => asked.app_refused(said),
-        403 | 429 => forbidden(asked, answer, &lower, said),
         404 if lower.contains("integration not found") => asked.app_refused(said),
         404 => not_found(asked, said),
         422 => unprocessable(asked, &lower, said),
-        408 | 500..=599 => asked.unavailable(format!("HTTP {} {said}", answer.status)),
         300..=399 => asked.invalid(format!("HTTP {} redirects to {}", answer.status, redirection(answer))),
         400..=499 => asked.refused(answer.status, said),
         other => asked.invalid(format!("HTTP {other} is not expected here")),
@@ -284,6 +299,9 @@ fn forbidden(asked: &Asked<'_>, answer: &Answer, lower: &str, said: String) -> E
             until,
             said,
         };
+    }
+    if !answer.is_githubs_refusal() {
+        return asked.not_githubs(answer.status);
     }
     if asked.by_token() {
         return Error::TokenNotActive {

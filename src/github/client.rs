@@ -1,7 +1,7 @@
 //! The client of one App.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -95,13 +95,13 @@ pub struct Client<S> {
     signer: S,
     http: reqwest::Client,
     clock: Clock,
-    observe: Arc<dyn Observe>,
+    pub(super) observe: Arc<dyn Observe>,
     skew: Skew,
     jwts: JwtCache,
-    hold: Mutex<Hold>,
+    pub(super) hold: Mutex<Hold>,
     pub(super) standing: Standing,
     pub(super) mints: Gate,
-    revocations: Gate,
+    pub(super) revocations: Gate,
 }
 
 impl<S: Sign> Client<S> {
@@ -161,7 +161,7 @@ impl<S: Sign> Client<S> {
         let request = http::request(Method::DELETE, url, Some(token), &self.api_version, None)?;
         let revocation = self.exchange(&asked, request, |asked, answer| match answer.status() {
             204 => Ok(Revoked::Revoked),
-            401 => Ok(Revoked::AlreadyGone),
+            401 if answer.is_githubs_refusal() => Ok(Revoked::AlreadyGone),
             _ => Err(classify(asked, answer)),
         });
         let result = tokio::time::timeout(deadline, revocation).await;
@@ -253,8 +253,12 @@ impl<S: Sign> Client<S> {
     }
 
     pub(super) fn github_now(&self) -> Timestamp {
-        let now = (self.clock)();
-        now.saturating_add(self.skew.get()).unwrap_or(now)
+        self.at_github((self.clock)())
+    }
+
+    /// What GitHub's clock showed when ours showed this.
+    fn at_github(&self, ours: Timestamp) -> Timestamp {
+        ours.saturating_add(self.skew.get()).unwrap_or(ours)
     }
 
     /// Asks with the App's JWT. If GitHub refuses its times, the skew is known from that answer: asks once more at once.
@@ -304,9 +308,9 @@ impl<S: Sign> Client<S> {
     ) -> Result<T, Error> {
         let sent = Instant::now();
         let result = self.send(asked, request).await.and_then(|answer| parse(asked, &answer));
-        let result = result.map_err(|error| self.slow_down(error, sent));
-        if result.is_ok() {
-            self.hold.lock().unwrap_or_else(PoisonError::into_inner).success(sent);
+        let result = result.map_err(|error| self.slow_down(asked, error, sent));
+        if result.is_ok() && !asked.by_token() {
+            self.held().success(sent);
         }
         self.report(asked, result.as_ref().err().map(Error::reason), sent.elapsed());
         result
@@ -324,41 +328,23 @@ impl<S: Sign> Client<S> {
             .execute(request)
             .await
             .map_err(|error| asked.unavailable(http::cause(&error)))?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        // A server error often comes from something before GitHub, with a clock of its own.
-        if let Some(date) = answer::date(&headers).filter(|_| status < 500) {
-            self.skew.learn(sent, (self.clock)(), date);
-        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let came = (self.clock)();
         if !asked.by_token() {
             self.standing.learn(&headers);
         }
-        let now = self.github_now();
         let body = http::read(response).await.map_err(|error| match error {
             BodyError::TooLong => asked.invalid("it is longer than 8 MiB".to_owned()),
             BodyError::Broken(error) => asked.unavailable(http::cause(&error)),
         })?;
-        Ok(Answer::new(status, headers, body, now))
-    }
-
-    /// After a secondary limit, holds the whole App, and says until when.
-    fn slow_down(&self, error: Error, sent: Instant) -> Error {
-        let Error::SecondaryLimit { announced, said, .. } = error else {
-            return error;
-        };
-        let wait = self
-            .hold
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .hit(sent, Instant::now(), announced);
-        self.observe.held();
-        self.mints.hold_for(wait);
-        self.revocations.hold_for(wait);
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        Error::SecondaryLimit {
-            announced,
-            until: answer::later(self.github_now(), wait),
-            said,
+        let date = answer::date(&headers);
+        let answer = Answer::new(status.as_u16(), headers, body, self.at_github(came));
+        // An error often comes from something before GitHub, with a clock of its own.
+        let is_githubs = status.is_success() || status.is_client_error() && answer.is_githubs_refusal();
+        if let Some(date) = date.filter(|_| is_githubs) {
+            self.skew.learn(sent, came, date);
         }
+        Ok(answer)
     }
 }
 

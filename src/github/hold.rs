@@ -1,17 +1,26 @@
 //! How long a whole App waits after a secondary rate limit.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::time::Instant;
+
+use super::answer::{self, Asked};
+use super::client::Client;
+use super::error::Error;
+use crate::domain::Sign;
 
 /// GitHub asks for at least a minute where it does not say how long:
 /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit>.
 const FIRST: Duration = Duration::from_secs(60);
 /// The doubling ends here: as long before its end as a token is refreshed.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// How long revocations wait at most because of one token.
+const TOKENS_HOLD: Duration = Duration::from_secs(60);
 
 /// Secondary limits that were hit one after another.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hold {
     consecutive: u32,
     until: Option<Instant>,
@@ -37,9 +46,53 @@ impl Hold {
         }
     }
 
+    /// How much longer everybody waits.
+    pub(super) fn left(self, now: Instant) -> Option<Duration> {
+        self.until?.checked_duration_since(now)
+    }
+
     /// Whether a request of that time was sent before the last hit was known, or in spite of it.
     fn held_at(&self, sent: Instant) -> bool {
         self.until.is_some_and(|until| sent < until)
+    }
+}
+
+impl<S: Sign> Client<S> {
+    pub(super) fn held(&self) -> MutexGuard<'_, Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on waiting where `former`, a client of the same App, was told to: a new key or another limit does not end GitHub's hold.
+    pub fn inherit(&self, former: &Client<S>) {
+        let hold = *former.held();
+        if let Some(wait) = hold.left(Instant::now()) {
+            *self.held() = hold;
+            self.mints.hold_for(wait);
+            self.revocations.hold_for(wait);
+        }
+    }
+
+    /// After a secondary limit, holds the whole App, and says until when. A token's own call is limited by whatever its user did with
+    /// it: that stops no mint of anyone, and the revocations of others for a minute at most.
+    pub(super) fn slow_down(&self, asked: &Asked<'_>, error: Error, sent: Instant) -> Error {
+        let Error::SecondaryLimit { announced, said, .. } = error else {
+            return error;
+        };
+        let wait = if asked.by_token() {
+            announced.unwrap_or(TOKENS_HOLD).min(TOKENS_HOLD)
+        } else {
+            self.observe.held();
+            let wait = self.held().hit(sent, Instant::now(), announced);
+            self.mints.hold_for(wait);
+            wait
+        };
+        self.revocations.hold_for(wait);
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        Error::SecondaryLimit {
+            announced,
+            until: answer::later(self.github_now(), wait),
+            said,
+        }
     }
 }
 

@@ -160,3 +160,29 @@ async fn a_leader_that_was_stopped_does_no_harm_when_it_goes_on_and_stops_workin
     assert_eq!(world.github.mint_count(), counted + 1);
     nothing_expired(monitor).await;
 }
+
+/// One that was cut off from the API server comes back with a token that it got before its successor got one.
+#[tokio::test]
+async fn a_former_leader_does_not_write_an_older_token_over_a_later_one() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    world.token("one", json!({})).await;
+    let first = world.settled("one").await;
+    let former = world.replica(|operator| operator).await;
+    world.operator.pause().unwrap();
+    world.github.set_latency(Duration::from_secs(6));
+    world.request("one", "2026-01-01T00:00:00Z").await;
+    // GitHub has issued it and does not say so yet.
+    world.mints(2, SOON).await;
+    former.pause().unwrap();
+    world.github.set_latency(Duration::ZERO);
+    world.operator.resume().unwrap();
+    let later = world.good_token("one", Some(&first)).await;
+    former.resume().unwrap();
+    eventually(SOON, "the former leader leaves its token", async || {
+        let logs = former.logs();
+        logs.contains("is left to expire").then_some(()).ok_or(logs)
+    })
+    .await;
+    assert_eq!(world.settled("one").await, later);
+    assert_eq!(world.github.mint_count(), 3, "one for the Secret, one each for the request");
+}

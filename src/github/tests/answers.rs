@@ -323,6 +323,26 @@ fn a_token_that_does_not_work_yet_is_told_from_an_app_that_does_not_work() {
 }
 
 #[test]
+fn a_page_of_a_proxy_is_not_githubs_word() {
+    let page = "<html><body><h1>404 Not Found</h1></body></html>";
+    for (status, body) in [400, 401, 403, 404, 407, 410, 422, 451]
+        .into_iter()
+        .flat_map(|status| ["", page, "[]", "\"Not Found\""].map(|body| (status, body)))
+    {
+        for mint in [true, false] {
+            let error = with_asked(mint, |asked| classify(asked, &answer(status, &[], body)));
+            assert_eq!(error.reason(), Reason::InvalidAnswer, "{status} {body}");
+            assert_eq!(error.retry(), Retry::Backoff, "{status} {body}");
+            assert!(error.to_string().contains(&format!("HTTP {status} without")), "{error}");
+        }
+    }
+    let limited = with_asked(true, |asked| {
+        classify(asked, &answer(403, &[("retry-after", "5")], page))
+    });
+    assert_eq!(limited.reason(), Reason::SecondaryRateLimited);
+}
+
+#[test]
 fn waits_count_from_githubs_date_and_not_from_our_clock() {
     let headers = [("date", "Fri, 22 Nov 2024 09:00:00 GMT"), ("retry-after", "30")];
     let error = with_asked(true, |asked| classify(asked, &answer(429, &headers, "")));

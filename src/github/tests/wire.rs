@@ -224,6 +224,42 @@ async fn a_secondary_limit_holds_mints_and_revocations_until_the_announced_time(
 }
 
 #[tokio::test]
+async fn a_limit_on_one_token_stops_no_mint_and_revocations_for_a_minute_at_most() {
+    let mut refusal = reply(403, message("You have exceeded a secondary rate limit."));
+    refusal.1.push(("retry-after", "3600".into()));
+    let setup = setup(Limits::default(), [dated(refusal, NOW)]).await;
+    let error = setup.revoke(&TOKEN.into(), Duration::from_secs(10)).await.unwrap_err();
+    assert_eq!(error.retry(), crate::domain::schedule::Retry::HoldApp(at(NOW + 60)));
+    assert_eq!(setup.observed.holds.load(Ordering::SeqCst), 0);
+    assert!(setup.client.mint_turn().now_or_never().is_some());
+    assert!(setup.client.revocation_turn().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_follows_another_goes_on_waiting() {
+    let refusal = reply(403, message("You have exceeded a secondary rate limit."));
+    let former = setup(Limits::default(), [dated(refusal, NOW)]).await;
+    let next = setup(Limits::default(), [token_answer()]).await;
+    next.client.inherit(&former.client);
+    assert!(next.client.mint_turn().now_or_never().is_some(), "nobody was held");
+    former.mint(1, &MintScope::default()).await.unwrap_err();
+    next.client.inherit(&former.client);
+    assert!(next.client.mint_turn().now_or_never().is_none());
+    assert!(next.client.revocation_turn().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_proxys_page_revokes_nothing_and_sets_no_clock() {
+    let page = || dated(reply(401, "<html>401</html>"), NOW + 7_200);
+    let setup = setup(Limits::default(), [page(), page()]).await;
+    let error = setup.revoke(&TOKEN.into(), Duration::from_secs(10)).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::InvalidAnswer);
+    let error = setup.mint(1, &MintScope::default()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::InvalidAnswer);
+    assert_eq!(setup.client.skew(), jiff::SignedDuration::ZERO);
+}
+
+#[tokio::test]
 async fn an_unannounced_secondary_limit_holds_for_a_minute() {
     let refusal = reply(403, message("You have exceeded a secondary rate limit."));
     let setup = setup(Limits::default(), [dated(refusal, NOW)]).await;
