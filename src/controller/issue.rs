@@ -14,7 +14,7 @@ use crate::domain::schedule::{Retry, later, next_attempt};
 use crate::domain::secret::{self, IssuedToken};
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
-use crate::github::{Error, MintScope, Minted, Permit};
+use crate::github::{ACTIVATION, Error, MintScope, Minted, Permit};
 
 use super::app::App;
 use super::job::{Context, Done, Task, carry};
@@ -27,9 +27,6 @@ const WRITE_ATTEMPTS: usize = 5;
 
 /// The longest that an App of a pool which could not issue for a Token is not asked for it again.
 const LONGEST_DECLINE: Duration = Duration::from_secs(10 * 60);
-
-/// Between two looks at whether a new token works.
-const PROBE_PAUSES: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
 
 /// Issues a token, writes it to the Secret, then says so in the status.
 pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, permit: Permit, why: Why) -> Done {
@@ -169,7 +166,7 @@ async fn mint<S: Sign>(
 /// that is written all the same: it is the best there is.
 async fn probe<S: Sign>(context: &Context, task: &Task, app: &App<S>, pending: &Pending) {
     let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
-    for pause in PROBE_PAUSES {
+    for pause in ACTIVATION {
         match app.client.verify(&pending.issued.token).await {
             Err(Error::TokenNotActive { .. }) if expires.is_some_and(|at| at > later(task.now, pause * 4)) => {
                 tokio::select! {

@@ -31,6 +31,9 @@ const PAGE: usize = 100;
 /// More pages than this are not read: a server that always has a next page must not keep us.
 const MOST_PAGES: usize = 100;
 
+/// Between two looks at whether a new token works yet.
+pub const ACTIVATION: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
+
 /// This machine's wall clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 

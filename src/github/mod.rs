@@ -21,7 +21,7 @@ mod tests;
 pub use answer::{Answer, Asked, Call, classify};
 pub use app::{Account, App, Installation, parse_app, parse_installations};
 pub use budget::Budget;
-pub use client::{AppSettings, Client, Clock, Limits, Revoked};
+pub use client::{ACTIVATION, AppSettings, Client, Clock, Limits, Revoked};
 pub use error::Error;
 pub use gate::{Gate, Permit};
 pub use http::{HttpError, HttpOptions, http_client};

@@ -15,7 +15,7 @@ use crate::controller::App;
 use crate::domain::Problem;
 use crate::domain::intent::{AppKey, Intent, Key, TokenObject, app_not_found, invalid, unreadable};
 use crate::domain::plan::AppFacts;
-use crate::github::{Installation, MintScope, Minted};
+use crate::github::{ACTIVATION, Error, Installation, MintScope, Minted};
 use crate::signer::Signer;
 
 use super::apps::{Ingredients, signs};
@@ -345,10 +345,17 @@ fn granted(chain: &mut Chain, minted: &Minted) {
 }
 
 async fn accepted(chain: &mut Chain, app: &App<Signer>, token: &SecretString) -> Result<(), Broken> {
-    match app.client.verify(token).await {
+    match activated(app, token).await {
         Ok(()) => {
             let message = "GitHub takes the token. Where a client says \"Authentication failed\", it reads another Secret, has read an older token, or sends another username than x-access-token";
             chain.good("authentication", message);
+            Ok(())
+        }
+        Err(error @ Error::TokenNotActive { status: 403, .. }) => {
+            let message = format!(
+                "the token may not list its repositories, as one that has permissions of an organization alone: {error}"
+            );
+            chain.say("authentication", Verdict::Doubtful, message);
             Ok(())
         }
         Err(error) => {
@@ -358,6 +365,18 @@ async fn accepted(chain: &mut Chain, app: &App<Signer>, token: &SecretString) ->
                 format!("GitHub does not take its own token: {error}"),
             );
             Err(Broken)
+        }
+    }
+}
+
+/// Whether GitHub takes its new token, which it is given some seconds for.
+async fn activated(app: &App<Signer>, token: &SecretString) -> Result<(), Error> {
+    let mut pauses = ACTIVATION.into_iter().take(2);
+    loop {
+        let result = app.client.verify(token).await;
+        match (&result, pauses.next()) {
+            (Err(Error::TokenNotActive { .. }), Some(pause)) => tokio::time::sleep(pause).await,
+            _ => return result,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use jiff::SignedDuration;
-use lab::github::{AppKey, GitHub, Settings, TokenState};
+use lab::github::{AppKey, Fault, GitHub, Route, Settings, TokenState};
 use lab::process::Folder;
 use serde_json::{Value, json};
 
@@ -146,6 +146,34 @@ async fn a_manifest_is_tried_for_reading_pushing_and_pull_requests_without_a_clu
             TokenState::Revoked,
             "what was issued for a check is revoked"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_is_given_some_seconds_and_may_be_good_for_an_organization_alone() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    let manifest = "apiVersion: github.as-code.io/v1\nkind: Token\nmetadata: {name: t}\nspec: {}\n";
+    let file = folder.write("token.yaml", manifest.as_bytes()).expect("a file");
+    let file = file.display().to_string();
+    github.fail_next(1, Some(Route::Token), Fault::BadCredentials);
+    let late = Report::of(&config, None, &["-f", &file]);
+    assert!(late.success);
+    late.expect("authentication", "good", "");
+
+    let no_repositories = Fault::Status {
+        status: 403,
+        body: json!({"message": "Resource not accessible by integration"}).to_string(),
+    };
+    for (fault, success, verdict, part) in [
+        (no_repositories, true, "doubtful", "permissions of an organization"),
+        (Fault::BadCredentials, false, "bad", "does not take"),
+    ] {
+        github.fail_while(Some(Route::Token), fault);
+        let report = Report::of(&config, None, &["-f", &file]);
+        github.clear_faults();
+        assert_eq!(report.success, success, "{verdict}");
+        report.expect("authentication", verdict, part);
     }
 }
 

@@ -122,6 +122,7 @@ fn troubles() -> Vec<Trouble> {
     vec![
         trouble(Fault::Unavailable(500), "GitHubUnavailable"),
         trouble(Fault::HtmlErrorPage(502), "GitHubUnavailable"),
+        trouble(Fault::HtmlErrorPage(404), "InvalidAnswer"),
         trouble(Fault::CloseConnection, "GitHubUnavailable"),
         trouble(Fault::Truncated, "GitHubUnavailable"),
         trouble(Fault::Garbage, "InvalidAnswer"),
@@ -196,7 +197,7 @@ async fn an_answer_that_is_no_good_token_never_replaces_one() {
         .enumerate()
     {
         world.github.fail_while(Some(Route::Mint), fault.clone());
-        world.refresh("demo", &format!("2026-01-01T00:00:0{n}Z")).await;
+        world.request("demo", &format!("2026-01-01T00:00:0{n}Z")).await;
         world.condition("demo", "Ready", "False", "").await;
         assert_eq!(world.token_in("demo").await.as_deref(), Some(&*good), "{fault:?}");
         world.github.clear_faults();
@@ -218,7 +219,7 @@ async fn a_secondary_limit_without_retry_after_holds_the_whole_app_for_a_minute(
     };
     world.github.fail_while(Some(Route::Mint), limit);
     for n in 0..20 {
-        world.refresh(&format!("t-{n}"), "2026-01-01T00:00:00Z").await;
+        world.request(&format!("t-{n}"), "2026-01-01T00:00:00Z").await;
     }
     let failed = world.condition("t-0", "Ready", "False", "SecondaryRateLimited");
     failed.await;

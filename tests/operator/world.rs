@@ -267,17 +267,6 @@ impl World {
         .await;
     }
 
-    /// Asks for a new token.
-    pub async fn refresh(&self, name: &str, request: &str) {
-        let ask = serde_json::json!({"metadata": {"annotations": {
-            github_token_manager::api::names::annotation::REFRESH_REQUESTED: request}}});
-        let patch = Patch::Merge(&ask);
-        self.tokens()
-            .patch(name, &PatchParams::default(), &patch)
-            .await
-            .expect("the Token is there");
-    }
-
     /// Waits until a Token's status is about the token that is in its Secret, and that works.
     pub async fn settled(&self, name: &str) -> String {
         eventually(SOON, &format!("{name} is settled"), async || {
