@@ -194,17 +194,27 @@ impl Secrets {
         Ok(self.client.request(request).await?)
     }
 
-    /// Puts a new token into the Secret: its keys, annotations and labels; whatever others added stays.
+    /// Puts a new token into the Secret: its keys, annotations and labels; whatever others added stays. `others`: the finalizers of a
+    /// Secret that has lost ours, which is put to them.
     ///
     /// # Errors
     /// [`ClusterError::Conflict`] if the Secret has changed since `uid` and `version` were seen.
-    pub async fn refill(&self, draft: SecretDraft<'_>, uid: &str, version: &str) -> Result<Metadata, ClusterError> {
+    pub async fn refill(
+        &self,
+        draft: SecretDraft<'_>,
+        uid: &str,
+        version: &str,
+        others: Option<Vec<String>>,
+    ) -> Result<Metadata, ClusterError> {
         let mut secret = self.build(draft);
         secret.type_ = None;
         secret.metadata.name = None;
         secret.metadata.namespace = None;
         secret.metadata.owner_references = None;
-        secret.metadata.finalizers = None;
+        secret.metadata.finalizers = others.map(|mut all| {
+            all.push(FINALIZER.to_owned());
+            all
+        });
         secret.metadata.uid = Some(uid.to_owned());
         secret.metadata.resource_version = Some(version.to_owned());
         let params = PatchParams {

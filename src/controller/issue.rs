@@ -213,12 +213,13 @@ async fn publish<S: Sign>(
             && facts.content == Content::Intact,
         uid: facts.uid,
         version: facts.resource_version,
+        held: facts.held,
     });
     let mut last = ClusterError::Conflict;
     for _ in 0..WRITE_ATTEMPTS {
         let (operation, result) = match &seen {
             None => ("create", context.secrets.create(draft).await),
-            Some(seen) if seen.same_format => ("update", context.secrets.refill(draft, &seen.uid, &seen.version).await),
+            Some(seen) if seen.same_format => ("update", refill(context, draft, seen).await),
             Some(seen) => ("update", replace(context, draft, seen).await),
         };
         context.observer.secret_written(&task.key, operation, result.is_ok());
@@ -255,6 +256,7 @@ struct Seen {
     uid: String,
     version: String,
     same_format: bool,
+    held: bool,
 }
 
 impl Seen {
@@ -264,8 +266,20 @@ impl Seen {
             uid: found.metadata.uid.unwrap_or_default(),
             version: found.metadata.resource_version.unwrap_or_default(),
             same_format: false,
+            held: true,
         }
     }
+}
+
+/// After `gtm release` an operator may go on all the same: what it writes to is its own again.
+async fn refill(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result<Metadata, ClusterError> {
+    let others = if seen.held {
+        None
+    } else {
+        let found = context.secrets.look(draft.key).await?.ok_or(ClusterError::Missing)?;
+        Some(found.metadata.finalizers.unwrap_or_default())
+    };
+    context.secrets.refill(draft, &seen.uid, &seen.version, others).await
 }
 
 async fn look_again(

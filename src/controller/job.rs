@@ -140,6 +140,12 @@ pub async fn look(context: &Context, task: Task, secret: SecretKey) -> Done {
             secret_gone: true,
             ..carry(task)
         },
+        // Never: the plan would look again and again for what has another name.
+        Ok(Some(meta)) if meta.metadata.name.as_deref() != Some(&*secret.name) => {
+            let error =
+                ClusterError::Unavailable(format!("asked for the Secret {secret}, the API server gave another"));
+            fail(context, task, cluster_problem(&error)).await
+        }
         Ok(Some(meta)) => match OwnerRef::of(&meta.metadata) {
             Some(owner) if *owner.uid == *task.uid => Done {
                 secret: Some((meta, None)),

@@ -133,6 +133,7 @@ impl SecretRecord {
             resource_version: self.version.to_string(),
             owner: self.owner.as_ref().map(|owner| owner.uid.to_string()),
             deleting: self.deleting,
+            held: self.held,
             labels,
             annotations,
             content,

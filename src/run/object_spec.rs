@@ -11,8 +11,9 @@ use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
 use crate::domain::app::may_use;
 use crate::domain::facts::AppFacts;
 use crate::domain::intent::invalid;
+use crate::domain::name::{NAMES, is_object_name};
 use crate::domain::schedule::Retry;
-use crate::domain::{BaseUrl, Problem};
+use crate::domain::{BaseUrl, Problem, quote};
 use crate::signer::ServiceKey;
 
 use super::apps::Ingredients;
@@ -102,6 +103,10 @@ fn key_source(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Re
                     "spec.keyRef: provider secret needs the name of a Secret".to_owned(),
                 ));
             };
+            if !is_object_name(&named.name) {
+                let name = quote(&named.name);
+                return Err(invalid(format!("spec.keyRef.name: '{name}' is no name: {NAMES}")));
+            }
             return Ok(KeySource::Secret {
                 name: named.name.clone(),
                 key: named.key.clone(),

@@ -8,9 +8,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::api::{ClusterToken, Reason, Token, TokenPolicy};
-use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, unreadable};
+use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, invalid, unreadable};
 use crate::domain::plan::conflict;
-use crate::domain::policy::Verdict;
+use crate::domain::policy::{Policy, Verdict};
 use crate::domain::review::{Answer, Request};
 use crate::domain::{Problem, permissions, quote};
 
@@ -59,6 +59,9 @@ pub(super) fn decide_policy(request: &Request<'_, Value>) -> Decision {
     };
     match TokenPolicy::deserialize(object) {
         Ok(policy) => {
+            if let Some(flaw) = Policy::flaw(&policy.spec) {
+                return refused(invalid(flaw), Vec::new());
+            }
             let named = policy
                 .spec
                 .permissions

@@ -60,8 +60,20 @@ async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_oper
 async fn an_operator_that_is_not_uninstalled_after_all_goes_on_by_itself() {
     let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
     world.token("ci", json!({})).await;
-    world.ready("ci").await;
+    let first = world.settled("ci").await;
     // As `gtm release` leaves it, with the minute almost over.
+    let bare = json!({"metadata": {"finalizers": ["example.com/theirs"]}}).to_string();
+    let patch = [
+        "patch",
+        "secret",
+        "ci",
+        "-n",
+        &world.namespace,
+        "--type=merge",
+        "-p",
+        &bare,
+    ];
+    world.cluster.kubectl(&patch).await.expect("the Secret is let go");
     let taken = json!({"spec": {"holderIdentity": "gtm-release", "leaseDurationSeconds": 1}}).to_string();
     let patch = ["patch", "lease", "github.as-code.io", "--type=merge", "-p", &taken];
     world.cluster.kubectl(&patch).await.expect("the Lease is taken");
@@ -73,4 +85,8 @@ async fn an_operator_that_is_not_uninstalled_after_all_goes_on_by_itself() {
     world.token("later", json!({})).await;
     world.ready("later").await;
     assert_eq!(world.github.mint_count(), 2);
+    world.request("ci", "2026-01-01T00:00:00Z").await;
+    world.good_token("ci", Some(&first)).await;
+    let both = ["example.com/theirs", "github.as-code.io/revoke-token"];
+    assert_eq!(finalizers(&world, "ci").await, both);
 }

@@ -199,7 +199,9 @@ async fn a_policys_times_are_checked_by_its_schema() {
                 "{value}: {error}"
             );
         }
-        apply_object(&world, &policy(right)).await.unwrap();
+        for value in [right, "1d"] {
+            apply_object(&world, &policy(value)).await.unwrap();
+        }
     }
 }
 

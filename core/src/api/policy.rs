@@ -99,7 +99,8 @@ pub struct TokenPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 507)))]
     pub apps: Option<Vec<String>>,
-    /// The installation IDs; 0 stands for a Token that names none, and so uses its App's own. Default: any.
+    /// The installation IDs; 0 stands for a Token that names none, and so uses its App's own. A Token that names an `owner` says no
+    /// ID, and is not allowed where this is set. Default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100), inner(range(min = 0)))]
     pub installations: Option<Vec<i64>>,

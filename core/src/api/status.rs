@@ -125,6 +125,17 @@ pub struct Condition {
     pub observed_generation: Option<i64>,
 }
 
+/// Characters of a condition's message: the API server takes 32,768 of them, and nobody reads so many.
+const LONGEST_MESSAGE: usize = 4_096;
+
+fn cut(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
 impl Condition {
     /// Makes the condition of this type what `value` (status, reason, message) says, or removes it. Its time changes only when its
     /// status does.
@@ -140,6 +151,7 @@ impl Condition {
             before.map(|at| all.remove(at));
             return;
         };
+        let message = cut(message);
         let known = before.and_then(|at| all.get_mut(at));
         let since = known
             .as_ref()
@@ -156,6 +168,23 @@ impl Condition {
         match known {
             Some(place) => *place = condition,
             None => all.push(condition),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_never_longer_than_the_api_server_takes() {
+        let (mut all, now) = (Vec::new(), Time::from(jiff::Timestamp::UNIX_EPOCH));
+        for length in [LONGEST_MESSAGE, LONGEST_MESSAGE + 1, 1_000_000] {
+            let value = Some(("True", Reason::Pending, "ä".repeat(length)));
+            Condition::set(&mut all, condition::WARNING, value, 1, now);
+            let said = &all[0].message;
+            assert_eq!(said.chars().count(), length.min(LONGEST_MESSAGE + 1));
+            assert_eq!(said.ends_with('…'), length > LONGEST_MESSAGE);
         }
     }
 }

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use crate::api::names::annotation;
 use crate::api::{Format, Reason, SecretSpec, TokenScope};
 
 use super::digest::base64_sha256;
+use super::name::{NAMES, is_object_name};
 use super::problem::Problem;
 use super::schedule::Retry;
-use super::{permissions, quote, secret, template};
+use super::{duration, permissions, quote, secret, template};
 
 mod key;
 mod object;
@@ -122,11 +122,16 @@ impl Intent {
         let namespace = object
             .secret_namespace()
             .ok_or_else(|| invalid("metadata.namespace: a Token has a namespace"))?;
-        let name = secret
-            .name
-            .clone()
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| object.name_any());
+        // Its own name may not be there yet (generateName), and is one.
+        let named = secret.name.as_deref().filter(|name| !name.is_empty());
+        let fields = named.map(|name| ("name", name)).into_iter();
+        for (field, text) in fields.chain([("namespace", &*namespace)]) {
+            if !is_object_name(text) {
+                let text = quote(text);
+                return Err(invalid(format!("spec.secret.{field}: '{text}' is no {field}: {NAMES}")));
+            }
+        }
+        let name = named.map_or_else(|| object.name_any(), str::to_owned);
         Ok(Intent {
             key: Key {
                 kind: T::KIND,
@@ -220,7 +225,8 @@ fn read_scope(scope: &TokenScope, warnings: &mut Vec<Warning>) -> Result<Scope, 
         .find(|name| name.is_empty() || name.contains('/'))
     {
         return Err(invalid(format!(
-            "spec.repositories: '{name}' is not a bare name; write 'name' instead of 'owner/name'"
+            "spec.repositories: '{}' is not a bare name; write 'name' instead of 'owner/name'",
+            quote(name)
         )));
     }
     let confined = !scope.repositories.is_empty() || !scope.repository_ids.is_empty();
@@ -263,10 +269,8 @@ fn read_scope(scope: &TokenScope, warnings: &mut Vec<Warning>) -> Result<Scope, 
 
 fn interval(field: &str, text: &str, bounds: (u64, u64), warnings: &mut Vec<Warning>) -> Result<Duration, Problem> {
     let example = "write hours, minutes and seconds, such as '1h30m', '45m' or '90s'";
-    let parsed: SignedDuration = text
-        .trim()
-        .parse()
-        .map_err(|_| invalid(format!("spec.{field}: '{text}' is not a duration; {example}")))?;
+    let (parsed, text) = (duration::signed(text), quote(text));
+    let parsed = parsed.ok_or_else(|| invalid(format!("spec.{field}: '{text}' is not a duration; {example}")))?;
     let asked =
         Duration::try_from(parsed).map_err(|_| invalid(format!("spec.{field}: '{text}' is negative; {example}")))?;
     let (low, high) = (Duration::from_secs(bounds.0), Duration::from_secs(bounds.1));

@@ -4,12 +4,14 @@ pub mod app;
 pub mod authority;
 pub mod base_url;
 pub mod digest;
+pub mod duration;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
 pub mod intent;
 pub mod jwt;
 pub mod manifest;
+pub mod name;
 pub mod overview;
 pub mod permissions;
 pub mod plan;

@@ -38,6 +38,8 @@ pub struct SecretFacts {
     pub owner: Option<String>,
     /// What keeps a deleted Secret, if it is being deleted.
     pub deleting: bool,
+    /// Whether it has our finalizer.
+    pub held: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its annotations.

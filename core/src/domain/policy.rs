@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::api::{DEFAULT_GRACE_PERIOD, Enforcement, Reason, Time, TokenPolicy};
+use crate::api::{DEFAULT_GRACE_PERIOD, Enforcement, Reason, Time, TokenPolicy, TokenPolicySpec};
 
+use super::duration::duration;
 use super::intent::{Intent, Warning};
 use super::plan::{Plan, SecretFacts};
 use super::problem::Problem;
@@ -66,10 +67,6 @@ pub struct Policy {
     grace: Duration,
 }
 
-fn duration(text: &str) -> Option<Duration> {
-    Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
-}
-
 fn default_grace() -> Duration {
     duration(DEFAULT_GRACE_PERIOD).unwrap_or_default()
 }
@@ -112,6 +109,20 @@ impl Policy {
             limits: None,
             grace: default_grace(),
         }
+    }
+
+    /// What of a policy's spec cannot be read although its schema lets it through: names the field, the value and the cure.
+    #[must_use]
+    pub fn flaw(spec: &TokenPolicySpec) -> Option<String> {
+        let longest = spec.max_refresh_interval.as_ref();
+        let times = longest.map(|text| ("maxRefreshInterval", text));
+        let mut times = times.into_iter().chain([("gracePeriod", &spec.grace_period)]);
+        times.find_map(|(field, text)| {
+            let text = duration(text).is_none().then(|| quote(text))?;
+            Some(format!(
+                "spec.{field}: '{text}' is not a duration; write days, hours, minutes and seconds, such as '1d', '1h30m' or '90s'"
+            ))
+        })
     }
 
     /// Why the policy does not allow a Token; names the field, the value and the limit. `own_namespace`: the operator's.

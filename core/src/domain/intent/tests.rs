@@ -105,6 +105,14 @@ fn a_wrong_spec_names_the_field_the_value_and_the_cure() {
             ["spec.revokePreviousAfter", "'1 fortnight'", "such as '1h30m'"],
         ),
         (
+            json!({"secret": {"name": "ci#"}}),
+            ["spec.secret.name", "'ci#' is no name", "lower-case letters"],
+        ),
+        (
+            json!({"secret": {"name": "../other"}}),
+            ["spec.secret.name", "'../other'", "write lower-case"],
+        ),
+        (
             json!({"secret": {"basicAuth": true, "format": "netrc"}}),
             ["spec.secret", "format is 'netrc'", "remove one of the two"],
         ),

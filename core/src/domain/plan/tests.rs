@@ -56,6 +56,7 @@ fn healthy(intent: &Intent) -> SecretFacts {
         resource_version: "1".to_owned(),
         owner: Some(intent.uid.clone()),
         deleting: false,
+        held: true,
         labels: secret::labels(intent),
         annotations,
         content: Content::Intact,

@@ -90,6 +90,23 @@ impl<'a> Lacks<'a> {
         granted: &[&'a Granted<'a>],
         warnings: &mut Warnings,
     ) -> Result<Rc<Missing>, Refusal> {
+        let missing = self.missing(container, granted, warnings)?;
+        let unseen = container.env_from.as_ref().is_some_and(|all| !all.is_empty());
+        if unseen && !missing.env.is_empty() && granted.iter().any(|grant| grant.ask.env) {
+            warnings.add(format!(
+                "container '{}' takes variables by envFrom, which cannot be looked into: the Token's count before those of the same name",
+                quote(&container.name)
+            ));
+        }
+        Ok(missing)
+    }
+
+    fn missing(
+        &mut self,
+        container: &Container<'_>,
+        granted: &[&'a Granted<'a>],
+        warnings: &mut Warnings,
+    ) -> Result<Rc<Missing>, Refusal> {
         let last = self.last.take().filter(|last| last.is_for(granted));
         let alike = self.last.insert(last.unwrap_or_else(|| Alike::new(granted)));
         let env = container.variables(&alike.names)?;

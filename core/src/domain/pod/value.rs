@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::domain::name::{NAMES, is_object_name};
+
 /// What is wrong with a value, and the cure.
 pub(super) type Wrong = String;
 
@@ -127,21 +129,17 @@ pub(super) fn boolean(text: &str) -> Result<bool, Wrong> {
     text.parse().map_err(|_| "is neither true nor false".to_owned())
 }
 
-/// The name of a Token: a DNS subdomain, as every object's name.
+/// The name of a Token.
 pub(super) fn object_name(text: &str) -> Result<&str, Wrong> {
-    let label = |label: &str| {
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    if text.len() <= 253 && text.split('.').all(label) {
+    if is_object_name(text) {
         return Ok(text);
     }
-    Err("is no object's name: write lower-case letters, digits, '-' and '.'".to_owned())
+    Err(format!("is no object's name: {NAMES}"))
 }
 
 /// What `.ID` may be: it becomes part of a volume's name.
 pub(super) fn is_id(text: &str) -> bool {
-    text.len() <= 40 && !text.contains('.') && object_name(text).is_ok()
+    text.len() <= 40 && !text.contains('.') && is_object_name(text)
 }
 
 /// A list with commas, each entry once, in the order in which they are written.
@@ -181,7 +179,7 @@ pub(super) fn variable(name: &str) -> Result<(), Wrong> {
 pub(super) fn host(text: &str) -> Result<(), Wrong> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     let digits = port.chars().all(|c| c.is_ascii_digit());
-    if object_name(name).is_ok() && digits && port.parse::<u16>().is_ok_and(|port| port > 0) {
+    if is_object_name(name) && digits && port.parse::<u16>().is_ok_and(|port| port > 0) {
         return Ok(());
     }
     Err("names no host: write a host as it stands in a remote's URL, in lower case, such as github.com or git.example.com:8443".to_owned())

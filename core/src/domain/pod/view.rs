@@ -95,6 +95,8 @@ pub(super) struct Container<'a> {
     pub name: Text<'a>,
     #[serde(borrow)]
     pub env: Option<&'a RawValue>,
+    /// Where more variables come from, which cannot be known here.
+    pub env_from: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
     pub volume_mounts: Option<Vec<Mount<'a>>>,
 }

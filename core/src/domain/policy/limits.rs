@@ -62,8 +62,15 @@ impl Limits {
 
     fn installation(&self, intent: &Intent) -> Option<String> {
         let allowed = self.installations.as_ref()?;
-        let asked = i64::try_from(intent.installation.unwrap_or(0)).unwrap_or(i64::MAX);
         let shown: Vec<String> = allowed.iter().map(i64::to_string).collect();
+        if let Some(owner) = &intent.owner {
+            return Some(format!(
+                "spec.owner: '{}' says no ID; name the installationID instead: {}",
+                quote(owner),
+                listed(&shown)
+            ));
+        }
+        let asked = i64::try_from(intent.installation.unwrap_or(0)).unwrap_or(i64::MAX);
         (!allowed.contains(&asked)).then(|| format!("spec.installationID: {asked} is none of: {}", listed(&shown)))
     }
 

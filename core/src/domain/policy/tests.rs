@@ -116,6 +116,11 @@ fn each_limit_names_the_field_the_value_and_what_is_allowed() {
         ),
         (json!({"installations": [7]}), json!({}), Some("spec.installationID: 0")),
         (json!({"installations": [0]}), json!({}), None),
+        (
+            json!({"installations": [0, 7]}),
+            json!({"owner": "other"}),
+            Some("spec.owner: 'other' says no ID; name the installationID instead: 0, 7"),
+        ),
         (json!({"apps": ["operator"]}), json!({}), None),
         (
             json!({"apps": ["team-a/*"]}),
@@ -149,7 +154,7 @@ fn each_limit_names_the_field_the_value_and_what_is_allowed() {
             None,
         ),
         (
-            json!({"maxRefreshInterval": "soon"}),
+            json!({"maxRefreshInterval": "1y"}),
             json!({}),
             Some("the policy cannot be read"),
         ),
@@ -315,6 +320,7 @@ fn a_secret_goes_when_the_grace_is_over_and_not_a_second_before() {
         resource_version: "1".into(),
         owner: None,
         deleting: false,
+        held: true,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         content: crate::domain::plan::Content::Intact,
@@ -361,4 +367,26 @@ fn an_app_of_a_cluster_token_without_a_namespace_is_the_operators_neighbour() {
     };
     assert_eq!(forbids("own/*"), None);
     assert!(forbids("operator").is_some() && forbids("team-a/*").is_some());
+}
+
+#[test]
+fn times_in_days_are_read_and_what_the_schema_lets_through_all_the_same_is_named() {
+    let spec = |spec| serde_json::from_value::<crate::api::TokenPolicySpec>(spec).unwrap();
+    for right in [json!({}), json!({"gracePeriod": "1d", "maxRefreshInterval": "1w"})] {
+        assert_eq!(Policy::flaw(&spec(right)), None);
+    }
+    for (wrong, text) in [
+        (
+            json!({"gracePeriod": "1mo"}),
+            "spec.gracePeriod: '1mo' is not a duration",
+        ),
+        (
+            json!({"maxRefreshInterval": "soon"}),
+            "spec.maxRefreshInterval: 'soon' is not",
+        ),
+    ] {
+        let flaw = Policy::flaw(&spec(wrong)).unwrap();
+        assert!(flaw.starts_with(text) && flaw.contains("such as '1d'"), "{flaw}");
+    }
+    assert_eq!(duration("1d"), Some(Duration::from_secs(86_400)));
 }

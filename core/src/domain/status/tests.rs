@@ -28,6 +28,7 @@ fn facts(version: &str) -> SecretFacts {
         resource_version: version.to_owned(),
         owner: None,
         deleting: false,
+        held: true,
         labels: BTreeMap::new(),
         annotations: notes.map(|(name, value)| (name.to_owned(), value)).into(),
         content: Content::Intact,

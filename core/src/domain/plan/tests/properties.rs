@@ -58,6 +58,7 @@ fn any_facts() -> impl Strategy<Value = SecretFacts> {
                 labels,
                 content,
                 deleting,
+                held: true,
                 ..facts
             }
         })
