@@ -139,14 +139,17 @@ impl Authority {
     }
 
     async fn publish(&self, now: Timestamp, configurations: &[Configuration], ours: &str) -> Result<(), ClusterError> {
+        let mut failed = Ok(());
         for configuration in configurations
             .iter()
             .filter(|configuration| !is_published(now, configuration, ours))
         {
             let wanted = |hook: &Hook| wanted(now, configuration, hook, ours);
-            self.configurations.trust(configuration, wanted).await?;
+            // One that we may not write, of another installation, is no reason to leave our own.
+            let trusted = self.configurations.trust(configuration, wanted).await;
+            failed = failed.and(trusted.map(drop));
         }
-        Ok(())
+        failed
     }
 
     fn sign(

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use lab::cluster::Cluster;
 
-use crate::helm::{NAME, helm, objects, one, path, template};
+use crate::helm::{CHART, NAME, helm, objects, one, path, template};
 
 /// Values that people have, the former chart's among them.
 const SETS: [(&str, &str); 6] = [
@@ -195,4 +195,39 @@ fn the_configuration_is_what_the_operator_reads() {
         none.contains("could not find template"),
         "without an App there is no Secret: {none}"
     );
+}
+
+#[test]
+fn any_name_of_a_release_gives_names_and_labels_that_kubernetes_takes() {
+    let longest = "x".repeat(53);
+    for release in [longest.as_str(), "123", "1e5", "on"] {
+        let rendered = helm(&["template", release, CHART]).unwrap();
+        for object in objects(&rendered) {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            assert!(name.len() <= 63 || object["kind"] != "Service", "{name}");
+            for labels in [
+                "/metadata/labels",
+                "/spec/selector",
+                "/spec/selector/matchLabels",
+                "/spec/template/metadata/labels",
+            ] {
+                let labels = object.pointer(labels).and_then(Value::as_object);
+                let instance = labels.and_then(|labels| labels.get("app.kubernetes.io/instance"));
+                assert!(
+                    instance.is_none_or(|instance| instance == release),
+                    "{name}: {instance:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_limit_is_no_limit_however_yaml_reads_it() {
+    for off in ["off", "'off'", "0", "false"] {
+        let values =
+            format!("config: {{app_id: 1, installation_id: 2, provider: secret, key: gh-app, rate_limit: {off}}}");
+        let rendered = template(&values, &["--show-only", "templates/config.yaml"]).unwrap();
+        assert!(rendered.contains("    rate_limit: \"off\"\n"), "{off}: {rendered}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-pub use lab::helm::{NAME, helm, template};
+pub use lab::helm::{CHART, NAME, helm, template};
 use serde_json::Value;
 
 /// A path below the package's folder.

@@ -289,6 +289,29 @@ async fn the_examples_for_a_clusters_admin_do_what_they_say() {
     .await;
     gone().await;
     open().await;
+    apply("strict").await;
+    let scoped = |permissions: serde_json::Value| json!({"permissions": permissions, "repositories": ["web"]});
+    for (spec, text) in [
+        (json!({}), "spec.permissions is not set"),
+        (
+            json!({"permissions": {"contents": "write"}}),
+            "spec.repositories is not set",
+        ),
+        (scoped(json!({"members": "read"})), "reaches the whole organization"),
+        (scoped(json!({"issues": "write"})), "is more than 'read'"),
+        (
+            json!({"permissions": {"contents": "read"}, "repositories": ["web"], "owner": "other"}),
+            "spec.owner: 'other' says no ID",
+        ),
+    ] {
+        refused(&world, spec, text).await;
+    }
+    world
+        .would_store(scoped(json!({"contents": "write", "issues": "read"})))
+        .await
+        .unwrap();
+    gone().await;
+    open().await;
     apply("team-repositories").await;
     world
         .cluster
