@@ -18,6 +18,7 @@ use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
 use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, http_client};
 use crate::signer::{Ambient, KeySpec, Signer};
+use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
 pub(super) const API_VERSION: &str = "2022-11-28";
@@ -211,6 +212,12 @@ pub async fn outdated(app: &App<Signer>) -> Result<bool, Problem> {
     let signer = app.client.signer();
     let newer = async || signer.has_newer().await.map_err(|error| key_problem(&error));
     Ok(signer.fails() || newer().await?)
+}
+
+/// Tells that there is no startup App that works.
+pub fn broken(problem: &Problem, metrics: &Metrics) {
+    metrics.config_failed(Controller::App, ConfigSource::Startup);
+    tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);
 }
 
 /// Whether GitHub takes the App's JWT. An outage says nothing about the key.

@@ -20,7 +20,7 @@ use crate::domain::{Problem, digest};
 use crate::github::Observe;
 use crate::signer::Signer;
 use crate::telemetry::http::{self, BindAddress, Heartbeat, Probes, Readiness, Server};
-use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
+use crate::telemetry::metrics::Metrics;
 
 use super::apps::{self, Ingredients};
 use super::end::{Signals, Tasks, until_the_end};
@@ -262,11 +262,10 @@ async fn first_app(
         Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
         Ok(None) => tracing::info!("no startup App is configured"),
         Err(problem) => {
-            metrics.config_failed(Controller::App, ConfigSource::Startup);
             if validate {
                 return Err(ManagerError::Config(problem.message.clone()));
             }
-            tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);
+            apps::broken(problem, metrics);
         }
     }
     Ok(apps::startup_app(built))
