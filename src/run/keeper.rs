@@ -225,10 +225,10 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
     }
 }
 
-/// Whether a connection of its own may bring more than the App in use has. What signs goes on, whatever its service says of new versions.
+/// Whether a connection of its own may bring more than the App in use has.
 async fn is_outdated(used: StartupApp<Signer>) -> bool {
     match used {
-        Some(Ok(app)) => outdated(&app).await.unwrap_or(false),
+        Some(Ok(app)) => outdated(&app).await,
         _ => true,
     }
 }
