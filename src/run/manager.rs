@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kube::Client;
-use kube::config::Kubeconfig;
-use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
+use crate::cluster::{Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
 use crate::domain::policy::{DefaultPolicy, Policies};
@@ -30,6 +28,8 @@ use super::objects::Objects;
 use super::pool;
 use super::recorder::{AppRecorder, Recorder};
 use super::webhook::{Admission, Webhook};
+
+pub(super) use super::connection::connect;
 
 /// What the operator is told on its command line, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,26 +216,6 @@ async fn webhook(
         readiness: readiness.clone(),
     };
     webhook.start(stop.clone())
-}
-
-/// The proxy variables lead to GitHub. The client lends them to the cluster of a kubeconfig as well, even past `NO_PROXY`: there,
-/// only what the kubeconfig itself says counts.
-fn kubeconfig_names_a_proxy() -> bool {
-    let clusters = Kubeconfig::read().map(|file| file.clusters).unwrap_or_default();
-    let mut clusters = clusters.iter().filter_map(|named| named.cluster.as_ref());
-    clusters.any(|cluster| cluster.proxy_url.is_some())
-}
-
-pub(super) async fn connect() -> Result<Client, String> {
-    let mut config = kube::Config::infer().await.map_err(|error| {
-        format!("no cluster: {error}; set KUBECONFIG, or run the operator in a pod with a service account")
-    })?;
-    if !kubeconfig_names_a_proxy() {
-        config.proxy_url = None;
-    }
-    let name = HeaderValue::from_static(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")));
-    config.headers.push((USER_AGENT, name));
-    cluster::connect(config)
 }
 
 /// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
