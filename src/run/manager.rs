@@ -21,6 +21,7 @@ use crate::telemetry::http::{self, BindAddress, Heartbeat, Probes, Readiness, Se
 use crate::telemetry::metrics::Metrics;
 
 use super::apps::{self, Ingredients};
+use super::connection::connect_by;
 use super::end::{Signals, Tasks, until_the_end};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
@@ -36,6 +37,8 @@ pub(super) use super::connection::connect;
 pub struct ManagerOptions {
     /// The configuration file that was named; for a reload.
     pub config_path: Option<PathBuf>,
+    /// The file that leads to the cluster; `None`: `KUBECONFIG`, `~/.kube/config`, the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
     /// Where metrics are served.
     pub metrics_address: BindAddress,
     /// Where probes are answered.
@@ -116,7 +119,7 @@ async fn start(
     let server = Server::bind(addresses.0, addresses.1, metrics.clone(), probes.clone()).await;
     let server = server.map_err(|error| failed(error.to_string()))?;
     let serving = tokio::spawn(server.serve(stop.child_token()));
-    let client = connect().await.map_err(failed)?;
+    let client = connect_by(options.kubeconfig.as_deref()).await.map_err(failed)?;
 
     let observe: Arc<dyn Observe> = Arc::new(AppRecorder::of_startup(&metrics));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
