@@ -23,15 +23,17 @@ pub async fn connect() -> Result<Client, String> {
 pub async fn connect_by(path: Option<&Path>) -> Result<Client, String> {
     let file = path.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
     let proxied = file.as_ref().is_ok_and(names_a_proxy);
-    let mut config = match (path, file) {
-        (Some(path), file) => of_file(file).await.map_err(|error| {
-            format!(
-                "--kubeconfig {}: {error}; give a readable kubeconfig with a current context",
-                path.display()
-            )
-        })?,
-        (None, _) => Config::infer().await.map_err(|error| {
-            format!("no cluster: {error}; set KUBECONFIG, or run the operator in a pod with a service account")
+    let mut config = match (path, of_file(file).await) {
+        (_, Ok(config)) => config,
+        (Some(path), Err(error)) => {
+            let (path, error) = (path.display(), told(&error));
+            return Err(format!(
+                "--kubeconfig {path}: {error}; give a readable kubeconfig with a current context"
+            ));
+        }
+        (None, Err(error)) => Config::incluster().map_err(|pod| {
+            let file = told(&error);
+            format!("no cluster: {file}; {pod}; set KUBECONFIG, or run the operator in a pod with a service account")
         })?,
     };
     if !proxied {
@@ -44,6 +46,19 @@ pub async fn connect_by(path: Option<&Path>) -> Result<Client, String> {
 
 async fn of_file(file: Result<Kubeconfig, KubeconfigError>) -> Result<Config, KubeconfigError> {
     Config::from_custom_kubeconfig(file?, &KubeConfigOptions::default()).await
+}
+
+/// A kubeconfig holds credentials, and the parser's own words quote what is around the place.
+fn told(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(error) => {
+            let place = error.location().map_or_else(String::new, |place| {
+                format!(" (line {}, column {})", place.line(), place.column())
+            });
+            format!("the kubeconfig is not YAML, or is none{place}")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The proxy variables lead to GitHub. The client lends them to the cluster of a kubeconfig as well, even past `NO_PROXY`: there,
@@ -62,6 +77,17 @@ fn names_a_proxy(file: &Kubeconfig) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_kubeconfig_is_told_without_its_credentials() {
+        for text in [
+            "users:\n- name: u\n  user:\n    token: hidden\n    other: [",
+            "users: hidden",
+        ] {
+            let error = told(&Kubeconfig::from_yaml(text).expect_err(text));
+            assert!(error.contains("line ") && !error.contains("hidden"), "{error}");
+        }
+    }
 
     #[test]
     fn the_proxy_of_another_cluster_of_the_kubeconfig_is_none_of_this_one() {
