@@ -44,6 +44,8 @@ async fn a_key_that_signs_is_valid_although_its_service_does_not_tell_of_new_ver
     .await;
     world.token("t", of_app("by-vault")).await;
     world.ready("t").await;
+    // Whatever comes of it is in the status by then.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     world.app_condition("by-vault", "KeyValid", "True", "").await;
 }
 
