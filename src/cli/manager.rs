@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
+use super::peer::{self, PeerFlags};
 use super::{ConfigFile, Failure, Whereabouts};
 use crate::config::{self, Environment, Flags};
 use crate::domain::policy::DefaultPolicy;
@@ -71,11 +72,21 @@ pub struct ManagerArgs {
     )]
     leader_elect: bool,
 
+    /// The kubeconfig of the cluster [default: KUBECONFIG, then ~/.kube/config, then the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
     #[command(flatten)]
     whereabouts: Whereabouts,
 
     /// How log lines look, on standard error
-    #[arg(long, value_name = "FORMAT", env = "GTM_LOG_FORMAT", default_value = "json")]
+    #[arg(
+        long,
+        alias = "zap-encoder",
+        value_name = "FORMAT",
+        env = "GTM_LOG_FORMAT",
+        default_value = "json"
+    )]
     log_format: logs::Format,
 
     /// What is logged: off, error, warn, info, debug, trace, or parts such as info,hyper_util=debug
@@ -83,12 +94,20 @@ pub struct ManagerArgs {
     /// No level makes the operator or its libraries log a token, a JWT or a key.
     #[arg(long, value_name = "LEVEL", env = "GTM_LOG_LEVEL", default_value = "info")]
     log_level: logs::Level,
+
+    /// What the peer's manifests say instead of --log-level
+    #[arg(long, value_name = "LEVEL", hide = true, value_parser = peer::zap_level)]
+    zap_log_level: Option<logs::Level>,
+
+    #[command(flatten)]
+    peer: PeerFlags,
 }
 
 impl ManagerArgs {
     pub(super) fn options(&self, environment: &Environment) -> ManagerOptions {
         ManagerOptions {
             config_path: self.config.path.clone(),
+            kubeconfig: self.kubeconfig.clone(),
             metrics_address: self.metrics_bind_address,
             health_address: self.health_probe_bind_address,
             webhook_address: self.webhook_bind_address,
@@ -99,14 +118,26 @@ impl ManagerArgs {
             scope: self.whereabouts.scope(),
         }
     }
+
+    /// How lines look, and which are logged.
+    pub(super) fn logs(&self) -> (logs::Format, &logs::Level) {
+        (self.log_format, self.zap_log_level.as_ref().unwrap_or(&self.log_level))
+    }
+
+    /// What to say of flags without effect.
+    pub(super) fn ignored(&self) -> impl Iterator<Item = String> {
+        self.peer.warnings()
+    }
 }
 
 pub(super) fn run(args: ManagerArgs) -> Result<(), Failure> {
     let environment = config::environment();
     let options = args.options(&environment);
     let (config, warnings) = args.config.load(&environment, &Flags::default())?;
-    logs::init(args.log_format, &args.log_level).map_err(|error| Failure::Failed(error.to_string()))?;
-    for warning in warnings {
+    let (format, level) = args.logs();
+    logs::init(format, level).map_err(|error| Failure::Failed(error.to_string()))?;
+    let warnings = warnings.iter().map(ToString::to_string);
+    for warning in args.ignored().chain(warnings) {
         tracing::warn!("{warning}");
     }
     let load = move || {

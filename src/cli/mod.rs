@@ -8,6 +8,7 @@ mod go_style;
 mod manager;
 mod mint;
 mod output;
+mod peer;
 mod release;
 mod status;
 

@@ -8,6 +8,7 @@ use crate::config::{AppIdentity, KeySource};
 use crate::domain::intent::Scope;
 use crate::run::{ManagerOptions, MintAnswer};
 use crate::telemetry::http::BindAddress;
+use crate::telemetry::logs;
 
 fn parsed(line: &str) -> Result<Command, String> {
     let arguments = std::iter::once("gtm")
@@ -64,6 +65,63 @@ fn flags_are_read_as_the_peer_reads_them() {
     assert_eq!(options.metrics_address, BindAddress::Every(9090));
     assert_eq!(options.health_address, BindAddress::Off);
     assert_eq!((options.leader_elect, options.namespace.as_str()), (false, "ops"));
+}
+
+#[test]
+fn the_peers_arguments_start_the_manager_and_those_without_effect_are_told() {
+    let line = "--metrics-bind-address=:8443 -leader-elect --metrics-secure --metrics-cert-path=/m --metrics-cert-name tls.crt \
+                --metrics-cert-key=tls.key --webhook-cert-path=/w --webhook-cert-name=tls.crt --webhook-cert-key=tls.key \
+                --enable-http2=false -disable-http2 --zap-devel=true -zap-encoder=console --zap-log-level=2 \
+                --zap-stacktrace-level panic --zap-time-encoding=iso8601 --kubeconfig /k";
+    let Ok(Command::Manager(args)) = parsed(line) else {
+        panic!("it is not the manager's")
+    };
+    let warnings: Vec<_> = args.ignored().collect();
+    assert_eq!(warnings.len(), 11, "{warnings:?}");
+    for (part, instead) in [
+        ("--metrics-secure", "NetworkPolicy"),
+        ("--webhook-cert-name", "tls.crt"),
+        ("--zap-devel", "--log-level"),
+    ] {
+        let told = |warning: &String| warning.contains(part) && warning.contains(instead);
+        assert!(warnings.iter().any(told), "{warnings:?}");
+    }
+    assert_eq!(args.logs(), (logs::Format::Text, &"trace".parse().expect("a level")));
+    let options = args.options(&Environment::default());
+    assert_eq!(options.metrics_address, BindAddress::Every(8443));
+    assert_eq!(options.kubeconfig, Some(PathBuf::from("/k")));
+    assert_eq!(options.webhook_cert_path, Some(PathBuf::from("/w")));
+    let Ok(Command::Manager(args)) = parsed("manager --leader-elect") else {
+        panic!("it is not the manager's")
+    };
+    assert_eq!(args.ignored().count(), 0);
+    for (line, told) in [
+        ("--version", "gtm "),
+        ("-h", "Usage"),
+        ("mint -h", "--permission"),
+        ("--nonsense", "--nonsense"),
+    ] {
+        let Err(answer) = parsed(line) else {
+            panic!("{line} is accepted")
+        };
+        assert!(answer.contains(told), "{line}: {answer}");
+    }
+}
+
+#[test]
+fn the_levels_of_the_peers_logger_are_ours() {
+    for (theirs, ours) in [
+        ("debug", "debug"),
+        ("info", "info"),
+        ("error", "error"),
+        ("panic", "error"),
+        ("0", "info"),
+        ("1", "debug"),
+        ("5", "trace"),
+    ] {
+        assert_eq!(peer::zap_level(theirs), ours.parse(), "{theirs}");
+    }
+    assert!(peer::zap_level("loud").is_err());
 }
 
 #[test]

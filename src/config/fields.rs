@@ -28,7 +28,7 @@ pub(super) enum Provider {
 pub(super) fn id(value: &Value, what: &str) -> Checked<u64> {
     let number = match value {
         Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.trim().parse().ok(),
+        Value::String(text) => text.parse().ok(),
         _ => None,
     };
     number.filter(|number| *number > 0).ok_or_else(|| {
@@ -53,7 +53,7 @@ pub(super) fn installation_id(value: &Value) -> Checked<u64> {
 /// A text; a number is taken as the text it was written as.
 fn text(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
@@ -113,7 +113,7 @@ pub(super) fn key(value: &Value, provider: Provider) -> Checked<KeySource> {
     match provider {
         Provider::File if value.contains("-----BEGIN") => {
             if value.contains("PRIVATE KEY-----") && value.contains("-----END") {
-                Ok(KeySource::Pem(PemText::new(value.trim())))
+                Ok(KeySource::Pem(PemText::new(value)))
             } else {
                 Err(
                     "it is a PEM, but not a whole private key: give the file that GitHub's \"Generate a private key\" \
@@ -158,7 +158,7 @@ pub(super) fn key_cure(provider: Provider) -> &'static str {
 /// shown in messages, and read from files that do not exist.
 fn is_path(text: &str) -> bool {
     let dashed = text.contains("----") || text.contains("PRIVATE KEY");
-    !text.trim().is_empty() && !text.contains(['\n', '\0']) && !dashed && text.len() <= LONGEST_PATH
+    !text.is_empty() && !text.contains(['\n', '\0']) && !dashed && text.len() <= LONGEST_PATH
 }
 
 /// In bytes: longer than paths are, and shorter than the base64 of a key of 2048 bits, which has some 1,600.

@@ -11,10 +11,14 @@ use super::problem::{Origin, Problem, Warning};
 pub struct Environment(pub BTreeMap<String, String>);
 
 impl Environment {
-    /// The variable, unless it is absent or empty: the peer's reader takes an empty variable for an absent one, too.
+    /// The variable without blanks around it, unless it is absent or empty: the peer's reader takes an empty variable for an absent
+    /// one, too. What comes from a Secret often ends with the line end of whoever wrote it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.0
+            .get(name)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
     }
 }
 
@@ -128,13 +132,13 @@ impl<'a> Sources<'a> {
         ))
     }
 
-    /// The value that wins, unless none is given anywhere; `null` in the file counts as not given.
+    /// The value that wins, a text without blanks around it, unless none is given anywhere; `null` in the file counts as not given.
     pub fn get(&self, key: &Key) -> Option<Given> {
         let flag = || {
             let (name, get) = key.flag?;
             let value = get(self.flags)?;
             Some(Given {
-                value: Value::String(value.clone()),
+                value: Value::String(value.trim().to_owned()),
                 origin: Origin::Flag(name),
             })
         };
@@ -151,7 +155,7 @@ impl<'a> Sources<'a> {
         let file = || {
             let value = self.file.get(key.name).filter(|value| !value.is_null())?;
             Some(Given {
-                value: value.clone(),
+                value: value.as_str().map_or_else(|| value.clone(), |text| text.trim().into()),
                 origin: Origin::File,
             })
         };

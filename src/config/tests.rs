@@ -123,6 +123,38 @@ fn an_empty_variable_counts_as_absent() {
 }
 
 #[test]
+fn blanks_around_a_value_are_none_of_it() {
+    for (key, value) in [
+        ("app_id", "7"),
+        ("client_id", "Iv1"),
+        ("installation_id", "8"),
+        ("owner", "my-org"),
+        ("provider", "aws"),
+        ("key", "alias/gtm"),
+        ("validate_key", "true"),
+        ("base_url", "https://ghe.example/api/v3"),
+        ("ca_bundle", "/etc/ca.pem"),
+        ("rate_limit", "off"),
+        ("probe_tokens", "true"),
+    ] {
+        let rest = "app_id: 1\nprovider: aws\nkey: alias/a\n".replace(&format!("{key}: "), "other: ");
+        let expected = good(&format!("{rest}{key}: {value}"));
+        assert_eq!(good(&format!("{rest}{key}: |\n  {value}\n\n")), expected, "{key}");
+        let variable = format!("GTM_{}", key.to_uppercase());
+        let given = environment(&[(&variable, &format!(" {value}\r\n"))]);
+        let (config, _) = parse(Some(&rest), &given, &Flags::default()).expect(key);
+        assert_eq!(config, expected, "{key}");
+    }
+    let ended = format!("{PEM}\n\n");
+    let config = of_variables(&[("GTM_APP_ID", "1"), ("GITHUB_PRIVATE_KEY", &ended)]);
+    assert_eq!(config.app.expect("an App").key, KeySource::Pem(PemText::new(PEM)));
+    assert_eq!(
+        of_variables(&[("GTM_APP_ID", "\n"), ("GTM_KEY", " ")]),
+        of_variables(&[])
+    );
+}
+
+#[test]
 fn a_pem_on_one_line_with_written_line_ends_is_the_same_key() {
     let one_line = PEM.replace('\n', "\\n");
     let config = of_variables(&[("GTM_APP_ID", "1"), ("GTM_KEY", &one_line)]);

@@ -18,6 +18,7 @@ use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
 use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, http_client};
 use crate::signer::{Ambient, KeySpec, Signer};
+use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
 pub(super) const API_VERSION: &str = "2022-11-28";
@@ -203,14 +204,22 @@ pub async fn signs(app: &App<Signer>) -> Result<(), Problem> {
 }
 
 /// Whether a connection of its own may bring more than the App has: its key service has a newer version of the key, or gives no signature.
-/// The App's own connection is asked: a login for each question would be one a minute, for ever.
-///
-/// # Errors
-/// A [`Problem`] of the key.
-pub async fn outdated(app: &App<Signer>) -> Result<bool, Problem> {
+/// The App's own connection is asked: a login for each question would be one a minute, for ever. What signs goes on, whatever the service
+/// says of new versions.
+pub async fn outdated(app: &App<Signer>) -> bool {
     let signer = app.client.signer();
-    let newer = async || signer.has_newer().await.map_err(|error| key_problem(&error));
-    Ok(signer.fails() || newer().await?)
+    signer.fails()
+        || signer.has_newer().await.unwrap_or_else(|error| {
+            let app = &app.facts.identity;
+            tracing::warn!(app, reason = %error.reason(), "whether the App's key has a newer version is not known: {error}");
+            false
+        })
+}
+
+/// Tells that there is no startup App that works.
+pub fn broken(problem: &Problem, metrics: &Metrics) {
+    metrics.config_failed(Controller::App, ConfigSource::Startup);
+    tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);
 }
 
 /// Whether GitHub takes the App's JWT. An outage says nothing about the key.

@@ -71,6 +71,13 @@ fn answered<T>(answer: Result<Result<T, Error>, tokio::time::error::Elapsed>) ->
 pub fn with_installations(app: &Arc<App<Signer>>, found: &[Installation]) -> Option<Arc<App<Signer>>> {
     let installations = Some(by_account(found.iter().map(shown)));
     (installations != app.facts.installations).then(|| {
+        for shadowed in namesakes(found, installations.as_ref()) {
+            tracing::warn!(
+                installation = shadowed.id,
+                "an organization or a user has the name of this enterprise, too, and is what the name means: name the enterprise's \
+                 installation by its ID"
+            );
+        }
         Arc::new(App {
             facts: AppFacts {
                 installations,
@@ -83,9 +90,28 @@ pub fn with_installations(app: &Arc<App<Signer>>, found: &[Installation]) -> Opt
     })
 }
 
-/// Installations by the account's login in lower case.
+/// Those that their account's name does not find.
+fn namesakes<'a>(
+    found: &'a [Installation],
+    named: Option<&BTreeMap<String, Installed>>,
+) -> impl Iterator<Item = &'a Installation> {
+    found.iter().filter(move |installation| {
+        let login = installation
+            .account
+            .as_ref()
+            .map(|account| account.login.to_lowercase());
+        let meant = login.and_then(|login| named?.get(&login));
+        meant.is_some_and(|meant| meant.id != installation.id)
+    })
+}
+
+/// Installations by the account's login in lower case. An enterprise may have the name of an organization or a user, which is what the
+/// name means then.
 pub fn by_account(all: impl IntoIterator<Item = InstallationStatus>) -> BTreeMap<String, Installed> {
-    let named = all.into_iter().filter_map(|shown| {
+    let is_enterprise = |shown: &InstallationStatus| shown.account_type.is_none();
+    let (enterprises, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_enterprise);
+    // The last one of a name is the one that stays.
+    let named = enterprises.into_iter().chain(others).filter_map(|shown| {
         let installed = Installed {
             id: u64::try_from(shown.id).ok()?,
             permissions: shown.permissions,
@@ -137,6 +163,24 @@ mod tests {
     use super::*;
     use crate::api::Reason;
     use crate::domain::schedule::Retry;
+
+    #[test]
+    fn an_enterprise_with_the_name_of_an_organization_is_told_and_leaves_the_name_to_it() {
+        let installation = |id: u64, account: serde_json::Value| -> Installation {
+            serde_json::from_value(serde_json::json!({"id": id, "account": account})).expect("an installation")
+        };
+        let enterprise = installation(1, serde_json::json!({"slug": "acme"}));
+        let organization = installation(2, serde_json::json!({"login": "Acme", "type": "Organization"}));
+        for found in [
+            [enterprise.clone(), organization.clone()],
+            [organization.clone(), enterprise.clone()],
+        ] {
+            let named = by_account(found.iter().map(shown));
+            assert_eq!(named.get("acme").map(|installed| installed.id), Some(2));
+            let told: Vec<_> = namesakes(&found, Some(&named)).map(|told| told.id).collect();
+            assert_eq!(told, [1]);
+        }
+    }
 
     #[test]
     fn a_list_that_failed_for_the_moment_is_repeated_soon() {

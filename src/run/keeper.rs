@@ -20,7 +20,7 @@ use crate::github::Observe;
 use crate::signer::Signer;
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
-use super::apps::{Ingredients, accepted, outdated, startup_app};
+use super::apps::{Ingredients, accepted, broken, outdated, startup_app};
 use super::discovery;
 
 /// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
@@ -147,8 +147,11 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             Err(_) if unchanged && self.has_its_key(&built) => *refused = None,
             // What works stays in use until the new one works, too.
             Err(problem) if works => self.refuse(gathered.ok().flatten(), problem, refused),
-            _ => {
-                tracing::info!("the configuration has changed and is used from now on");
+            outcome => {
+                match outcome {
+                    Ok(()) => tracing::info!("the configuration has changed and is used from now on"),
+                    Err(problem) => broken(&problem, &self.metrics),
+                }
                 *refused = None;
                 self.current = gathered;
                 let startup = startup_app(built);
@@ -222,10 +225,10 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
     }
 }
 
-/// Whether a connection of its own may bring more than the App in use has. What signs goes on, whatever its service says of new versions.
+/// Whether a connection of its own may bring more than the App in use has.
 async fn is_outdated(used: StartupApp<Signer>) -> bool {
     match used {
-        Some(Ok(app)) => outdated(&app).await.unwrap_or(false),
+        Some(Ok(app)) => outdated(&app).await,
         _ => true,
     }
 }

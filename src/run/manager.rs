@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kube::Client;
-use kube::config::Kubeconfig;
-use reqwest::header::{HeaderValue, USER_AGENT};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
+use crate::cluster::{Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
 use crate::domain::policy::{DefaultPolicy, Policies};
@@ -20,9 +18,10 @@ use crate::domain::{Problem, digest};
 use crate::github::Observe;
 use crate::signer::Signer;
 use crate::telemetry::http::{self, BindAddress, Heartbeat, Probes, Readiness, Server};
-use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
+use crate::telemetry::metrics::Metrics;
 
 use super::apps::{self, Ingredients};
+use super::connection::connect_by;
 use super::end::{Signals, Tasks, until_the_end};
 use super::keeper::Keeper;
 use super::leader::{self, Leadership};
@@ -31,11 +30,15 @@ use super::pool;
 use super::recorder::{AppRecorder, Recorder};
 use super::webhook::{Admission, Webhook};
 
+pub(super) use super::connection::connect;
+
 /// What the operator is told on its command line, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagerOptions {
     /// The configuration file that was named; for a reload.
     pub config_path: Option<PathBuf>,
+    /// The file that leads to the cluster; `None`: `KUBECONFIG`, `~/.kube/config`, the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
     /// Where metrics are served.
     pub metrics_address: BindAddress,
     /// Where probes are answered.
@@ -116,7 +119,7 @@ async fn start(
     let server = Server::bind(addresses.0, addresses.1, metrics.clone(), probes.clone()).await;
     let server = server.map_err(|error| failed(error.to_string()))?;
     let serving = tokio::spawn(server.serve(stop.child_token()));
-    let client = connect().await.map_err(failed)?;
+    let client = connect_by(options.kubeconfig.as_deref()).await.map_err(failed)?;
 
     let observe: Arc<dyn Observe> = Arc::new(AppRecorder::of_startup(&metrics));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
@@ -218,26 +221,6 @@ async fn webhook(
     webhook.start(stop.clone())
 }
 
-/// The proxy variables lead to GitHub. The client lends them to the cluster of a kubeconfig as well, even past `NO_PROXY`: there,
-/// only what the kubeconfig itself says counts.
-fn kubeconfig_names_a_proxy() -> bool {
-    let clusters = Kubeconfig::read().map(|file| file.clusters).unwrap_or_default();
-    let mut clusters = clusters.iter().filter_map(|named| named.cluster.as_ref());
-    clusters.any(|cluster| cluster.proxy_url.is_some())
-}
-
-pub(super) async fn connect() -> Result<Client, String> {
-    let mut config = kube::Config::infer().await.map_err(|error| {
-        format!("no cluster: {error}; set KUBECONFIG, or run the operator in a pod with a service account")
-    })?;
-    if !kubeconfig_names_a_proxy() {
-        config.proxy_url = None;
-    }
-    let name = HeaderValue::from_static(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")));
-    config.headers.push((USER_AGENT, name));
-    cluster::connect(config)
-}
-
 /// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
 /// wrong, and go on when it is mended.
 async fn first_app(
@@ -262,11 +245,10 @@ async fn first_app(
         Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
         Ok(None) => tracing::info!("no startup App is configured"),
         Err(problem) => {
-            metrics.config_failed(Controller::App, ConfigSource::Startup);
             if validate {
                 return Err(ManagerError::Config(problem.message.clone()));
             }
-            tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);
+            apps::broken(problem, metrics);
         }
     }
     Ok(apps::startup_app(built))

@@ -2,6 +2,7 @@
 
 mod apps;
 mod check;
+mod connection;
 mod discovery;
 mod end;
 mod keeper;

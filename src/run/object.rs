@@ -230,12 +230,11 @@ impl Caretaker {
         }
         let outdated = match &self.current {
             Some((_, app)) if unchanged => outdated(app).await,
-            _ => Ok(true),
+            _ => true,
         };
-        let candidate = match (outdated, &self.current) {
-            (Ok(false), Some((_, app))) => Ok(app.clone()),
-            (Ok(_), _) => made_of.build(self.observe()).await.map(Arc::new),
-            (Err(problem), _) => Err(problem),
+        let candidate = match &self.current {
+            Some((_, app)) if !outdated => Ok(app.clone()),
+            _ => made_of.build(self.observe()).await.map(Arc::new),
         };
         let candidate = match candidate {
             Ok(candidate) => candidate,

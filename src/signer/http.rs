@@ -13,6 +13,8 @@ use crate::domain::{SignError, quote};
 
 /// An answer is read up to here, in bytes: a list of 100 versions, and room.
 const LONGEST_ANSWER: usize = 1 << 20;
+/// How long a metadata service, which is one hop away, may take to be connected to: where there is none, nobody says so.
+const LOCAL: Duration = Duration::from_secs(2);
 /// How often a request is sent at most, when the service is busy or the connection breaks.
 const TRIES: u32 = 3;
 /// The first pause between two tries; it doubles.
@@ -82,7 +84,7 @@ pub(super) fn client(key: &ServiceKey, ca: Option<&[u8]>) -> Result<Client, Sign
 
 /// A client for a metadata server, which is on this machine's own link: no proxy leads there.
 pub(super) fn local_client(key: &ServiceKey) -> Result<Client, SignError> {
-    base().no_proxy().build().map_err(|error| {
+    base().no_proxy().connect_timeout(LOCAL).build().map_err(|error| {
         SignError::Unavailable(format!(
             "key {key}: the HTTP client cannot be set up: {}",
             cause(&error)
@@ -124,7 +126,7 @@ pub(super) async fn send(who: &str, request: RequestBuilder) -> Result<Answer, S
                 Some(wait) if wait <= SHORT => wait.max(pause),
                 _ => return checked(who, answer),
             },
-            Err(error) if error.is_timeout() && !error.is_connect() => return Err(unreachable(who, &error)),
+            Err(error) if error.is_timeout() => return Err(unreachable(who, &error)),
             Err(_) => pause,
         };
         tokio::time::sleep(wait).await;

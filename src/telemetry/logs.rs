@@ -108,7 +108,8 @@ pub const CEILINGS: &[(&str, LevelFilter, &str)] = &[
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// For people; `console` is the peer's word for it.
+    #[value(alias = "console")]
     Text,
     /// One JSON object a line.
     Json,

@@ -4,6 +4,7 @@
 use lab::github::AppKey;
 use lab::keys::{Azure, Fault};
 use serde_json::json;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::bench::Bench;
 use crate::session::Session;
@@ -157,6 +158,23 @@ async fn credentials_that_cannot_be_used_say_so() {
         let mut session = Session::start("azure", Azure::KEY, &azure.env_with(&credentials));
         session.sign("m").await.fails("KeyCredentialsMissing", &[part]);
     }
+}
+
+/// As where no metadata server is, and a firewall drops what is sent to its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metadata_server_that_takes_no_connection_is_no_identity() {
+    let azure = start(&key()).await;
+    let deaf = TcpSocket::new_v4().expect("a socket");
+    deaf.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+    // Room for one connection, which nobody takes out: the next one is not answered.
+    let deaf = deaf.listen(0).expect("it listens");
+    let address = deaf.local_addr().expect("its address");
+    let _first = TcpStream::connect(address).await.expect("there is room");
+    let url = format!("http://{address}");
+    let credentials = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", &*url)];
+    let mut session = Session::start("azure", Azure::KEY, &azure.env_with(&credentials));
+    let cure = "give the node or the workload an identity";
+    session.sign("m").await.fails("KeyCredentialsMissing", &[cure]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

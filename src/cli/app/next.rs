@@ -48,7 +48,9 @@ pub fn steps(app: &NewApp) -> String {
 /// The startup configuration: `key` as gtm.yaml has it.
 fn configuration(app: &NewApp, provider: &str, key: &str) -> String {
     let mut lines = vec![format!("app_id: {}", app.id)];
-    lines.extend(app.client_id.as_ref().map(|id| format!("client_id: {}", text(id))));
+    // An Enterprise Server before 3.14 takes no JWT of a client ID's, and any takes one of the App ID's.
+    let client_id = app.client_id.as_ref().filter(|_| !app.base_url.is_enterprise_server());
+    lines.extend(client_id.map(|id| format!("client_id: {}", text(id))));
     lines.extend(app.owner.as_ref().map(|owner| format!("owner: {}", text(owner))));
     lines.extend([format!("provider: {provider}"), format!("key: {}", text(key))]);
     lines.extend(own_github(app).map(|url| format!("base_url: {}", text(&url))));

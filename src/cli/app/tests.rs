@@ -125,6 +125,12 @@ fn the_next_steps_hold_a_configuration_that_the_operator_reads() {
             config::KeySource::File(app.key_file.clone().expect("a file"))
         );
         assert_eq!(config.base_url, app.base_url);
+        let by_client_id = matches!(configured.identity, config::AppIdentity::Both { .. });
+        assert_eq!(
+            by_client_id,
+            app.base_url.to_string() == "https://api.github.com",
+            "{yaml}"
+        );
         for part in [
             &app.install_url,
             &app.settings_url,

@@ -11,9 +11,8 @@ use serde_json::json;
 use super::{World, in_secret, of_app};
 use crate::world::cluster;
 
-#[tokio::test]
-async fn while_a_key_service_hangs_two_hundred_tokens_of_another_app_go_on() {
-    let vault = Vault::start().await.expect("Vault starts");
+/// A world whose App `by-vault` has its key in this Vault, and works.
+async fn by_vault(vault: &Vault) -> World {
     let world = World::with(cluster(), Settings::default(), |operator| {
         let with = |operator: lab::gtm::Builder, (name, value): (String, String)| operator.env(name, value);
         vault.env().into_iter().fold(operator, with)
@@ -22,12 +21,42 @@ async fn while_a_key_service_hangs_two_hundred_tokens_of_another_app_go_on() {
     let key = world.github.key().expect("a key");
     vault.import("github", &key).await.expect("imported");
     world.configure_also(&format!("allowed_keys:\n  \"{}\": [\"*\"]", world.namespace));
-    world.app("hangs", json!({"provider": "vault", "key": "github"})).await;
-    world.app_condition("hangs", "Ready", "True", "").await;
+    world
+        .app("by-vault", json!({"provider": "vault", "key": "github"}))
+        .await;
+    world.app_condition("by-vault", "Ready", "True", "").await;
+    world
+}
+
+#[tokio::test]
+async fn a_key_that_signs_is_valid_although_its_service_does_not_tell_of_new_versions() {
+    let vault = Vault::start().await.expect("Vault starts");
+    let world = by_vault(&vault).await;
+    vault.front.fail(
+        "keys/github",
+        Fault::Status(503, json!({"errors": ["said by the lab"]}), None),
+    );
+    let asked = "whether the App's key has a newer version is not known: ";
+    eventually(Duration::from_secs(150), "the service is asked in vain", async || {
+        let logs = world.operator.logs();
+        if logs.contains(asked) { Ok(()) } else { Err(logs) }
+    })
+    .await;
+    world.token("t", of_app("by-vault")).await;
+    world.ready("t").await;
+    // Whatever comes of it is in the status by then.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.app_condition("by-vault", "KeyValid", "True", "").await;
+}
+
+#[tokio::test]
+async fn while_a_key_service_hangs_two_hundred_tokens_of_another_app_go_on() {
+    let vault = Vault::start().await.expect("Vault starts");
+    let world = by_vault(&vault).await;
     world.key_secret("key", &world.good_pem()).await;
     world.app("good", in_secret("key")).await;
     world.app_condition("good", "Ready", "True", "").await;
-    world.token("hangs-0", of_app("hangs")).await;
+    world.token("hangs-0", of_app("by-vault")).await;
     world.ready("hangs-0").await;
     world.many(200, of_app("good")).await;
     world.all_ready(201, Duration::from_secs(60)).await;

@@ -85,6 +85,27 @@ async fn a_changed_file_is_picked_up_and_a_wrong_one_leaves_the_old_in_use() {
 }
 
 #[tokio::test]
+async fn a_wrong_file_that_comes_while_no_app_works_is_told_and_counted() {
+    let mut world = World::new().await;
+    world.operator.kill();
+    let file = configure(&world.folder, &world.github);
+    let right = std::fs::read_to_string(file).unwrap();
+    world.folder.write("gtm.yaml", "{}").unwrap();
+    world.operator.restart().await.unwrap();
+    world.folder.write("gtm.yaml", right.replace("67890", "many")).unwrap();
+    for words in ["the startup App does not work", "many"] {
+        logged(&world.operator, words).await;
+    }
+    let counted = [("controller", "github-app"), ("source", "ghapp")];
+    let metrics = world.operator.metrics().await.unwrap();
+    assert_eq!(metrics.value("config_errors_total", &counted), Some(1.0));
+
+    world.folder.write("gtm.yaml", right).unwrap();
+    world.token("demo", json!({})).await;
+    world.ready("demo").await;
+}
+
+#[tokio::test]
 async fn a_refusal_of_the_former_app_that_comes_late_does_not_hold_up_the_new_one() {
     let mut world = World::new().await;
     world.operator.kill();

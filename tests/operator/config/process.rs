@@ -56,6 +56,18 @@ async fn a_signal_ends_it_with_0_before_the_start_is_over() {
 }
 
 #[tokio::test]
+async fn a_kubeconfig_by_flag_wins_over_the_variable_and_a_flag_of_the_peers_is_told() {
+    let world = World::new().await;
+    let path = world.cluster.kubeconfig_path();
+    let replica = world.replica(|operator| {
+        let operator = operator.env("KUBECONFIG", "/nonexistent").arg("--metrics-secure");
+        operator.arg("--kubeconfig").arg(path)
+    });
+    let logs = replica.await.logs();
+    assert!(logs.contains("--metrics-secure has no effect"), "{logs}");
+}
+
+#[tokio::test]
 async fn an_interrupt_ends_it_as_well() {
     let world = World::new().await;
     world.operator.process().signal(Signal::INT).unwrap();

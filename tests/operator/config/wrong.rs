@@ -137,3 +137,15 @@ async fn without_a_cluster_it_ends_with_1_and_says_where_it_looked() {
         operator.logs()
     );
 }
+
+#[tokio::test]
+async fn a_kubeconfig_that_is_none_ends_it_with_1_and_is_named() {
+    let operator = operator().arg("--kubeconfig=/nonexistent").spawn().unwrap();
+    let status = operator.process().wait(SOON).await.unwrap();
+    let logs = operator.logs();
+    assert_eq!(status.code(), Some(1), "{logs}");
+    assert!(
+        logs.contains("--kubeconfig /nonexistent: ") && logs.contains("No such file"),
+        "{logs}"
+    );
+}
