@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client as Cluster};
 use secrecy::SecretString;
@@ -19,6 +18,8 @@ use crate::domain::{BaseUrl, Problem, SignError};
 use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, http_client};
 use crate::signer::{Ambient, KeySpec, Signer};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
+
+use super::clock;
 
 /// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
 pub(super) const API_VERSION: &str = "2022-11-28";
@@ -81,7 +82,7 @@ impl Ingredients {
         let wrong =
             |message: String| Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message);
         let base_url = &self.base_url;
-        let signer = Signer::connect(&self.key, &Ambient::new(variables(), now)).await;
+        let signer = Signer::connect(&self.key, &Ambient::new(variables(), clock::now)).await;
         let signer = signer.map_err(|error| key_problem(&error))?;
         let options = HttpOptions {
             ca_bundle: self.ca_bundle.clone(),
@@ -113,15 +114,9 @@ impl Ingredients {
                 api_url: base_url.to_string(),
             },
             probe_tokens: self.probe_tokens,
-            client: Arc::new(Client::new(settings, signer, http, Arc::new(now), observe)),
+            client: Arc::new(Client::new(settings, signer, http, Arc::new(clock::steady), observe)),
         })
     }
-}
-
-/// The local wall clock.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-pub fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// The certificates to trust beside the system's, PEM.

@@ -21,6 +21,7 @@ use crate::telemetry::http::{self, BindAddress, Heartbeat, Probes, Readiness, Se
 use crate::telemetry::metrics::Metrics;
 
 use super::apps::{self, Ingredients};
+use super::clock;
 use super::connection::connect_by;
 use super::end::{Signals, Tasks, until_the_end};
 use super::keeper::Keeper;
@@ -304,7 +305,7 @@ impl Manager {
             rediscover: self.apps.rediscover.clone(),
             namespace: self.options.namespace.clone(),
             stop: stop.clone(),
-            clock: apps::now,
+            clock: clock::steady,
             dice,
         });
         let apps = self.apps.publish.subscribe();

@@ -2,6 +2,7 @@
 
 mod apps;
 mod check;
+mod clock;
 mod connection;
 mod discovery;
 mod end;
@@ -19,8 +20,8 @@ mod release;
 mod status;
 mod webhook;
 
-pub use apps::now;
 pub use check::{Link, Subject, Verdict, check};
+pub use clock::now;
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, mint};
 pub use register::{NewApp, Places, RegisterOptions, Request as RegisterRequest, register, registration_form, salt};

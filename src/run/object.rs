@@ -22,7 +22,8 @@ use crate::domain::schedule::{Retry, next_attempt};
 use crate::github::Observe;
 use crate::signer::Signer;
 
-use super::apps::{self, Ingredients, SOON, outdated, signs};
+use super::apps::{Ingredients, SOON, outdated, signs};
+use super::clock;
 use super::discovery;
 use super::object_spec::{self, ingredients};
 use super::objects::{Objects, label};
@@ -139,7 +140,7 @@ impl Caretaker {
         self.failures = if wrong { self.failures.saturating_add(1) } else { 0 };
         self.tell(object, &findings).await;
         if wrong {
-            let now = apps::now();
+            let now = clock::now();
             let next = next_attempt(
                 now,
                 Retry::Backoff,
@@ -339,7 +340,7 @@ impl Caretaker {
     async fn tell(&mut self, object: &AppObject, findings: &Findings) {
         let stored = object.read.as_ref().ok().and_then(|app| app.status.clone());
         let previous = self.status.clone().or(stored).unwrap_or_default();
-        let status = settle(&previous, object.generation, findings, apps::now());
+        let status = settle(&previous, object.generation, findings, clock::now());
         if status == previous {
             self.status = Some(status);
             return;

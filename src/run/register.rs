@@ -20,7 +20,8 @@ use crate::domain::{BaseUrl, quote};
 use crate::github::{ConversionError, HttpOptions, Registered, convert, http_client};
 use crate::signer::{Ambient, KeySpec, Signer};
 
-use super::apps::{API_VERSION, ca_bundle, now};
+use super::apps::{API_VERSION, ca_bundle};
+use super::clock::now;
 pub use browser::{registration_form, salt};
 pub use store::Places;
 use store::Store;

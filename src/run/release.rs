@@ -8,7 +8,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::apps::now;
+use super::clock::now;
 use super::leader::DURATION;
 use super::manager::connect;
 use crate::api::names::{LEASE, MANAGER};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::apps::now;
+use super::clock::now;
 use super::manager::connect;
 use crate::cluster::{ClusterError, Scope, TokenRecord, Tokens};
 use crate::domain::intent::{Kind, SecretKey};

@@ -18,7 +18,7 @@ use crate::webhook::authority::Authority;
 use crate::webhook::mounted::Mounted;
 use crate::webhook::{Desk, Known, Owners, routes, server};
 
-use super::apps::now;
+use super::clock::now;
 use super::recorder::Recorder;
 
 /// What requests are judged by.
