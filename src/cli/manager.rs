@@ -141,8 +141,9 @@ pub(super) fn run(args: ManagerArgs) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let load = move || {
+        let text = |(Failure::Usage(text) | Failure::Failed(text)): Failure| text;
         let loaded = args.config.load(&environment, &Flags::default());
-        loaded.map(|(config, _)| config).map_err(|failure| failure.to_string())
+        loaded.map(|(config, _)| config).map_err(text)
     };
     super::block_on(crate::run::manager(options, config, load))?.map_err(|error| match error {
         ManagerError::Config(text) => Failure::Usage(text),

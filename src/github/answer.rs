@@ -20,7 +20,7 @@ use crate::domain::jwt::Issuer;
 use crate::domain::quote;
 
 /// GitHub's windows are an hour long: no announced wait is longer.
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
+pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// GitHub's wish where it limits without saying for how long.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 
+use super::answer::{HOUR, later};
 use super::client::Client;
 use super::error::Error;
 use super::gate::Permit;
@@ -34,12 +35,13 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    /// Reads `x-ratelimit-remaining` and `x-ratelimit-reset`.
-    pub fn read(headers: &HeaderMap) -> Option<Self> {
+    /// Reads `x-ratelimit-remaining` and `x-ratelimit-reset` of an answer that came at `now` by GitHub's clock.
+    pub fn read(headers: &HeaderMap, now: Timestamp) -> Option<Self> {
         let text = |name: &str| headers.get(name)?.to_str().ok();
+        let resets_at = Timestamp::from_second(text("x-ratelimit-reset")?.trim().parse().ok()?).ok()?;
         Some(Quota {
             remaining: text("x-ratelimit-remaining")?.trim().parse().ok()?,
-            resets_at: Timestamp::from_second(text("x-ratelimit-reset")?.trim().parse().ok()?).ok()?,
+            resets_at: resets_at.min(later(now, HOUR)),
         })
     }
 
@@ -73,8 +75,8 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Takes note of an answer to the App's JWT.
-    pub fn learn(&self, headers: &HeaderMap) {
-        if let Some(answer) = Quota::read(headers) {
+    pub fn learn(&self, headers: &HeaderMap, now: Timestamp) {
+        if let Some(answer) = Quota::read(headers, now) {
             let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
             *known = Some(Quota::after(*known, answer));
         }
@@ -129,11 +131,20 @@ impl<S: Sign> Client<S> {
 mod tests {
     use super::*;
 
-    fn quota(remaining: u32, resets_at: i64) -> Quota {
+    fn told(at: i64, remaining: u32, resets_at: i64) -> Quota {
         let mut headers = HeaderMap::new();
         headers.insert("x-ratelimit-remaining", remaining.into());
         headers.insert("x-ratelimit-reset", resets_at.into());
-        Quota::read(&headers).unwrap()
+        Quota::read(&headers, Timestamp::from_second(at).unwrap()).unwrap()
+    }
+
+    fn quota(remaining: u32, resets_at: i64) -> Quota {
+        told(resets_at - 60, remaining, resets_at)
+    }
+
+    #[test]
+    fn no_hour_is_longer_than_one() {
+        assert_eq!(told(1_000, 0, i64::from(u32::MAX)), told(1_000, 0, 1_000 + 3_600));
     }
 
     #[test]
@@ -152,9 +163,9 @@ mod tests {
     #[test]
     fn headers_that_are_no_numbers_say_nothing() {
         let mut headers = HeaderMap::new();
-        assert_eq!(Quota::read(&headers), None);
+        assert_eq!(Quota::read(&headers, Timestamp::UNIX_EPOCH), None);
         headers.insert("x-ratelimit-remaining", "-1".parse().unwrap());
         headers.insert("x-ratelimit-reset", "99999999999999999999".parse().unwrap());
-        assert_eq!(Quota::read(&headers), None);
+        assert_eq!(Quota::read(&headers, Timestamp::UNIX_EPOCH), None);
     }
 }

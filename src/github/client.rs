@@ -334,7 +334,8 @@ impl<S: Sign> Client<S> {
         let (status, headers) = (response.status(), response.headers().clone());
         let came = (self.clock)();
         if !asked.by_token() {
-            self.standing.learn(&headers);
+            let now = answer::date(&headers).unwrap_or_else(|| self.at_github(came));
+            self.standing.learn(&headers, now);
         }
         let body = http::read(response).await.map_err(|error| match error {
             BodyError::TooLong => asked.invalid("it is longer than 8 MiB".to_owned()),

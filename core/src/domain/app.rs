@@ -22,7 +22,7 @@ pub struct Findings {
     pub key: Option<Option<Problem>>,
     /// Why the App does not work.
     pub problem: Option<Problem>,
-    /// A newer key is there, but it does not work, and the former one is in use.
+    /// The key does not work as it is now, or a newer one does not, and the one that worked before is in use.
     pub refused_key: Option<Problem>,
     /// Whether every member of its pool takes its share.
     pub pool: Share,
@@ -74,7 +74,7 @@ pub fn settle(previous: &AppStatus, generation: i64, found: &Findings, now: Time
     }
     match (&found.key, &found.refused_key) {
         (_, Some(problem)) => {
-            let message = format!("the newest key is not used, the former one is: {}", problem.message);
+            let message = format!("the key that worked before stays in use: {}", problem.message);
             set(condition::KEY_VALID, "False", problem.reason, message);
         }
         (Some(Some(problem)), None) => set(condition::KEY_VALID, "False", problem.reason, problem.message.clone()),
