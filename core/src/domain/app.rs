@@ -164,7 +164,7 @@ mod tests {
                 .condition(condition::KEY_VALID)
                 .unwrap()
                 .message
-                .contains("former")
+                .contains("stays in use")
         );
     }
 }
