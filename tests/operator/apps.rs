@@ -154,7 +154,7 @@ async fn a_new_key_is_taken_up_and_a_bad_one_leaves_the_former_in_use() {
         .key_secret("key", "-----BEGIN RSA PRIVATE KEY-----\nnonsense")
         .await;
     let refused = world.app_condition("team", "KeyValid", "False", "InvalidKey").await;
-    assert!(refused.message.contains("former"), "{}", refused.message);
+    assert!(refused.message.contains("stays in use"), "{}", refused.message);
     world.app_condition("team", "Ready", "True", "").await;
     world.request("t", "1").await;
     let second = world.good_token("t", Some(&first)).await;
