@@ -3,7 +3,7 @@
 use crate::helm::template;
 
 /// Values, and words of the error: the place, and what is wrong with it.
-const WRONG: [(&str, &[&str]); 16] = [
+const WRONG: [(&str, &[&str]); 17] = [
     ("deployment: {replicas: -1}", &["/deployment/replicas", "minimum"]),
     ("deployment: {replicas: two}", &["/deployment/replicas", "want integer"]),
     ("deployment: {replica: 2}", &["/deployment", "'replica' not allowed"]),
@@ -11,6 +11,7 @@ const WRONG: [(&str, &[&str]); 16] = [
     ("defaultPolicy: perhaps", &["/defaultPolicy", "'allow', 'deny'"]),
     ("config: {provider: gpg}", &["/config/provider", "'vault'"]),
     ("config: {app_id: my-app}", &["/config/app_id"]),
+    ("config: {rate_limit: true}", &["/config/rate_limit"]),
     (
         "config: {base_url: github.example.com}",
         &["/config/base_url", "pattern"],
