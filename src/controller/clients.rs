@@ -46,16 +46,16 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// An App was replaced, works no more, or for the first time: its Tokens are looked at, whatever they waited for.
     pub(super) fn apps_changed(&mut self) {
-        let app = |key: &AppKey| (key.clone(), self.seen_app(key).cloned());
-        let before: HashMap<_, _> = self.seen.keys().map(app).collect();
+        let app = |key: &AppKey| Some((key.clone(), self.seen_app(key)?.clone()));
+        let before: HashMap<_, _> = self.seen.keys().filter_map(app).collect();
         let changed = self.see_apps();
-        let is_fresh = |key: &AppKey| match (before.get(key).and_then(Option::as_ref), self.seen_app(key)) {
+        let is_fresh = |key: &AppKey| match (before.get(key), self.seen_app(key)) {
             (Some(before), Some(now)) => !Arc::ptr_eq(&before.client, &now.client),
             (_, now) => now.is_some(),
         };
         let fresh: HashSet<AppKey> = changed.iter().filter(|key| is_fresh(key)).cloned().collect();
         for key in &fresh {
-            if let (Some(former), Some(now)) = (before.get(key).and_then(Option::as_ref), self.seen_app(key))
+            if let (Some(former), Some(now)) = (before.get(key), self.seen_app(key))
                 && former.facts.identity == now.facts.identity
             {
                 now.client.inherit(&former.client);

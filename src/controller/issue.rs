@@ -14,7 +14,7 @@ use crate::domain::schedule::{Retry, later, next_attempt};
 use crate::domain::secret::{self, IssuedToken};
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
-use crate::github::{ACTIVATION, Error, MintScope, Minted, Permit};
+use crate::github::{ACTIVATION, Error, Minted, Permit};
 
 use super::app::App;
 use super::job::{Context, Done, Task, carry};
@@ -148,13 +148,8 @@ async fn mint<S: Sign>(
     let app = &*seat.app;
     let none = || (app.facts.no_installation(intent), true);
     let installation = seat.installation.ok_or_else(none)?;
-    let scope = MintScope {
-        permissions: intent.scope.permissions.clone(),
-        repositories: intent.scope.repositories.clone(),
-        repository_ids: intent.scope.repository_ids.clone(),
-    };
     let started = Instant::now();
-    let result = app.client.mint(installation, &scope, permit).await;
+    let result = app.client.mint(installation, &(&intent.scope).into(), permit).await;
     context.observer.minted(&task.key, result.is_ok(), started.elapsed());
     result.map_err(|error| {
         let problem = Problem::new(error.reason(), error.retry(), error.to_string());

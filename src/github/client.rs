@@ -332,16 +332,15 @@ impl<S: Sign> Client<S> {
             .await
             .map_err(|error| asked.unavailable(http::cause(&error)))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let came = (self.clock)();
+        let (came, date) = ((self.clock)(), answer::date(&headers));
         if !asked.by_token() {
-            let now = answer::date(&headers).unwrap_or_else(|| self.at_github(came));
-            self.standing.learn(&headers, now);
+            self.standing
+                .learn(&headers, date.unwrap_or_else(|| self.at_github(came)));
         }
         let body = http::read(response).await.map_err(|error| match error {
             BodyError::TooLong => asked.invalid("it is longer than 8 MiB".to_owned()),
             BodyError::Broken(error) => asked.unavailable(http::cause(&error)),
         })?;
-        let date = answer::date(&headers);
         let answer = Answer::new(status.as_u16(), headers, body, self.at_github(came));
         // An error often comes from something before GitHub, with a clock of its own.
         let is_githubs = status.is_success() || status.is_client_error() && answer.is_githubs_refusal();

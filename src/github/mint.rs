@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Asked, classify};
 use super::error::Error;
 use crate::domain::digest::base64_sha256;
+use crate::domain::intent::Scope;
 use crate::domain::quote;
 
 /// GitHub takes at most this many repositories.
@@ -29,6 +30,16 @@ pub struct MintScope {
     /// GitHub's IDs of repositories.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repository_ids: Vec<u64>,
+}
+
+impl From<&Scope> for MintScope {
+    fn from(scope: &Scope) -> Self {
+        MintScope {
+            permissions: scope.permissions.clone(),
+            repositories: scope.repositories.clone(),
+            repository_ids: scope.repository_ids.clone(),
+        }
+    }
 }
 
 impl MintScope {

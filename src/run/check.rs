@@ -18,7 +18,8 @@ use crate::github::Installation;
 use crate::signer::Signer;
 
 use super::apps::{Ingredients, signs};
-use super::{discovery, manager, object_spec};
+use super::connection::connect;
+use super::{discovery, object_spec};
 
 /// From this difference on, the clock is worth a word: GitHub's tolerance of a JWT is a minute.
 const NOTEWORTHY_SKEW: i64 = 20;
@@ -145,7 +146,7 @@ async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -
 }
 
 async fn cluster(chain: &mut Chain) -> Result<Cluster, Broken> {
-    manager::connect().await.map_err(|error| {
+    connect().await.map_err(|error| {
         chain.say(
             "cluster",
             Verdict::Bad,
@@ -217,7 +218,7 @@ async fn ingredients(
         AppKey::Object { namespace, name } => {
             let cluster = match cluster {
                 Some(cluster) => cluster,
-                None => manager::connect().await.map_err(invalid)?,
+                None => connect().await.map_err(invalid)?,
             };
             let objects = AppObjects::new(cluster.clone());
             let place = namespace.as_deref().unwrap_or(own);

@@ -31,8 +31,6 @@ use super::pool;
 use super::recorder::{AppRecorder, Recorder};
 use super::webhook::{Admission, Webhook};
 
-pub(super) use super::connection::connect;
-
 /// What the operator is told on its command line, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagerOptions {

@@ -12,7 +12,7 @@ use crate::config::{AppConfig, Config};
 use crate::domain::Problem;
 use crate::domain::intent::Scope;
 use crate::domain::schedule::Retry;
-use crate::github::{MintScope, Observe};
+use crate::github::Observe;
 
 use super::apps::Ingredients;
 use super::discovery;
@@ -56,13 +56,8 @@ pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<Min
         app = discovery::with_installations(&app, &found).unwrap_or(app);
     }
     let installation = app.facts.default_installation()?;
-    let scope = MintScope {
-        permissions: scope.permissions.clone(),
-        repositories: scope.repositories.clone(),
-        repository_ids: scope.repository_ids.clone(),
-    };
     let turn = app.client.mint_turn().await;
-    let minted = app.client.mint(installation, &scope, turn).await;
+    let minted = app.client.mint(installation, &scope.into(), turn).await;
     let minted = minted.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string()))?;
     Ok(MintAnswer {
         token: minted.token,

@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::clock::now;
+use super::connection::connect;
 use super::leader::DURATION;
-use super::manager::connect;
 use crate::api::names::{LEASE, MANAGER};
 use crate::cluster::{ClusterError, Scope, Secrets};
 

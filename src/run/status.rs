@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::clock::now;
-use super::manager::connect;
+use super::connection::connect;
 use crate::cluster::{ClusterError, Scope, TokenRecord, Tokens};
 use crate::domain::intent::{Kind, SecretKey};
 use crate::domain::overview::{Line, Seen, sort};

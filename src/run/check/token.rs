@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use crate::controller::App;
 use crate::domain::Problem;
 use crate::domain::intent::Intent;
-use crate::github::{ACTIVATION, Error, MintScope, Minted};
+use crate::github::{ACTIVATION, Error, Minted};
 use crate::signer::Signer;
 
 use super::{Broken, Chain, Verdict};
@@ -24,13 +24,8 @@ pub(super) async fn of_token(chain: &mut Chain, app: &App<Signer>, intent: &Inte
         .ok_or_else(|| app.facts.no_installation(intent));
     let installation = chain.need("installation", installation)?;
     chain.good("installation", format!("{installation}"));
-    let scope = MintScope {
-        permissions: intent.scope.permissions.clone(),
-        repositories: intent.scope.repositories.clone(),
-        repository_ids: intent.scope.repository_ids.clone(),
-    };
     let turn = app.client.mint_turn().await;
-    let minted = app.client.mint(installation, &scope, turn).await;
+    let minted = app.client.mint(installation, &(&intent.scope).into(), turn).await;
     let minted = minted.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string()));
     let minted = chain.need("permissions", minted)?;
     granted(chain, &minted);

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::cluster::{AppObjects, ClusterError};
 use crate::domain::intent::SecretKey;
 
-use super::super::manager;
+use super::super::connection::connect;
 
 /// So much room is taken for a key before there is one, in bytes: twice that of one of 2048 bits.
 const ROOM: usize = 4096;
@@ -39,7 +39,7 @@ impl Store {
         let secret = match &places.secret {
             None => None,
             Some(key) => Some(Place {
-                objects: AppObjects::new(manager::connect().await?),
+                objects: AppObjects::new(connect().await?),
                 key: key.clone(),
                 kept: false,
             }),

@@ -84,14 +84,20 @@ async fn a_changed_file_is_picked_up_and_a_wrong_one_leaves_the_old_in_use() {
     );
 }
 
-#[tokio::test]
-async fn a_wrong_file_that_comes_while_no_app_works_is_told_and_counted() {
+/// A world whose operator began with what is made of the right configuration, which comes beside it.
+async fn begun_with(made: impl FnOnce(&str) -> String) -> (World, String) {
     let mut world = World::new().await;
     world.operator.kill();
     let file = configure(&world.folder, &world.github);
     let right = std::fs::read_to_string(file).unwrap();
-    world.folder.write("gtm.yaml", "{}").unwrap();
+    world.folder.write("gtm.yaml", made(&right)).unwrap();
     world.operator.restart().await.unwrap();
+    (world, right)
+}
+
+#[tokio::test]
+async fn a_wrong_file_that_comes_while_no_app_works_is_told_and_counted() {
+    let (world, right) = begun_with(|_| "{}".to_owned()).await;
     world.folder.write("gtm.yaml", right.replace("67890", "many")).unwrap();
     for words in ["the startup App does not work", "many"] {
         logged(&world.operator, words).await;
@@ -107,12 +113,7 @@ async fn a_wrong_file_that_comes_while_no_app_works_is_told_and_counted() {
 
 #[tokio::test]
 async fn a_refusal_of_the_former_app_that_comes_late_does_not_hold_up_the_new_one() {
-    let mut world = World::new().await;
-    world.operator.kill();
-    let file = configure(&world.folder, &world.github);
-    let right = std::fs::read_to_string(file).unwrap();
-    world.folder.write("gtm.yaml", right.replace("67890", "99")).unwrap();
-    world.operator.restart().await.unwrap();
+    let (world, right) = begun_with(|right| right.replace("67890", "99")).await;
     world.github.fail_while(Some(Route::Mint), Fault::Hang);
     world.token("demo", json!({})).await;
     world.folder.write("gtm.yaml", right).unwrap();
