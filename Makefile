@@ -124,8 +124,7 @@ lint: need-tools ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test e2e --test image --test cert-manager -- -D warnings
-	cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
-	cargo clippy --locked --no-default-features -- -D warnings
+	cargo clippy --locked --package github-token-manager --package gtm-fuzz --no-default-features -- -D warnings
 
 deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { echo "make: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }

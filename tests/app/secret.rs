@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
-use lab::cluster::Cluster;
+use lab::cluster::{Cluster, Leased};
 use lab::github::{Fault, Route, TokenState};
 use lab::gtm::Operator;
 use lab::wait::eventually;
@@ -11,14 +11,14 @@ use crate::bench::{Bench, CONFIGURATION, SOON, install, keeps_secrets, printed};
 
 const ONE: &str = "--organization octo-org --key-file key.pem --secret";
 
-async fn cluster() -> Cluster {
+async fn cluster() -> Leased {
     let crds = github_token_manager::cli::crds::yaml().expect("CRDs");
     Cluster::builder()
         .with_crds(crds)
         .with_audit_log()
-        .start()
+        .lease()
         .await
-        .expect("the cluster starts")
+        .expect("a cluster")
 }
 
 /// Somebody else makes a Secret with this `KEY=VALUE`.

@@ -48,7 +48,7 @@ const SETS: [(&str, &str); 6] = [
 
 #[tokio::test]
 async fn the_api_server_takes_whatever_is_rendered_and_the_pod_is_restricted() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = Cluster::builder().lease().await.unwrap();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME,
         "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
     cluster.apply(&namespace.to_string()).await.unwrap();
@@ -66,7 +66,7 @@ async fn the_api_server_takes_whatever_is_rendered_and_the_pod_is_restricted() {
 #[tokio::test]
 async fn policies_are_there_at_once_where_the_kinds_were_applied_before() {
     let kinds = github_token_manager::cli::crds::yaml().unwrap();
-    let cluster = Cluster::builder().with_crds(kinds).start().await.unwrap();
+    let cluster = Cluster::builder().with_crds(kinds).lease().await.unwrap();
     let chart = path("charts/github-token-manager").display().to_string();
     let kubeconfig = cluster.kubeconfig_path().display().to_string();
     let policies = r#"policies={"read-only": {"permissions": {"*": "read"}}}"#;

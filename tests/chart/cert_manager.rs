@@ -76,7 +76,7 @@ fn with_an_issuer_of_the_admins_none_is_made() {
 
 #[tokio::test]
 async fn kubectl_apply_k_certs_makes_what_the_chart_makes() {
-    let cluster = lab::cluster::Cluster::start().await.unwrap();
+    let cluster = lab::cluster::Cluster::builder().lease().await.unwrap();
     let certs = path("certs").display().to_string();
     let kustomize = by_name(&cluster.kubectl(&["kustomize", &certs]).await.unwrap());
     let chart = by_name(&template(ON, &["--show-only", "templates/webhook.yaml"]).unwrap());

@@ -112,7 +112,7 @@ fn without_pod_labels(object: &mut Value) {
 
 #[tokio::test]
 async fn kubectl_apply_k_installs_what_the_chart_installs() {
-    let cluster = lab::cluster::Cluster::start().await.unwrap();
+    let cluster = lab::cluster::Cluster::builder().lease().await.unwrap();
     let root = path("").display().to_string();
     let built = cluster.kubectl(&["kustomize", &root]).await.unwrap();
     let mut kustomize = by_name(&built);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use lab::cluster::{Builder, Cluster};
+use lab::cluster::{Builder, Cluster, Leased};
 use lab::github::{GitHub, Installation, Level, Repository, Settings, permissions};
 use lab::gtm::Operator;
 use lab::process::Folder;
@@ -21,7 +21,7 @@ const APP: u64 = 1234;
 pub const INSTALLATION: u64 = 4_567_890;
 
 pub struct World {
-    pub cluster: Cluster,
+    pub cluster: Leased,
     pub github: GitHub,
     pub folder: Folder,
     /// The certificates to trust beside the system's, when GitHub is spoken to over HTTPS.
@@ -74,7 +74,7 @@ impl World {
 
     /// A world whose cluster and GitHub are made to measure.
     pub async fn with(cluster: Builder, change: impl FnOnce(Settings) -> Settings) -> World {
-        let cluster = cluster.start().await.expect("the cluster starts");
+        let cluster = cluster.lease().await.expect("a cluster");
         let github = GitHub::start(change(settings())).await.expect("the stand-in starts");
         let folder = Folder::new().expect("a folder");
         std::fs::create_dir(folder.path().join("bin")).expect("a folder for programs");

@@ -25,7 +25,7 @@ async fn every_manifest_of_readme_and_docs_is_accepted() {
     }
     assert!(manifests.len() >= 5, "{manifests:?}");
 
-    let cluster = cluster().start().await.unwrap();
+    let cluster = cluster().lease().await.unwrap();
     cluster.apply(&read(&root.join("deploy/rbac.yaml"))).await.unwrap();
     let args = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
     for (place, manifest) in manifests {

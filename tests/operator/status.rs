@@ -136,10 +136,7 @@ async fn more_than_a_page_and_tokens_that_nobody_looks_at_are_told() {
 
 #[tokio::test]
 async fn a_cluster_without_the_kinds_is_told_how_it_gets_them() {
-    let bare = lab::cluster::Cluster::builder()
-        .start()
-        .await
-        .expect("the cluster starts");
+    let bare = lab::cluster::Cluster::builder().lease().await.expect("a cluster");
     let output = status(bare.kubeconfig_path(), &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("gtm crds"), "{output:?}");

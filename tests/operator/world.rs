@@ -9,7 +9,7 @@ use github_token_manager::api::{ClusterToken, Condition, Token, TokenStatus};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use lab::cluster::{Builder as ClusterBuilder, Cluster};
+use lab::cluster::{Builder as ClusterBuilder, Cluster, Leased};
 use lab::github::{GitHub, Settings, TokenState};
 use lab::gtm::{Builder, Operator};
 use lab::monitor::{Monitor, Rules};
@@ -19,14 +19,14 @@ use lab::wait::eventually;
 /// How long anything may take that is not waited for on purpose.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Everything a test needs. Dropping it ends all of it.
+/// Everything a test needs. Dropping it ends all of it, the operator before the cluster is another test's.
 pub struct World {
-    pub cluster: Cluster,
+    pub operator: Operator,
     pub client: Client,
     pub github: GitHub,
-    pub operator: Operator,
     pub namespace: String,
     pub folder: Folder,
+    pub cluster: Leased,
 }
 
 /// The cluster of a world: the operator's CRDs are installed.
@@ -43,7 +43,7 @@ impl World {
 
     /// A world whose parts are made to measure.
     pub async fn with(cluster: ClusterBuilder, settings: Settings, operator: impl FnOnce(Builder) -> Builder) -> World {
-        let cluster = cluster.start().await.expect("the cluster starts");
+        let cluster = cluster.lease().await.expect("a cluster");
         let github = GitHub::start(settings).await.expect("the stand-in starts");
         let folder = Folder::new().expect("a folder");
         let config = configure(&folder, &github);
@@ -58,12 +58,12 @@ impl World {
         let client = cluster.client().await.expect("a client");
         let namespace = cluster.namespace("test").await.expect("a namespace");
         World {
-            cluster,
+            operator,
             client,
             github,
-            operator,
             namespace,
             folder,
+            cluster,
         }
     }
 

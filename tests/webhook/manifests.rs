@@ -4,7 +4,7 @@ use crate::world::{cluster, read};
 
 #[tokio::test]
 async fn both_kustomizations_build_and_the_api_server_takes_the_webhook_as_it_is() {
-    let cluster = cluster().start().await.unwrap();
+    let cluster = cluster().lease().await.unwrap();
     cluster.apply(&read("deploy/rbac.yaml")).await.unwrap();
     let root = env!("CARGO_MANIFEST_DIR");
     let built = cluster

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
-use lab::cluster::{Builder as ClusterBuilder, Cluster};
+use lab::cluster::{Builder as ClusterBuilder, Cluster, Leased};
 use lab::github::{GitHub, Settings};
 use lab::gtm::{Builder, Operator, configurations};
 use lab::process::{Folder, Port};
@@ -21,16 +21,16 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// The operator's own namespace.
 pub const OWN: &str = "github-token-manager";
 
-/// Everything a test needs. Dropping it ends all of it.
+/// Everything a test needs. Dropping it ends all of it, the operator before the cluster is another test's.
 pub struct World {
-    pub cluster: Cluster,
+    pub operator: Operator,
     pub client: Client,
     pub github: GitHub,
-    pub operator: Operator,
     pub namespace: String,
     pub port: Port,
     kubeconfig: PathBuf,
     folder: Folder,
+    pub cluster: Leased,
 }
 
 pub fn read(path: &str) -> String {
@@ -51,7 +51,7 @@ impl World {
 
     /// A world whose parts are made to measure.
     pub async fn with(cluster: ClusterBuilder, settings: Settings, make: impl FnOnce(Builder) -> Builder) -> World {
-        let cluster = cluster.start().await.expect("the cluster starts");
+        let cluster = cluster.lease().await.expect("a cluster");
         cluster
             .apply(&read("deploy/rbac.yaml"))
             .await
@@ -79,14 +79,14 @@ impl World {
         let client = cluster.client().await.expect("a client");
         let namespace = cluster.namespace("test").await.expect("a namespace");
         let world = World {
-            cluster,
+            operator,
             client,
             github,
-            operator,
             namespace,
             port,
             kubeconfig,
             folder,
+            cluster,
         };
         world.answers().await;
         world

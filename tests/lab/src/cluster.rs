@@ -4,6 +4,8 @@ mod audit;
 mod builder;
 mod credentials;
 mod kubectl;
+mod pool;
+mod store;
 
 use std::{
     fs,
@@ -27,6 +29,7 @@ pub use builder::Builder;
 pub(crate) use builder::etcd_args;
 pub(crate) use credentials::service_account_keys;
 pub use kubectl::Kubectl;
+pub use pool::Leased;
 
 use crate::{
     error::{During, Error},
@@ -52,6 +55,7 @@ pub struct Cluster {
     api_server_args: Vec<String>,
     kubectl_program: PathBuf,
     credentials: Credentials,
+    etcd_url: String,
     audited: bool,
     // Kept while the API server is down, so that nobody else gets them.
     _ports: [Port; 3],
@@ -123,6 +127,11 @@ impl Cluster {
     /// The API server's address, for a server that is to ask it.
     pub fn url(&self) -> String {
         self.credentials.url()
+    }
+
+    /// Where etcd listens for clients.
+    pub(crate) fn etcd_url(&self) -> &str {
+        &self.etcd_url
     }
 
     /// The certificate authority of the API server, in PEM.

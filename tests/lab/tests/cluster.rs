@@ -200,3 +200,64 @@ async fn what_kubectl_says_is_in_the_error() {
         "{error}"
     );
 }
+
+/// A cluster that no other test asks for.
+fn pooled() -> cluster::Builder {
+    Cluster::builder()
+        .with_crds(CRD)
+        .with_api_server_arg("--max-mutating-requests-inflight=201")
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_given_back_is_the_next_ones_and_holds_nothing_of_the_last() {
+    let first = pooled().lease().await.unwrap();
+    let (pid, client) = (first.apiserver_pid(), first.client().await.unwrap());
+    let boxed = "{apiVersion: lab.example/v1, kind: Box, metadata: {name: left, namespace: default}}";
+    first.apply(boxed).await.unwrap();
+    let namespace = first.namespace("left").await.unwrap();
+    let label = ["label", "namespace", "default", "left=here"];
+    first.kubectl(&label).await.unwrap();
+    first
+        .kubectl(&["delete", "namespace", "kube-public", "--wait=false"])
+        .await
+        .unwrap();
+    drop(first);
+
+    let second = pooled().lease().await.unwrap();
+    assert_eq!(second.apiserver_pid(), pid, "the same API server");
+    eventually(SOON, "nothing of the last test is there", async || {
+        let boxes = second
+            .kubectl(&["get", "boxes", "-A", "-o", "name"])
+            .await
+            .map_err(|error| error.to_string())?;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let left = namespaces
+            .get_opt(&namespace)
+            .await
+            .map_err(|error| error.to_string())?;
+        let default = namespaces.get("default").await.map_err(|error| error.to_string())?;
+        let public = namespaces.get("kube-public").await.map_err(|error| error.to_string())?;
+        let labels = default.metadata.labels.unwrap_or_default();
+        match (
+            boxes.as_str(),
+            left,
+            labels.get("left"),
+            public.metadata.deletion_timestamp,
+        ) {
+            ("", None, None, None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    second.apply(boxed).await.unwrap();
+
+    second.stop_api_server();
+    drop(second);
+    let third = pooled().lease().await.unwrap();
+    assert_ne!(third.apiserver_pid(), pid, "one whose API server is down is nobody's");
+    third.kubectl(&["delete", "crd", "boxes.lab.example"]).await.unwrap();
+    let pid = third.apiserver_pid();
+    drop(third);
+    let fourth = pooled().lease().await.unwrap();
+    assert_ne!(fourth.apiserver_pid(), pid, "nor one whose kinds were changed");
+}

@@ -12,7 +12,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use lab::{
-    cluster::Cluster,
+    cluster::{Cluster, Leased},
     github::{Fault, GitHub, Route, Settings, TokenState, hashed},
     monitor::{Monitor, Rules},
     wait::eventually,
@@ -21,7 +21,7 @@ use lab::{
 const SOON: Duration = Duration::from_secs(20);
 
 struct World {
-    cluster: Cluster,
+    cluster: Leased,
     client: Client,
     github: GitHub,
     namespace: String,
@@ -29,7 +29,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let cluster = Cluster::start().await.unwrap();
+        let cluster = Cluster::builder().lease().await.unwrap();
         let (client, namespace) = (
             cluster.client().await.unwrap(),
             cluster.namespace("watched").await.unwrap(),

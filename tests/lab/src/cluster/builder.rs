@@ -36,9 +36,9 @@ const WORKLOADS: &str = ",deployment-controller,replicaset-controller,job-contro
 const CONTROLLERS_START: Duration = Duration::from_secs(60);
 
 /// Settings of a [`Cluster`].
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Builder {
-    controller_manager: bool,
+    pub(super) controller_manager: bool,
     workloads: bool,
     audit_log: bool,
     crds: Vec<String>,
@@ -112,6 +112,7 @@ impl Builder {
             api_server_args,
             kubectl_program,
             credentials,
+            etcd_url: format!("http://{clients}"),
             audited: self.audit_log,
             _ports: ports,
             folder,
