@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use github_token_manager::domain::intent::Key;
+use github_token_manager::api::{ClusterToken, Token, TokenPolicy};
+use github_token_manager::domain::intent::{Intent, Key};
 use github_token_manager::domain::pod::{Pod, SecretFacts, TokenFacts, Warnings, asks, inject};
-use github_token_manager::domain::review::{Answer, Request, read_pod};
+use github_token_manager::domain::policy::Policy;
+use github_token_manager::domain::review::{Answer, Request, read_object, read_pod};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -44,7 +46,18 @@ fn decide(request: &Request<'_, Pod<'_>>) -> Answer {
     }
 }
 
+/// As one of our kinds: whatever it is, it is read or refused.
+fn read_as_ours(body: &[u8]) {
+    let Ok(request) = read_object(body) else { return };
+    for object in request.object.iter().chain(&request.old_object) {
+        let _ = object.read::<TokenPolicy>().map(|policy| Policy::flaw(&policy.spec));
+        let _ = object.read::<Token>().and_then(|token| Intent::new(&token));
+        let _ = object.read::<ClusterToken>().and_then(|token| Intent::new(&token));
+    }
+}
+
 fuzz_target!(|body: &[u8]| {
+    read_as_ours(body);
     let Ok(request) = read_pod(body) else {
         return;
     };

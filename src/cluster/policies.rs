@@ -59,7 +59,9 @@ pub async fn follow_policies(client: Client, mut now: Policies, publish: watch::
                 false
             }
         };
-        if changed && policies.listed && (namespaces.listed || !now.needs_namespaces()) {
+        // What is known already is not kept back: under it, a namespace without labels yet would be allowed what the news forbid.
+        let is_enough = namespaces.listed || !now.needs_namespaces() || publish.borrow().is_some();
+        if changed && policies.listed && is_enough {
             publish.send_replace(Some(Arc::new(now.clone())));
         }
     }

@@ -70,6 +70,7 @@ impl Authority {
                 }
                 Err(trouble) => {
                     tracing::warn!("the webhook's certificate authority: {trouble}");
+                    self.withdraw(&mut leaf);
                     sleep(PAUSE).await;
                 }
             }
@@ -173,6 +174,14 @@ impl Authority {
             names,
         });
         Ok(())
+    }
+
+    /// Serves no certificate that is over: the API server would refuse it, and readiness says so.
+    fn withdraw(&self, leaf: &mut Option<Leaf>) {
+        if leaf.take_if(|leaf| leaf.life.until <= (self.clock)()).is_some() {
+            self.serve.send_replace(None);
+            tracing::error!("the webhook's certificate is over, and no new one can be signed");
+        }
     }
 
     /// The names by which the API server calls: those that the configurations say.

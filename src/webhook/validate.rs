@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::api::{ClusterToken, Reason, Token, TokenPolicy};
-use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, invalid, unreadable};
+use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, invalid};
 use crate::domain::plan::conflict;
 use crate::domain::policy::{Policy, Verdict};
-use crate::domain::review::{Answer, Request};
+use crate::domain::review::{Answer, Object, Request};
 use crate::domain::{Problem, permissions, quote};
 
 use super::observer::Outcome;
@@ -21,7 +19,7 @@ use super::routes::{Decision, Desk};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Decides about a Token or ClusterToken.
-pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<'_, Value>) -> Decision {
+pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<'_, Object<'_>>) -> Decision {
     let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
         return allowed(Vec::new(), Reason::NotRequested);
     };
@@ -53,11 +51,11 @@ pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<'_, Value>
 }
 
 /// Decides about a TokenPolicy: its schema has said what is wrong; what may be misspelt is said here.
-pub(super) fn decide_policy(request: &Request<'_, Value>) -> Decision {
+pub(super) fn decide_policy(request: &Request<'_, Object<'_>>) -> Decision {
     let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
         return allowed(Vec::new(), Reason::NotRequested);
     };
-    match TokenPolicy::deserialize(object) {
+    match object.read::<TokenPolicy>() {
         Ok(policy) => {
             if let Some(flaw) = Policy::flaw(&policy.spec) {
                 return refused(invalid(flaw), Vec::new());
@@ -71,31 +69,22 @@ pub(super) fn decide_policy(request: &Request<'_, Value>) -> Decision {
             let doubts = named.filter_map(|(name, level)| permissions::doubt("spec.permissions", name, level));
             allowed(doubts.collect(), Reason::Accepted)
         }
-        Err(error) => refused(unreadable(&error), Vec::new()),
+        Err(problem) => refused(problem, Vec::new()),
     }
 }
 
 /// Whether there is something to look at: a new object, or another spec. Never in the way of a clean-up.
-fn is_new(object: &Value, request: &Request<'_, Value>) -> bool {
-    let ends = object
-        .pointer("/metadata/deletionTimestamp")
-        .is_some_and(|at| !at.is_null());
-    let same = || {
-        request
-            .old_object
-            .as_ref()
-            .is_some_and(|old| old.get("spec") == object.get("spec"))
-    };
+fn is_new(object: &Object<'_>, request: &Request<'_, Object<'_>>) -> bool {
+    let same = || request.old_object.as_ref().is_some_and(|old| old.spec == object.spec);
     match &*request.operation {
         "CREATE" => request.sub_resource.is_empty(),
-        "UPDATE" => request.sub_resource.is_empty() && !ends && !same(),
+        "UPDATE" => request.sub_resource.is_empty() && !object.ends && !same(),
         _ => false,
     }
 }
 
-fn read<T: TokenObject + DeserializeOwned>(object: &Value) -> Result<Intent, Problem> {
-    let object = T::deserialize(object).map_err(|error| unreadable(&error))?;
-    Intent::new(&object)
+fn read<T: TokenObject + DeserializeOwned>(object: &Object<'_>) -> Result<Intent, Problem> {
+    Intent::new(&object.read::<T>()?)
 }
 
 fn judge(desk: &Desk, intent: &Intent) -> Verdict {
@@ -158,12 +147,9 @@ fn refused(problem: Problem, warnings: Vec<String>) -> Decision {
 }
 
 /// Says what was decided, in a line.
-pub(super) fn log(request: &Request<'_, Value>, decision: &Decision) {
-    let name = request
-        .object
-        .as_ref()
-        .and_then(|object| object.pointer("/metadata/name")?.as_str());
-    let (namespace, name) = (quote(&request.namespace), quote(name.unwrap_or_default()));
+pub(super) fn log(request: &Request<'_, Object<'_>>, decision: &Decision) {
+    let name = request.object.as_ref().map_or("", |object| &object.name);
+    let (namespace, name) = (quote(&request.namespace), quote(name));
     let (kind, reason) = (quote(&request.kind.kind), decision.reason.as_str());
     match &decision.answer.refusal {
         Some(message) => tracing::info!(kind, namespace, name, reason, "refused: {message}"),

@@ -105,7 +105,8 @@ async fn garbage_gets_a_4xx_that_says_what_is_wrong_and_the_next_request_is_answ
     }
     let (status, _) = send("/nowhere", json, of(&|_| {})).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let numbers: &dyn Fn(&mut Value) = &|r| r["request"]["object"]["metadata"]["annotations"] = json!({"a": 1});
+    let numbers: &dyn Fn(&mut Value) =
+        &|r| r["request"]["object"]["metadata"]["annotations"] = json!({"github.as-code.io/token": 1});
     let (status, said) = send("/inject", json, of(numbers)).await;
     assert_eq!(status, bad);
     assert!(said.contains("expected a string"), "{said}");

@@ -104,7 +104,7 @@ async fn a_later_policy_ends_a_token_in_its_time_and_one_that_only_warns_does_no
     world.ready("ci").await;
     let issued = world.secret_token("ci").await.unwrap();
     let limit =
-        |enforcement: &str| json!({"enforcement": enforcement, "permissions": {"*": "read"}, "gracePeriod": "6s"});
+        |enforcement: &str| json!({"enforcement": enforcement, "permissions": {"*": "read"}, "gracePeriod": "10s"});
 
     world.policy("read-only", limit("audit")).await;
     let warned = world.condition("ci", "Warning", "PolicyWarns").await;
@@ -147,6 +147,16 @@ async fn a_later_policy_ends_a_token_in_its_time_and_one_that_only_warns_does_no
             .ok_or("none".to_owned())
     })
     .await;
+    // Not even when it is asked for.
+    let minted = world.github.mint_count();
+    let ask = json!({"metadata": {"annotations": {"github.as-code.io/refresh-requested-at": "now"}}});
+    let tokens: Api<Token> = Api::namespaced(world.client.clone(), &world.namespace);
+    tokens
+        .patch("ci", &PatchParams::default(), &Patch::Merge(&ask))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.github.mint_count(), minted);
     assert_eq!(
         world.secret_token("ci").await.as_ref(),
         Some(&issued),
@@ -318,13 +328,29 @@ async fn the_examples_for_a_clusters_admin_do_what_they_say() {
         .kubectl(&["label", "namespace", &world.namespace, "team=web"])
         .await
         .unwrap();
-    refused(&world, json!({"repositories": ["infra"]}), "'infra' is none of: web-*").await;
-    assert!(
-        world
-            .try_token("own", json!({"repositories": ["web-shop"]}))
-            .await
-            .is_ok()
-    );
+    let of = |repository: &str, more: serde_json::Value| {
+        let mut spec = json!({"permissions": {"contents": "write"}, "repositories": [repository]});
+        for (field, value) in more.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        spec
+    };
+    for (spec, text) in [
+        (of("infra", json!({})), "'infra' is none of: web-*"),
+        (json!({"repositories": ["web-shop"]}), "spec.permissions is not set"),
+        (
+            of("web-shop", json!({"permissions": {"members": "read"}})),
+            "reaches the whole organization",
+        ),
+        (
+            of("web-shop", json!({"owner": "other"})),
+            "spec.owner: 'other' says no ID",
+        ),
+        (of("web-shop", json!({"installationID": 7})), "spec.installationID"),
+    ] {
+        refused(&world, spec, text).await;
+    }
+    world.try_token("own", of("web-shop", json!({}))).await.unwrap();
 }
 
 #[tokio::test]

@@ -57,6 +57,10 @@ pub struct NamespaceSelector {
 /// What one label must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+    "message": "values: In and NotIn take at least one, Exists and DoesNotExist none"
+}]))]
 pub struct LabelRequirement {
     /// The label.
     #[schemars(length(min = 1, max = 317))]

@@ -77,6 +77,8 @@ impl Policy {
     pub fn new(object: &TokenPolicy) -> Self {
         let (spec, meta) = (&object.spec, &object.metadata);
         let longest = spec.max_refresh_interval.as_deref().map(duration);
+        let selector = Selector::new(spec.namespace_selector.as_ref());
+        let is_read = longest != Some(None) && selector.is_some();
         let limits = Limits {
             apps: spec.apps.clone(),
             installations: spec.installations.clone(),
@@ -88,8 +90,8 @@ impl Policy {
         };
         Policy {
             enforcement: spec.enforcement,
-            selector: Selector::new(spec.namespace_selector.as_ref()),
-            limits: (longest != Some(None)).then_some(limits),
+            selector: selector.unwrap_or(Selector::All),
+            limits: is_read.then_some(limits),
             grace: duration(&spec.grace_period).unwrap_or_else(default_grace),
             generation: meta.generation,
             ..Policy::unreadable(meta.name.as_deref(), meta.uid.as_deref())

@@ -18,6 +18,9 @@ const PREFIXES: [&str; 9] = [
 /// A token has at least this many characters behind its prefix.
 const SHORTEST_SECRET: usize = 36;
 
+/// Characters of a text that are looked at: whoever sends megabytes gets no more for them.
+const READ: usize = 4096;
+
 /// The text on one line, without control and formatting characters, with everything that looks like a token replaced,
 /// and at most 300 characters long.
 #[must_use]
@@ -28,14 +31,20 @@ pub fn quote(text: &str) -> String {
     }
     // Characters are removed before tokens are looked for, so that none can hide a token; and the text is cut afterwards,
     // so that none is cut until it no longer looks like one.
-    let one_line: String = text
+    let mut visible = text
         .chars()
         .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
-        .filter(|c| !is_invisible(*c))
-        .collect();
+        .filter(|c| !is_invisible(*c));
+    let mut one_line: String = visible.by_ref().take(READ).collect();
+    let is_cut = visible.next().is_some();
+    if is_cut {
+        // What is cut in two may no longer look like a token.
+        one_line.truncate(one_line.trim_end_matches(is_token_char).len());
+    }
     let redacted = redact(one_line.trim());
     match redacted.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &redacted[..end]),
+        None if is_cut => redacted + "…",
         None => redacted,
     }
 }
@@ -125,6 +134,17 @@ mod tests {
             quote(&format!("{}{token}", "x ".repeat(148))),
             format!("{}[red…", "x ".repeat(148))
         );
+    }
+
+    #[test]
+    fn of_a_text_without_end_the_beginning_is_read() {
+        let token = format!("ghs_{}", "a".repeat(40));
+        let spaced = "x ".repeat(READ);
+        assert_eq!(quote(&spaced), format!("{}…", "x ".repeat(LONGEST / 2)));
+        // Cut in the middle of a token, of which nothing is left; what was redacted before it makes room for it.
+        let redacted = format!("{token}{}", "b".repeat(READ - 60));
+        assert_eq!(quote(&format!("{redacted} {token}")), "[redacted]…");
+        assert_eq!(quote(&"a".repeat(2 * READ)), "…");
     }
 
     #[test]

@@ -3,10 +3,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::intent::{invalid, unreadable};
 use super::pod::{Patch, Pod, Text};
+use super::problem::Problem;
 use super::quote;
 
 /// The one version that is served.
@@ -76,6 +79,71 @@ pub struct Kind<'a> {
     pub kind: Text<'a>,
 }
 
+/// An object of one of our kinds, as the text that it came in: in memory, it may take many times that.
+#[derive(Debug)]
+pub struct Object<'a> {
+    /// All of it.
+    json: &'a str,
+    /// Its name; empty where the API server is to make one.
+    pub name: Text<'a>,
+    /// Whether it is being deleted.
+    pub ends: bool,
+    /// Its spec, as text.
+    pub spec: Option<&'a str>,
+}
+
+/// The longest object that is read, in bytes: of one of our kinds, a tenth is much.
+const LONGEST: usize = 256 * 1024;
+
+impl<'a> Object<'a> {
+    /// Reads it as what it should be.
+    ///
+    /// # Errors
+    /// Says that it is too long, or what is wrong with it.
+    pub fn read<T: Deserialize<'a>>(&self) -> Result<T, Problem> {
+        if self.json.len() > LONGEST {
+            let length = self.json.len();
+            return Err(invalid(format!(
+                "the object has {length} bytes, of which at most {LONGEST} are read: shorten its annotations"
+            )));
+        }
+        serde_json::from_str(self.json).map_err(|error| unreadable(&error))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Metadata<'a> {
+            #[serde(borrow)]
+            name: Option<Text<'a>>,
+            #[serde(borrow)]
+            deletion_timestamp: Option<Text<'a>>,
+        }
+
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Parts<'a> {
+            #[serde(borrow)]
+            metadata: Option<Metadata<'a>>,
+            #[serde(borrow)]
+            spec: Option<&'a RawValue>,
+        }
+
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        // Whoever reads it as what it should be is told what is wrong.
+        let Parts { metadata, spec } = serde_json::from_str(json).unwrap_or_default();
+        let metadata = metadata.unwrap_or_default();
+        Ok(Object {
+            json,
+            name: metadata.name.unwrap_or_default(),
+            ends: metadata.deletion_timestamp.is_some(),
+            spec: spec.map(RawValue::get),
+        })
+    }
+}
+
 /// Reads a review of a pod.
 ///
 /// # Errors
@@ -88,7 +156,7 @@ pub fn read_pod(body: &[u8]) -> Result<Request<'_, Pod<'_>>, String> {
 ///
 /// # Errors
 /// Says what is wrong with it, for whoever sent it.
-pub fn read_object(body: &[u8]) -> Result<Request<'_, Value>, String> {
+pub fn read_object(body: &[u8]) -> Result<Request<'_, Object<'_>>, String> {
     read(body)
 }
 

@@ -57,6 +57,10 @@ fn a_wrong_spec_names_the_field_the_value_and_the_cure() {
             ["spec.installationID", "-7", "whole numbers from 1"],
         ),
         (
+            json!({"installationID": 7, "owner": "acme"}),
+            ["spec.owner: acme", "spec.installationID", "leave one of them out"],
+        ),
+        (
             json!({"repositoryIDs": [4, 0]}),
             ["spec.repositoryIDs", "0 is not an ID", "whole numbers from 1"],
         ),

@@ -123,12 +123,14 @@ pub fn asks(annotations: &Annotations<'_>, namespace: &str, warnings: &mut Warni
     for keys in by_id.values() {
         match keys.token(namespace)? {
             Some(token) => found.push(keys.ask(token, warnings)?),
-            None => warnings.add(format!(
-                "{}: without {PREFIX}{} or {PREFIX}{} beside it, this does nothing",
-                keys.any_name(),
-                keys.spelled(key::TOKEN),
-                keys.spelled(key::CLUSTER_TOKEN),
-            )),
+            None => warnings.add(|| {
+                format!(
+                    "{}: without {PREFIX}{} or {PREFIX}{} beside it, this does nothing",
+                    keys.any_name(),
+                    keys.spelled(key::TOKEN),
+                    keys.spelled(key::CLUSTER_TOKEN),
+                )
+            }),
         }
     }
     if found.len() > MOST_TOKENS {
@@ -153,11 +155,8 @@ fn warn_of_unknown(unknown: &[&str], warnings: &mut Warnings) {
     } else {
         String::new()
     };
-    warnings.add(format!(
-        "not known below {PREFIX}: {}{more}; known: {}",
-        named.join(", "),
-        key::ALL.join(", ")
-    ));
+    let (named, known) = (named.join(", "), key::ALL.join(", "));
+    warnings.add(|| format!("not known below {PREFIX}: {named}{more}; known: {known}"));
 }
 
 fn invalid(name: &str, why: &str) -> Refusal {
@@ -255,7 +254,7 @@ impl<'a> Keys<'a> {
         for (_, way, words) in ways.into_iter().filter(|(wanted, ..)| !wanted) {
             if let Some((name, _)) = words.iter().find_map(|word| self.values.get(word)) {
                 let inject = self.spelled(key::INJECT);
-                warnings.add(format!("{name} does nothing: {PREFIX}{inject} does not name '{way}'"));
+                warnings.add(|| format!("{name} does nothing: {PREFIX}{inject} does not name '{way}'"));
             }
         }
     }
@@ -277,10 +276,16 @@ fn selection(text: &str) -> Result<Selection, Wrong> {
     Ok(Selection::Named(names.into_iter().map(str::to_owned).collect()))
 }
 
-fn each(text: &str, check: impl Fn(&str) -> Result<(), Wrong>) -> Result<Vec<String>, Wrong> {
-    let entries = value::list(text)?;
-    entries.iter().try_for_each(|entry| check(entry))?;
-    Ok(entries.into_iter().map(str::to_owned).collect())
+/// The entries of a list, each read; those that come to the same stand once.
+fn each(text: &str, read: impl Fn(&str) -> Result<String, Wrong>) -> Result<Vec<String>, Wrong> {
+    let mut found = Vec::new();
+    for entry in value::list(text)? {
+        let entry = read(entry)?;
+        if !found.contains(&entry) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
 }
 
 fn conflict(text: &str) -> Result<Conflict, Wrong> {

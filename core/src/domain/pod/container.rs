@@ -11,18 +11,20 @@ use crate::api::Reason;
 use crate::api::names::{annotation::PREFIX, pod as key};
 use crate::domain::quote;
 
-use super::ask::{Ask, Conflict};
+use super::ask::Conflict;
 use super::git::Setting;
 use super::grant::{Granted, VOLUME_PREFIX, variables};
 use super::item::{Is, Literal, Mount, Variable, is_same};
-use super::value::{is_within, normal, overlap, real};
-use super::view::{self, Container, Pod, Volume};
+use super::value::{is_within, normal, real};
+use super::view::{self, Container, Pod};
 use super::{Refusal, Warnings};
 
 /// What the names of git's settings in the environment start with.
 const GIT_CONFIG: &str = "GIT_CONFIG_";
 /// The number of those settings.
 const COUNT: &str = "GIT_CONFIG_COUNT";
+/// The name of one of them; its place follows.
+const KEY: &str = "GIT_CONFIG_KEY_";
 /// More settings than anyone has: git itself stops at the largest `int`.
 const MOST_SETTINGS: usize = 10_000;
 
@@ -37,13 +39,37 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    fn set(&mut self, there: &[view::Variable<'_>], item: &Variable<'_>) -> Result<(), serde_json::Error> {
+    fn set(&mut self, there: &There<'_>, item: &Variable<'_>) -> Result<(), serde_json::Error> {
         let json = to_raw_value(item)?;
-        match there.iter().rposition(|variable| *variable.name == *item.name) {
-            Some(last) => self.overrides.push((last + 1, json)),
+        match there.of(&item.name).last() {
+            Some((last, _)) => self.overrides.push((last + 1, json)),
             None => self.env.push(json),
         }
         Ok(())
+    }
+}
+
+/// The variables of a container by their names, each with its place.
+struct There<'a>(BTreeMap<&'a str, Vec<(usize, &'a view::Variable<'a>)>>);
+
+impl<'a> There<'a> {
+    fn new(env: &'a [view::Variable<'_>]) -> Self {
+        let mut found = BTreeMap::<_, Vec<_>>::new();
+        for (place, variable) in env.iter().enumerate() {
+            found.entry(&*variable.name).or_default().push((place, variable));
+        }
+        There(found)
+    }
+
+    /// Those of this name, in their order.
+    fn of(&self, name: &str) -> &[(usize, &'a view::Variable<'a>)] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of the last one of this name, where it has one of its own.
+    fn value(&self, name: &str) -> Option<&str> {
+        let (_, variable) = self.of(name).last().filter(|(_, last)| last.value_from.is_none())?;
+        Some(variable.value.as_deref().unwrap_or_default())
     }
 }
 
@@ -93,10 +119,12 @@ impl<'a> Lacks<'a> {
         let missing = self.missing(container, granted, warnings)?;
         let unseen = container.env_from.as_ref().is_some_and(|all| !all.is_empty());
         if unseen && !missing.env.is_empty() && granted.iter().any(|grant| grant.ask.env) {
-            warnings.add(format!(
-                "container '{}' takes variables by envFrom, which cannot be looked into: the Token's count before those of the same name",
-                quote(&container.name)
-            ));
+            warnings.add(|| {
+                format!(
+                    "container '{}' takes variables by envFrom, which cannot be looked into: the Token's count before those of the same name",
+                    quote(&container.name)
+                )
+            });
         }
         Ok(missing)
     }
@@ -113,7 +141,7 @@ impl<'a> Lacks<'a> {
         if let Some(plain) = alike.plain.as_ref().filter(|_| env.is_empty()) {
             return Ok(plain.clone());
         }
-        let missing = Rc::new(missing(container, &env, granted, warnings)?);
+        let missing = Rc::new(missing(container, &There::new(&env), granted, warnings)?);
         if env.is_empty() {
             alike.plain = Some(missing.clone());
         }
@@ -121,30 +149,40 @@ impl<'a> Lacks<'a> {
     }
 }
 
+/// Which of a pod's volumes the node mounts read-only, whatever a container says.
+pub(super) type ReadOnly<'a> = BTreeMap<&'a str, bool>;
+
+pub(super) fn read_only<'a>(pod: &'a Pod<'_>) -> ReadOnly<'a> {
+    let volumes = pod.spec.volumes.iter().flat_map(|volumes| volumes.iter());
+    // Of two of one name, the first counts.
+    let named = volumes.rev().map(|volume| (&*volume.name, volume.is_read_only()));
+    named.collect()
+}
+
 /// The mounts that a container lacks of what it was granted.
 pub(super) fn mounts<'a>(
-    pod: &Pod<'_>,
+    fixed: &ReadOnly<'_>,
     container: &Container<'_>,
     granted: &[&'a Granted<'a>],
 ) -> Result<Vec<Mount<'a>>, Refusal> {
     let files = granted.iter().filter(|grant| grant.ask.file);
     files
-        .filter_map(|grant| mount(pod, container, grant).transpose())
+        .filter_map(|grant| mount(fixed, container, grant).transpose())
         .collect()
 }
 
 fn missing<'a>(
     container: &Container<'_>,
-    env: &[view::Variable<'_>],
+    there: &There<'_>,
     granted: &[&'a Granted<'a>],
     warnings: &mut Warnings,
 ) -> Result<Missing, Refusal> {
     let mut missing = Missing::default();
     for (wanted, ask) in variables(granted) {
         let name = wanted.name.clone();
-        let mut there = present(env, &name).peekable();
-        let taken = there.peek().is_some();
-        if there.any(|variable| says(variable, &wanted.is)) {
+        let same = there.of(&name);
+        let taken = !same.is_empty();
+        if same.iter().any(|(_, variable)| says(variable, &wanted.is)) {
             continue;
         }
         let clash = || format!("container '{}' has a variable {name} already", quote(&container.name));
@@ -154,27 +192,19 @@ fn missing<'a>(
                 return Err(Refusal::new(Reason::PodConflict, message));
             }
             Conflict::Keep if taken => {
-                warnings.add(format!(
-                    "{}; it stays as it is ({PREFIX}{})",
-                    clash(),
-                    key::ENV_CONFLICT
-                ));
+                warnings.add(|| format!("{}; it stays as it is ({PREFIX}{})", clash(), key::ENV_CONFLICT));
                 continue;
             }
             Conflict::Deny | Conflict::Keep | Conflict::Override => {}
         }
-        missing.set(env, &wanted)?;
+        missing.set(there, &wanted)?;
     }
-    for item in git_variables(container, env, granted, warnings)? {
-        missing.set(env, &item)?;
+    for item in git_variables(container, there, granted, warnings)? {
+        missing.set(there, &item)?;
     }
     // From the end, so that no place moves another.
     missing.overrides.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     Ok(missing)
-}
-
-fn present<'a>(env: &'a [view::Variable<'_>], name: &str) -> impl Iterator<Item = &'a view::Variable<'a>> {
-    env.iter().filter(move |variable| *variable.name == *name)
 }
 
 fn says(variable: &view::Variable<'_>, wanted: &Is<'_>) -> bool {
@@ -185,49 +215,21 @@ fn says(variable: &view::Variable<'_>, wanted: &Is<'_>) -> bool {
     }
 }
 
-/// Two tokens of one container must not be for the same folder, variable or host.
-pub(super) fn agree(container: &Container<'_>, granted: &[&Granted<'_>]) -> Result<(), Refusal> {
-    let clash = |word: &str, ask: &Ask, value: &str, other: &Ask| {
-        let message = format!(
-            "annotation {PREFIX}{word}: tokens '{}' and '{}' are both for '{value}' in container '{}': give one of them another",
-            ask.id,
-            other.id,
-            quote(&container.name)
-        );
-        Err(Refusal::new(Reason::PodConflict, message))
-    };
-    for (at, one) in granted.iter().enumerate() {
-        for two in granted.iter().take(at) {
-            let (ask, other) = (one.ask, two.ask);
-            if ask.file && other.file && overlap(&one.place, &two.place) {
-                return clash(key::MOUNT_PATH, ask, &ask.folder, other);
-            }
-            let same_host = ask.hosts.iter().find(|host| other.hosts.contains(host));
-            if let Some(host) = same_host.filter(|_| ask.git && other.git) {
-                return clash(key::GIT_HOSTS, ask, host, other);
-            }
-            let same_variable = ask.variables.iter().find(|name| other.variables.contains(name));
-            if let Some(name) = same_variable.filter(|_| ask.env && other.env) {
-                return clash(key::ENV, ask, name, other);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn mount<'a>(pod: &Pod<'_>, container: &Container<'_>, grant: &'a Granted<'a>) -> Result<Option<Mount<'a>>, Refusal> {
+fn mount<'a>(
+    fixed: &ReadOnly<'_>,
+    container: &Container<'_>,
+    grant: &'a Granted<'a>,
+) -> Result<Option<Mount<'a>>, Refusal> {
     let folder = &grant.place;
-    for mount in container.volume_mounts.iter().flatten() {
+    for mount in container.volume_mounts.iter().flat_map(|mounts| mounts.iter()) {
         let path = normal(&mount.mount_path);
         let theirs = real(&path);
         if *mount.name == grant.volume && *theirs == **folder && mount.read_only && mount.sub_path.is_empty() {
             return Ok(None);
         }
         // Below a folder that can be written to, the node makes the place for ours. Our own volumes cannot be.
-        let volumes = pod.spec.volumes.iter().flatten();
-        let source = volumes.into_iter().find(|source| source.name == mount.name);
         let ours = mount.name.starts_with(VOLUME_PREFIX);
-        let fixed = mount.read_only || ours || source.is_some_and(Volume::is_read_only);
+        let fixed = mount.read_only || ours || fixed.get(&*mount.name).is_some_and(|fixed| *fixed);
         if is_within(&theirs, folder) || (fixed && is_within(folder, &theirs)) {
             let message = format!(
                 "container '{}' has a mount at '{}', which leaves no room for the token at {}: set {PREFIX}{} to another folder",
@@ -251,16 +253,18 @@ pub(super) fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], w
         return;
     }
     if let Some(grant) = granted.iter().find(|grant| grant.ask.env) {
-        let names = grant.ask.variables.join(", ");
-        warnings.add(format!(
-            "{names}: a variable keeps the token that the container started with, which expires within the hour; files are kept fresh"
-        ));
+        warnings.add(|| {
+            format!(
+                "{}: a variable keeps the token that the container started with, which expires within the hour; files are kept fresh",
+                grant.ask.variables.join(", ")
+            )
+        });
     }
 }
 
 fn git_variables<'a>(
     container: &Container<'_>,
-    env: &[view::Variable<'_>],
+    there: &There<'_>,
     granted: &[&'a Granted<'a>],
     warnings: &mut Warnings,
 ) -> Result<Vec<Variable<'a>>, serde_json::Error> {
@@ -268,14 +272,16 @@ fn git_variables<'a>(
     if settings.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(count) = count(env) else {
-        warnings.add(format!(
-            "container '{}' has a {COUNT} that is no number here: git is not set up in it; the token is in the file",
-            quote(&container.name)
-        ));
+    let Some(count) = count(there) else {
+        warnings.add(|| {
+            format!(
+                "container '{}' has a {COUNT} that is no number here: git is not set up in it; the token is in the file",
+                quote(&container.name)
+            )
+        });
         return Ok(Vec::new());
     };
-    if has(env, count, &settings) {
+    if has(there, count, &settings) {
         return Ok(Vec::new());
     }
     let literal = |name, value| Variable {
@@ -294,36 +300,28 @@ fn git_variables<'a>(
 }
 
 /// The number of settings that the container has; `None` if it cannot be known.
-fn count(env: &[view::Variable<'_>]) -> Option<usize> {
-    match present(env, COUNT).last() {
-        None => Some(0),
-        Some(view::Variable {
-            value_from: Some(_), ..
-        }) => None,
-        Some(view::Variable { value, .. }) => match value.as_deref() {
-            None | Some("") => Some(0),
-            Some(text) => text.parse().ok().filter(|count| *count <= MOST_SETTINGS),
-        },
+fn count(there: &There<'_>) -> Option<usize> {
+    if there.of(COUNT).is_empty() {
+        return Some(0);
+    }
+    match there.value(COUNT)? {
+        "" => Some(0),
+        text => text.parse().ok().filter(|count| *count <= MOST_SETTINGS),
     }
 }
 
 /// Whether the settings stand in the environment, one after the other.
-fn has(env: &[view::Variable<'_>], count: usize, settings: &[&Setting]) -> bool {
-    let Some(last) = count.checked_sub(settings.len()) else {
-        return false;
-    };
-    let values: BTreeMap<&str, &str> = env
-        .iter()
-        .filter(|variable| variable.value_from.is_none())
-        .map(|variable| (&*variable.name, variable.value.as_deref().unwrap_or_default()))
-        .collect();
-    let is = |name: String, wanted: &str| values.get(name.as_str()) == Some(&wanted);
-    let at = |start: usize| {
+fn has(there: &There<'_>, count: usize, settings: &[&Setting]) -> bool {
+    let is = |word: &str, at: usize, wanted: &str| there.value(&format!("{GIT_CONFIG}{word}_{at}")) == Some(wanted);
+    let stand = |start: usize| {
         let mut pairs = settings.iter().enumerate();
         pairs.all(|(offset, (name, value))| {
-            is(format!("GIT_CONFIG_KEY_{}", start + offset), &name.text)
-                && is(format!("GIT_CONFIG_VALUE_{}", start + offset), &value.text)
+            is("KEY", start + offset, &name.text) && is("VALUE", start + offset, &value.text)
         })
     };
-    (0..=last).any(at)
+    let mut places = there
+        .0
+        .keys()
+        .filter_map(|name| name.strip_prefix(KEY)?.parse::<usize>().ok());
+    places.any(|start| start + settings.len() <= count && stand(start))
 }

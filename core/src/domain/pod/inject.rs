@@ -11,7 +11,9 @@ use crate::api::names::{annotation::PREFIX, pod as key};
 use crate::domain::intent::{Key, Kind};
 
 use super::ask::{Ask, Missing, Selection};
-use super::container::{Lacks, agree, mounts, warn_of_stale_variables};
+use super::bounds::PATCH;
+use super::clash::{agree, clashes};
+use super::container::{Lacks, mounts, read_only, warn_of_stale_variables};
 use super::facts::SecretFacts;
 use super::grant::Granted;
 use super::item::{Volume, is_same};
@@ -53,16 +55,17 @@ pub fn inject(
             "the pod is for Windows: tokens are injected into pods for Linux alone; mount the Token's Secret yourself";
         return Err(Refusal::new(Reason::NotInjectable, why));
     }
+    pod.is_seen_whole()?;
     let mut granted = Vec::new();
     for ask in asks {
         match secret_of(ask, namespace, facts.get(&ask.token).map(Borrow::borrow)) {
             Ok(found) => {
-                found.doubt.into_iter().for_each(|doubt| warnings.add(doubt));
+                found.doubt.into_iter().for_each(|doubt| warnings.add(|| doubt));
                 let key = token_key(ask, &found.secret)?;
                 granted.push(Granted::new(ask, found.secret.key.name, key)?);
             }
             Err(refusal) if ask.missing == Missing::Ignore && refusal.reason != Reason::OtherNamespace => {
-                warnings.add(format!("{}; the pod starts without it", refusal.message));
+                warnings.add(|| format!("{}; the pod starts without it", refusal.message));
             }
             Err(refusal) => return Err(refusal),
         }
@@ -124,6 +127,9 @@ fn secret_of(ask: &Ask, namespace: &str, facts: Option<&TokenFacts>) -> Result<F
     let secret = match &facts.secret {
         Ok(secret) => secret.clone(),
         Err(why) => {
+            // What a ClusterToken says is not for every namespace to read.
+            let own = ask.token.kind == Kind::Token;
+            let why = if own { why } else { "its condition says why" };
             let message = format!("{kind} {name} is wrong, so it keeps no Secret: {why}");
             return Err(Refusal::new(Reason::InvalidSpec, message));
         }
@@ -172,10 +178,12 @@ fn volumes(
     for grant in granted.iter().filter(|grant| grant.ask.file) {
         let mode = grant.ask.mode.unwrap_or(if fs_group { 0o440 } else { 0o444 });
         if mode & 0o004 == 0 && !fs_group {
-            warnings.add(format!(
-                "{PREFIX}{}: only root can read a file of mode {mode:04o} here; leave it out, or set the pod's fsGroup",
-                key::FILE_MODE
-            ));
+            warnings.add(|| {
+                format!(
+                    "{PREFIX}{}: only root can read a file of mode {mode:04o} here; leave it out, or set the pod's fsGroup",
+                    key::FILE_MODE
+                )
+            });
         }
         let (name, projected) = (grant.volume.as_str(), grant.projected(mode));
         match there.iter().find(|volume| *volume.name == *name) {
@@ -205,6 +213,7 @@ fn containers(
     for grant in granted {
         check_names(grant.ask, all())?;
     }
+    let (clashes, fixed) = (clashes(granted), read_only(pod));
     let mut lacks = Lacks::default();
     for (list, containers) in lists {
         for (at, container) in containers.iter().enumerate() {
@@ -212,8 +221,8 @@ fn containers(
             if chosen.is_empty() {
                 continue;
             }
-            agree(container, &chosen)?;
-            let missing = mounts(pod, container, &chosen)?;
+            agree(container, &chosen, &clashes)?;
+            let missing = mounts(&fixed, container, &chosen)?;
             let variables = lacks.variables(container, &chosen, warnings)?;
             warn_of_stale_variables(pod, &chosen, warnings);
             let at = at.to_string();
@@ -223,9 +232,22 @@ fn containers(
             let exist = (container.env.is_some(), container.volume_mounts.is_some());
             patch.append(&["spec", list, &at, "env"], exist.0, &variables.env)?;
             patch.append(&["spec", list, &at, "volumeMounts"], exist.1, &missing)?;
+            if patch.len() > PATCH {
+                return Err(too_long());
+            }
         }
     }
     Ok(())
+}
+
+fn too_long() -> Refusal {
+    let message = format!(
+        "what the tokens add to the pod is longer than {PATCH} bytes, more than can be stored: name fewer containers in \
+         {PREFIX}{}, or fewer hosts in {PREFIX}{}",
+        key::CONTAINERS,
+        key::GIT_HOSTS
+    );
+    Refusal::new(Reason::NotInjectable, message)
 }
 
 fn selects(ask: &Ask, container: &Container<'_>) -> bool {

@@ -2,6 +2,8 @@
 //! nothing.
 
 mod ask;
+mod bounds;
+mod clash;
 mod container;
 mod facts;
 mod git;
@@ -58,8 +60,13 @@ pub struct Warnings(Vec<String>);
 const MOST_WARNINGS: usize = 16;
 
 impl Warnings {
-    fn add(&mut self, text: String) {
-        if self.0.len() < MOST_WARNINGS && !self.0.contains(&text) {
+    /// Adds a text, which is put together only where there is room.
+    fn add(&mut self, text: impl FnOnce() -> String) {
+        if self.0.len() == MOST_WARNINGS {
+            return;
+        }
+        let text = text();
+        if !self.0.contains(&text) {
             self.0.push(text);
         }
     }

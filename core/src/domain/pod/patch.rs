@@ -81,6 +81,11 @@ impl Additions {
         Ok(())
     }
 
+    /// Bytes that are written so far.
+    pub fn len(&self) -> usize {
+        self.json.len()
+    }
+
     pub fn into_patch(mut self) -> Patch {
         if !self.json.is_empty() {
             self.json.push(b']');

@@ -149,12 +149,13 @@ pub(super) fn list(text: &str) -> Result<Vec<&str>, Wrong> {
         if entry.is_empty() {
             return Err("has an empty entry: write names with commas between them".to_owned());
         }
-        if !found.contains(&entry) {
-            found.push(entry);
+        if found.contains(&entry) {
+            continue;
         }
-    }
-    if found.len() > MOST_ENTRIES {
-        return Err(format!("has more than {MOST_ENTRIES} entries"));
+        if found.len() == MOST_ENTRIES {
+            return Err(format!("has more than {MOST_ENTRIES} entries"));
+        }
+        found.push(entry);
     }
     Ok(found)
 }
@@ -163,7 +164,7 @@ pub(super) fn list(text: &str) -> Result<Vec<&str>, Wrong> {
 const MOST_ENTRIES: usize = 64;
 
 /// The name of a variable that shells can use, too.
-pub(super) fn variable(name: &str) -> Result<(), Wrong> {
+pub(super) fn variable(name: &str) -> Result<String, Wrong> {
     let first = |c: char| c.is_ascii_alphabetic() || c == '_';
     let rest = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !name.starts_with(first) || !name.chars().all(rest) || name.len() > 128 {
@@ -172,15 +173,20 @@ pub(super) fn variable(name: &str) -> Result<(), Wrong> {
     if name.starts_with("GIT_CONFIG_") || name.starts_with("GITHUB_TOKEN_FILE") {
         return Err("names a variable that is set otherwise: choose another".to_owned());
     }
-    Ok(())
+    Ok(name.to_owned())
 }
 
-/// `HOST` or `HOST:PORT`, as it stands in a remote's URL.
-pub(super) fn host(text: &str) -> Result<(), Wrong> {
+/// `HOST` or `HOST:PORT`, as it stands in a remote's URL; in the one spelling that git reduces all to, without HTTPS' own port.
+pub(super) fn host(text: &str) -> Result<String, Wrong> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     let digits = port.chars().all(|c| c.is_ascii_digit());
-    if is_object_name(name) && digits && port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Ok(());
+    let port = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
+    if let Some(port) = port.filter(|_| is_object_name(name)) {
+        return Ok(if port == 443 {
+            name.to_owned()
+        } else {
+            format!("{name}:{port}")
+        });
     }
     Err("names no host: write a host as it stands in a remote's URL, in lower case, such as github.com or git.example.com:8443".to_owned())
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Refusal;
+use super::bounds::{CONTAINERS, Few, MOUNTS, OWNERS, VARIABLES, VOLUMES, ours};
 use super::text::Text;
 use crate::api::Reason;
 use crate::domain::quote;
@@ -24,18 +25,17 @@ pub struct Pod<'a> {
     pub(super) spec: Spec<'a>,
 }
 
-/// Annotations: names and values.
+/// Annotations of ours: names and values.
 pub type Annotations<'a> = BTreeMap<Text<'a>, Text<'a>>;
 
 /// The metadata of a pod.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata<'a> {
-    #[serde(borrow, default, deserialize_with = "or_default")]
+    #[serde(borrow, default, deserialize_with = "ours")]
     pub(super) annotations: Annotations<'a>,
-    /// Who owns it.
     #[serde(default, deserialize_with = "or_default")]
-    pub owner_references: Vec<Owner>,
+    owner_references: Few<Owner, OWNERS>,
 }
 
 /// An owner of a pod.
@@ -59,17 +59,17 @@ pub struct Owner {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Spec<'a> {
     #[serde(borrow, deserialize_with = "or_default")]
-    pub containers: Vec<Container<'a>>,
+    pub containers: Few<Container<'a>, CONTAINERS>,
     #[serde(borrow, deserialize_with = "or_default")]
-    pub init_containers: Vec<Container<'a>>,
+    pub init_containers: Few<Container<'a>, CONTAINERS>,
     #[serde(borrow)]
-    pub volumes: Option<Vec<Volume<'a>>>,
+    pub volumes: Option<Few<Volume<'a>, VOLUMES>>,
     #[serde(deserialize_with = "or_default")]
     pub security_context: SecurityContext,
     #[serde(borrow, deserialize_with = "or_default")]
     pub os: Os<'a>,
     #[serde(borrow, deserialize_with = "or_default")]
-    pub node_selector: BTreeMap<Text<'a>, Text<'a>>,
+    pub node_selector: NodeSelector<'a>,
     #[serde(borrow)]
     pub restart_policy: Option<Text<'a>>,
 }
@@ -87,6 +87,13 @@ pub(super) struct Os<'a> {
     pub name: Text<'a>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeSelector<'a> {
+    #[serde(borrow, rename = "kubernetes.io/os", deserialize_with = "or_default")]
+    pub os: Text<'a>,
+}
+
 /// `None` where a list is missing (or null): it has to be made before something can be added to it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -98,7 +105,7 @@ pub(super) struct Container<'a> {
     /// Where more variables come from, which cannot be known here.
     pub env_from: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
-    pub volume_mounts: Option<Vec<Mount<'a>>>,
+    pub volume_mounts: Option<Few<Mount<'a>, MOUNTS>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,27 +150,29 @@ impl<'a> Container<'a> {
     /// one of them of interest.
     ///
     /// # Errors
-    /// Where they are no list of variables.
-    pub fn variables(&self, words: &[Finder<'_>]) -> Result<Vec<Variable<'a>>, Refusal> {
+    /// Where they are no list of variables, or a longer one than anyone has.
+    pub fn variables(&self, words: &[Finder<'_>]) -> Result<Few<Variable<'a>, VARIABLES>, Refusal> {
         let Some(env) = self.env.map(RawValue::get) else {
-            return Ok(Vec::new());
+            return Ok(Few::default());
         };
         // With an escape, a name may be spelled otherwise.
         let has = |word: &Finder<'_>| word.find(env.as_bytes()).is_some();
         let is_read = memchr(b'\\', env.as_bytes()).is_some() || words.iter().any(has);
-        let read = if is_read {
+        let read: Option<Few<_, VARIABLES>> = if is_read {
             serde_json::from_str(env).ok()
         } else {
-            Some(Vec::new())
+            Some(Few::default())
         };
-        read.filter(|_| env.starts_with('[')).ok_or_else(|| {
-            // What is wrong would quote a value.
-            let message = format!(
-                "env of container '{}' is no list of variables: correct it",
-                quote(&self.name)
-            );
-            Refusal::new(Reason::NotInjectable, message)
-        })
+        // What is wrong would quote a value.
+        let wrong = match read.filter(|_| env.starts_with('[')) {
+            Some(few) if few.more => {
+                format!("has more than {VARIABLES} variables: take them from a ConfigMap by envFrom")
+            }
+            Some(few) => return Ok(few),
+            None => "is no list of variables: correct it".to_owned(),
+        };
+        let message = format!("env of container '{}' {wrong}", quote(&self.name));
+        Err(Refusal::new(Reason::NotInjectable, message))
     }
 }
 
@@ -188,10 +197,36 @@ impl<'a> Pod<'a> {
         owners.iter().find(|owner| owner.controller)
     }
 
+    /// Says which list is longer than what is looked at.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that names the list.
+    pub(super) fn is_seen_whole(&self) -> Result<(), Refusal> {
+        let spec = &self.spec;
+        let containers = || spec.init_containers.iter().chain(spec.containers.iter());
+        let crowded = containers().find(|container| container.volume_mounts.as_ref().is_some_and(|mounts| mounts.more));
+        let (list, most) = if spec.containers.more {
+            ("spec.containers has".to_owned(), CONTAINERS)
+        } else if spec.init_containers.more {
+            ("spec.initContainers has".to_owned(), CONTAINERS)
+        } else if spec.volumes.as_ref().is_some_and(|volumes| volumes.more) {
+            ("spec.volumes has".to_owned(), VOLUMES)
+        } else if let Some(container) = crowded {
+            (
+                format!("volumeMounts of container '{}' has", quote(&container.name)),
+                MOUNTS,
+            )
+        } else {
+            return Ok(());
+        };
+        let message =
+            format!("{list} more than {most} entries, which no token is injected into: make several pods of it");
+        Err(Refusal::new(Reason::NotInjectable, message))
+    }
+
     /// Whether it runs on Windows, where files, users and shells are others.
     pub(super) fn is_windows(&self) -> bool {
-        let selected = self.spec.node_selector.get("kubernetes.io/os");
-        &*self.spec.os.name == "windows" || selected.is_some_and(|os| &**os == "windows")
+        &*self.spec.os.name == "windows" || &*self.spec.node_selector.os == "windows"
     }
 }
 

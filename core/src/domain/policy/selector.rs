@@ -23,25 +23,29 @@ pub(super) enum Requirement {
 }
 
 impl Selector {
-    /// An operator that this version does not know selects everything: a policy is rather about too much than too little.
-    pub fn new(selector: Option<&NamespaceSelector>) -> Self {
-        let Some(selector) = selector else { return Selector::All };
+    /// `None` where an operator is none that this version knows, or lacks its values.
+    pub fn new(selector: Option<&NamespaceSelector>) -> Option<Self> {
+        let Some(selector) = selector else {
+            return Some(Selector::All);
+        };
         let equal = selector.match_labels.iter();
         let equal = equal.map(|(key, value)| Some(Requirement::In(key.clone(), vec![value.clone()])));
         let others = selector.match_expressions.iter().map(|rule| {
             let (key, values) = (rule.key.clone(), rule.values.clone());
             match rule.operator.as_str() {
-                "In" => Some(Requirement::In(key, values)),
-                "NotIn" => Some(Requirement::NotIn(key, values)),
+                "In" if !values.is_empty() => Some(Requirement::In(key, values)),
+                "NotIn" if !values.is_empty() => Some(Requirement::NotIn(key, values)),
                 "Exists" => Some(Requirement::Exists(key)),
                 "DoesNotExist" => Some(Requirement::DoesNotExist(key)),
                 _ => None,
             }
         });
-        match equal.chain(others).collect::<Option<Vec<_>>>() {
-            Some(all) if !all.is_empty() => Selector::Some(all),
-            _ => Selector::All,
-        }
+        let all = equal.chain(others).collect::<Option<Vec<_>>>()?;
+        Some(if all.is_empty() {
+            Selector::All
+        } else {
+            Selector::Some(all)
+        })
     }
 
     pub fn fits(&self, labels: &Labels) -> bool {

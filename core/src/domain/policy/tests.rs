@@ -219,10 +219,6 @@ fn selectors_are_read_as_kubernetes_reads_them() {
             json!({"matchLabels": {"team": "a"}, "matchExpressions": [{"key": "x", "operator": "Exists"}]}),
             false,
         ),
-        (
-            json!({"matchExpressions": [{"key": "team", "operator": "Resembles"}]}),
-            true,
-        ),
     ] {
         let all = policies(&[("p", json!({"namespaceSelector": selector}))], DefaultPolicy::Allow);
         assert_eq!(
@@ -230,6 +226,26 @@ fn selectors_are_read_as_kubernetes_reads_them() {
             Some(selects),
             "{selector}"
         );
+    }
+}
+
+#[test]
+fn a_selector_that_says_nothing_selects_everything_and_allows_nothing() {
+    for rule in [
+        json!({"key": "team", "operator": "Resembles"}),
+        json!({"key": "team", "operator": "In"}),
+        json!({"key": "team", "operator": "NotIn", "values": []}),
+    ] {
+        for default in [DefaultPolicy::Allow, DefaultPolicy::Deny] {
+            let all = policies(
+                &[("p", json!({"namespaceSelector": {"matchExpressions": [rule]}}))],
+                default,
+            );
+            let token = fixtures::intent(json!({}));
+            assert_eq!(all.selects(&all.all["p"], &token), Some(true), "{rule}");
+            let forbidden = all.judge(&token).forbidden.expect("forbidden").problem.message;
+            assert!(forbidden.contains("cannot be read"), "{rule}: {forbidden}");
+        }
     }
 }
 

@@ -117,6 +117,94 @@ fn a_thousand_annotations_are_one_warning() {
     assert!(warnings[0].contains("997 more"), "{warnings:?}");
 }
 
+/// A pod of these annotations and this spec that is refused; the message.
+fn refused(annotations: &Value, spec: &Value) -> String {
+    let mut pod = json!({"metadata": {"annotations": {"github.as-code.io/token": "ci"}}, "spec": spec});
+    for (name, value) in annotations.as_object().unwrap() {
+        pod["metadata"]["annotations"][format!("github.as-code.io/{name}")] = value.clone();
+    }
+    decide(&pod).0.unwrap_err().message
+}
+
+#[test]
+fn lists_that_are_too_long_are_named_with_their_limit() {
+    let list = |count: usize| (0..count).map(|n| json!({"name": format!("x{n}")})).collect::<Vec<_>>();
+    let app = json!([{"name": "app"}]);
+    let mut variables = list(4096);
+    variables.push(json!({"name": "GIT_CONFIG_COUNT"}));
+    for (spec, text) in [
+        (
+            json!({"containers": list(257)}),
+            "spec.containers has more than 256 entries",
+        ),
+        (
+            json!({"containers": app, "initContainers": list(257)}),
+            "spec.initContainers has more than 256",
+        ),
+        (
+            json!({"containers": app, "volumes": list(1025)}),
+            "spec.volumes has more than 1024",
+        ),
+        (
+            json!({"containers": [{"name": "app", "volumeMounts": list(257)}]}),
+            "volumeMounts of container 'app' has more than 256",
+        ),
+        (
+            json!({"containers": [{"name": "app", "env": variables}]}),
+            "env of container 'app' has more than 4096",
+        ),
+    ] {
+        let message = refused(&json!({}), &spec);
+        assert!(message.contains(text), "{message}");
+    }
+    let most = json!({"containers": list(256), "initContainers": list(256), "volumes": list(1024)});
+    let pod = json!({"metadata": {"annotations": {"github.as-code.io/token": "ci"}}, "spec": most});
+    assert_eq!(decide(&pod).0.unwrap().reason, Reason::Injected);
+}
+
+#[test]
+fn a_patch_that_could_not_be_stored_is_refused() {
+    let hosts: Vec<String> = (0..64).map(|n| format!("host{n}.example.com")).collect();
+    let annotations = json!({"git-hosts": hosts.join(","), "git-ssh-rewrite": "true"});
+    let list: Vec<Value> = (0..256).map(|n| json!({"name": format!("x{n}")})).collect();
+    let message = refused(&annotations, &json!({"containers": list}));
+    assert!(
+        message.contains("longer than 1048576 bytes") && message.contains("git-hosts"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_host_with_the_port_of_https_is_the_host() {
+    let annotations = json!({"git-hosts": "github.com", "token.docs": "docs", "git-hosts.docs": "github.com:0443"});
+    let message = refused(&annotations, &json!({"containers": [{"name": "app"}]}));
+    assert!(message.contains("are both for 'github.com'"), "{message}");
+    let pod = json!({"metadata": {"annotations": {"github.as-code.io/token": "ci", "github.as-code.io/git-hosts": "github.com:443,github.com"}},
+        "spec": {"containers": [{"name": "app"}]}});
+    let text = decide(&pod).0.unwrap().patch;
+    assert!(!String::from_utf8_lossy(text.json()).contains(":443"));
+}
+
+#[test]
+fn what_is_wrong_with_a_cluster_token_is_not_told_to_every_namespace() {
+    let mut all = facts();
+    let wrong = fixtures::cluster_token(json!({"secret": {"namespace": "team-b"}, "permissions": {}}));
+    let wrong = TokenFacts::new(&Intent::new(&wrong), &status(false), false);
+    assert!(wrong.secret.is_err());
+    all.insert(key(Kind::ClusterToken, "wrong"), wrong);
+    let pod = r#"{"metadata": {"annotations": {"github.as-code.io/cluster-token": "wrong"}}, "spec": {"containers": [{"name": "app"}]}}"#;
+    let view: Pod<'_> = serde_json::from_str(pod).unwrap();
+    let mut warnings = Warnings::default();
+    let asks = asks(view.annotations(), NAMESPACE, &mut warnings).unwrap();
+    let message = inject(&view, NAMESPACE, &asks, &all, &mut warnings)
+        .unwrap_err()
+        .message;
+    assert_eq!(
+        message,
+        "ClusterToken wrong is wrong, so it keeps no Secret: its condition says why"
+    );
+}
+
 #[test]
 fn more_tokens_than_fit_are_refused() {
     let one = |n: usize| (format!("github.as-code.io/token.t{n}"), Value::from("ci"));
