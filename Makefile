@@ -7,6 +7,10 @@ SHELL := /bin/bash
 
 # Tests wait more than they work: two cores carry four at once.
 TEST_THREADS ?= 4
+# Whatever is built has the features of the whole workspace and its tests: with any others, most dependencies would be built anew.
+CARGO_TEST = cargo test --locked --workspace
+# Cargo builds a package's programs for its tests.
+PROGRAMS = $(CARGO_TEST) --no-run --test cluster --test mint --test parts
 TARGET = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 .PHONY: help build crds demo test lint deny unit tools key-tools guide-tools guides operator signer bench fuzz fuzz-brief image image-reproducible image-run cert-manager chart e2e node-tools cluster cluster-down need-tools need-test-tools need-node
@@ -44,11 +48,11 @@ build: need-tools ## build the operator, release
 	cargo build --release --locked --bin gtm
 
 image: need-tools ## build the image as an OCI archive, without a container engine; ARCH=amd64 or arm64
-	cargo build --locked -p gtm-release
+	$(PROGRAMS)
 	@$(TARGET)/debug/release image --target $(TARGET) $(if $(ARCH),--arch $(ARCH))
 
 image-reproducible: need-tools ## build the image twice, in two folders, and compare the digests
-	cargo build --locked -p gtm-release
+	$(PROGRAMS)
 	@$(TARGET)/debug/release image --target $(TARGET)/first $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/first.txt
 	@$(TARGET)/debug/release image --target $(TARGET)/second $(if $(ARCH),--arch $(ARCH)) | tee $(TARGET)/second.txt
 	@grep -q sha256: $(TARGET)/first.txt
@@ -57,35 +61,35 @@ image-reproducible: need-tools ## build the image twice, in two folders, and com
 image-run: need-tools ## build the image and run its program against a real API server and a stand-in for GitHub; ARCH=arm64 on amd64: under QEMU
 	$(if $(filter-out $(HOST_ARCH),$(ARCH)),$(call need,$(EMULATOR),apt-get install qemu-user-static))
 	$(MAKE) image tools
-	GTM_IMAGE="$(IMAGE)" cargo test --locked --test image -- --test-threads=1
+	GTM_IMAGE="$(IMAGE)" $(CARGO_TEST) --test image -- --test-threads=1
 
 cert-manager: need-tools ## build cert-manager (once, cached), which then keeps the webhook's certificate on a real API server
-	cargo build --locked -p gtm-lab --bin lab-tools
+	$(PROGRAMS)
 	@$(TARGET)/debug/lab-tools cert-manager >/dev/null
-	cargo test --locked --test cert-manager -- --test-threads=$(TEST_THREADS)
+	$(CARGO_TEST) --test cert-manager -- --test-threads=$(TEST_THREADS)
 
 chart: need-tools ## write what is rendered from the chart, and its README, anew; then test it
-	GTM_BLESS=1 cargo test --locked --test chart -- rendered readme
-	cargo test --locked --test chart -- --test-threads=$(TEST_THREADS)
+	GTM_BLESS=1 $(CARGO_TEST) --test chart -- rendered readme
+	$(CARGO_TEST) --test chart -- --test-threads=$(TEST_THREADS)
 
 crds: need-tools ## write crds/, and the chart's copy of it, anew from the types
-	GTM_BLESS=1 cargo test --locked --lib crds
-	GTM_BLESS=1 cargo test --locked --test chart the_charts_kinds
+	GTM_BLESS=1 $(CARGO_TEST) --lib crds
+	GTM_BLESS=1 $(CARGO_TEST) --test chart the_charts_kinds
 
 tools: need-tools ## build the Kubernetes API server, etcd and kubectl for the lab (once, cached)
-	cargo build --locked -p gtm-lab --bin lab-tools
+	$(PROGRAMS)
 	@$(TARGET)/debug/lab-tools >/dev/null
 
 key-tools: need-test-tools ## build Vault, and install the AWS KMS emulator, for the tests of keys (once, cached)
-	cargo build --locked -p gtm-lab --bin lab-tools
+	$(PROGRAMS)
 	@$(TARGET)/debug/lab-tools keys >/dev/null
 
 guide-tools: need-test-tools ## build the programs that the guides are tested with: source-controller, gh, promtool and others (once, cached)
-	cargo build --locked -p gtm-lab --bin lab-tools
+	$(PROGRAMS)
 	@$(TARGET)/debug/lab-tools guides >/dev/null
 
 node-tools: need-tools need-node ## build what a real node runs, its images and the operator's (once, cached)
-	cargo build --locked -p gtm-lab --bins
+	$(PROGRAMS)
 	@$(TARGET)/debug/lab-tools node >/dev/null
 	$(MAKE) image
 
@@ -99,25 +103,23 @@ ifeq ($(GTM_E2E),skip)
 	@echo "make: e2e IS SKIPPED, as GTM_E2E=skip asks: nothing was tested on a real node" >&2
 else
 	$(MAKE) node-tools
-	cargo test --locked --test e2e --no-run
-	GTM_IMAGE="$(IMAGE)" timeout 900 cargo test --locked --test e2e -- --test-threads=1 --nocapture
+	$(CARGO_TEST) --test e2e --no-run
+	GTM_IMAGE="$(IMAGE)" timeout 900 $(CARGO_TEST) --test e2e -- --test-threads=1 --nocapture
 endif
 
 cluster: node-tools ## a real one-node cluster with the operator installed, as root; it stays up
 	@$(TARGET)/debug/lab-node up cluster "$(IMAGE)"
 
 cluster-down: need-tools ## end that cluster and remove every trace of it
-	cargo build --locked -p gtm-lab --bin lab-node
+	$(PROGRAMS)
 	@$(TARGET)/debug/lab-node down cluster
 
 demo: tools ## a real API server, a stand-in GitHub, a Token becomes a Secret, a pod gets it (DEMO_KEEP=1: it stays up)
-	cargo build --locked --bin gtm
-	cargo build --locked -p gtm-lab --bin demo
 	@$(TARGET)/debug/demo $(TARGET)/debug/gtm docs
 
 test: need-test-tools lint key-tools guide-tools ## everything: formatting, clippy, all tests on real parts, the demo, the fuzz targets briefly
-	cargo test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
-	cargo test --locked --no-default-features --lib signer
+	$(CARGO_TEST) --no-fail-fast -- --test-threads=$(TEST_THREADS)
+	$(CARGO_TEST) --no-default-features --lib signer
 	$(MAKE) demo DEMO_KEEP=
 	$(MAKE) fuzz-brief
 
@@ -125,24 +127,24 @@ lint: need-tools ## formatting and clippy
 	$(call need,c++,apt-get install g++ (the fuzzing engine is C++))
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --test e2e --test image --test cert-manager -- -D warnings
-	cargo clippy --locked --package github-token-manager --package gtm-fuzz --no-default-features -- -D warnings
+	cargo clippy --locked --workspace --test e2e --test image --test cert-manager -- -D warnings
+	cargo clippy --locked --workspace --no-default-features --lib --bins --test mint -- -D warnings
 
 deny: need-tools ## licences, sources and duplicates of the dependencies, by deny.toml
 	@cargo deny --version >/dev/null 2>&1 || { echo "make: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check bans licenses sources
 
 unit: need-tools ## the tests that need no API server
-	cargo test --locked --lib --package github-token-manager --package gtm-core
+	$(CARGO_TEST) --lib
 
 operator: tools ## the tests of the operator on a real API server alone
-	cargo test --locked --test operator -- --test-threads=$(TEST_THREADS)
+	$(CARGO_TEST) --test operator -- --test-threads=$(TEST_THREADS)
 
 guides: guide-tools ## the guides of docs/guides, each run by a test
-	cargo test --locked --test guides -- --test-threads=$(TEST_THREADS)
+	$(CARGO_TEST) --test guides -- --test-threads=$(TEST_THREADS)
 
 signer: key-tools ## the tests of keys in key services alone
-	cargo test --locked --test signer -- --test-threads=$(TEST_THREADS)
+	$(CARGO_TEST) --test signer -- --test-threads=$(TEST_THREADS)
 
 bench: key-tools ## benchmarks, as ratios of one run
 	cargo bench --locked --bench operator
