@@ -64,7 +64,7 @@ struct ConfigFile {
     /// The startup configuration, YAML or JSON [default: /config/gtm.yaml, which may be absent]
     ///
     /// Its keys: app_id, client_id, installation_id, owner, provider, key, validate_key, base_url, ca_bundle,
-    /// allowed_keys, rate_limit, probe_tokens. Each is also read from the environment (GTM_APP_ID and so on; also GITHUB_APP_ID,
+    /// api_version, allowed_keys, rate_limit, probe_tokens. Each is also read from the environment (GTM_APP_ID and so on; also GITHUB_APP_ID,
     /// GITHUB_INSTALLATION_ID, KMS_PROVIDER, KMS_KEY, GITHUB_PRIVATE_KEY), which wins over the file. A file that is named
     /// must exist.
     #[arg(long = "config", value_name = "FILE", env = "GTM_CONFIG")]

@@ -203,6 +203,19 @@ pub(super) fn base_url(value: &Value) -> Checked<BaseUrl> {
     }
 }
 
+pub(super) fn api_version(value: &Value) -> Checked<String> {
+    let text = value
+        .as_str()
+        .filter(|text| text.parse::<jiff::civil::Date>().is_ok() && text.len() == "2022-11-28".len());
+    let wrong = || {
+        format!(
+            "{} is no version of GitHub's API: give a date such as 2022-11-28",
+            shown(value)
+        )
+    };
+    text.map(str::to_owned).ok_or_else(wrong)
+}
+
 pub(super) fn ca_bundle(value: &Value) -> Checked<CaBundle> {
     const CURE: &str = "give the path of a PEM file of certificates, or the PEM itself";
     let Value::String(text) = value else {

@@ -29,6 +29,9 @@ pub use source::{Environment, Flags};
 /// The key of a Secret that holds an App's private key where none is named: the name GitHub's download has in the docs.
 pub const DEFAULT_SECRET_KEY: &str = "private-key.pem";
 
+/// The version of GitHub's API that is spoken where none is named.
+pub const DEFAULT_API_VERSION: &str = "2022-11-28";
+
 /// Everything that is configured before start, checked. Two are equal when a reload has nothing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -36,6 +39,8 @@ pub struct Config {
     pub app: Option<AppConfig>,
     /// Where GitHub's API is; an `App` object may name another.
     pub base_url: BaseUrl,
+    /// `X-GitHub-Api-Version`, a date (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
+    pub api_version: String,
     /// Certificate authorities to trust beside the system's, for GitHub alone.
     pub ca_bundle: Option<CaBundle>,
     /// Which keys of a key service the `App` objects of a namespace may use: namespace pattern to key patterns.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::fields::{self, Checked, Provider};
 use super::problem::{ConfigError, Origin, Problem, Warning};
 use super::source::{self, Environment, Flags, Key, Sources};
-use super::{AppConfig, AppIdentity, Config, KeySource};
+use super::{AppConfig, AppIdentity, Config, DEFAULT_API_VERSION, KeySource};
 use crate::domain::BaseUrl;
 
 /// Makes a [`Config`] of the file's text (`None`: there is no file), the environment and the flags.
@@ -26,6 +26,7 @@ pub fn parse(
     };
     let app = reader.app();
     let base_url = reader.base_url();
+    let api_version = reader.get(&source::API_VERSION, fields::api_version);
     let ca_bundle = reader.get(&source::CA_BUNDLE, fields::ca_bundle);
     let allowed_keys = reader.get(&source::ALLOWED_KEYS, fields::allowed_keys);
     let rate_limit = reader.get(&source::RATE_LIMIT, fields::rate_limit);
@@ -35,6 +36,7 @@ pub fn parse(
             Config {
                 app,
                 base_url,
+                api_version: api_version.unwrap_or_else(|| DEFAULT_API_VERSION.to_owned()),
                 ca_bundle,
                 allowed_keys: allowed_keys.unwrap_or_default(),
                 rate_limit: rate_limit.unwrap_or_default(),

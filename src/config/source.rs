@@ -77,6 +77,7 @@ keys! {
     KEY = "key", ["GTM_KEY", "KMS_KEY", "GITHUB_PRIVATE_KEY"], "--key" key;
     VALIDATE_KEY = "validate_key", ["GTM_VALIDATE_KEY"];
     BASE_URL = "base_url", ["GTM_BASE_URL"], "--base-url" base_url;
+    API_VERSION = "api_version", ["GTM_API_VERSION"];
     CA_BUNDLE = "ca_bundle", ["GTM_CA_BUNDLE"], "--ca-bundle" ca_bundle;
     ALLOWED_KEYS = "allowed_keys", ["GTM_ALLOWED_KEYS"];
     RATE_LIMIT = "rate_limit", ["GTM_RATE_LIMIT"];

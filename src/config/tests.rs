@@ -48,6 +48,7 @@ fn the_peers_own_example_is_read_as_it_is_meant() {
     };
     assert_eq!(config.app, Some(expected));
     assert_eq!(config.base_url.to_string(), "https://api.github.com");
+    assert_eq!(config.api_version, "2022-11-28");
     assert_eq!(config.rate_limit, RateLimit::Auto);
 }
 
@@ -133,6 +134,7 @@ fn blanks_around_a_value_are_none_of_it() {
         ("key", "alias/gtm"),
         ("validate_key", "true"),
         ("base_url", "https://ghe.example/api/v3"),
+        ("api_version", "2026-03-10"),
         ("ca_bundle", "/etc/ca.pem"),
         ("rate_limit", "off"),
         ("probe_tokens", "true"),

@@ -21,8 +21,6 @@ use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::clock;
 
-/// The version of GitHub's API that we speak (<https://docs.github.com/en/rest/about-the-rest-api/api-versions>).
-pub(super) const API_VERSION: &str = "2022-11-28";
 /// Soon enough for people, and not a hot loop.
 pub const SOON: Duration = Duration::from_secs(1);
 /// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
@@ -33,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Ingredients {
     app: AppConfig,
     base_url: BaseUrl,
+    api_version: String,
     limits: Limits,
     ca_bundle: Option<Vec<u8>>,
     probe_tokens: bool,
@@ -49,6 +48,7 @@ impl Ingredients {
         Ok(Some(Ingredients {
             app: app.clone(),
             base_url: config.base_url.clone(),
+            api_version: config.api_version.clone(),
             limits: config.rate_limit.limits_for(&config.base_url),
             ca_bundle: ca_bundle(config).await?,
             probe_tokens: config.probe_tokens,
@@ -98,7 +98,7 @@ impl Ingredients {
             },
             limits: self.limits,
             base_url: base_url.clone(),
-            api_version: API_VERSION.to_owned(),
+            api_version: self.api_version.clone(),
         };
         Ok(App {
             facts: AppFacts {

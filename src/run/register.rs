@@ -20,7 +20,7 @@ use crate::domain::{BaseUrl, quote};
 use crate::github::{ConversionError, HttpOptions, Registered, convert, http_client};
 use crate::signer::{Ambient, KeySpec, Signer};
 
-use super::apps::{API_VERSION, ca_bundle};
+use super::apps::ca_bundle;
 use super::clock::now;
 pub use browser::{registration_form, salt};
 pub use store::Places;
@@ -96,7 +96,7 @@ pub async fn register(options: RegisterOptions, say: impl Fn(&str)) -> Result<Ne
     let http = http_client(&http).map_err(|error| error.to_string())?;
     let (mut store, code) = uninterrupted(prepare(&options, &say)).await?;
     let base_url = &options.request.base_url;
-    let registered = exchange(&http, base_url, &code)
+    let registered = exchange(&http, base_url, &options.config.api_version, &code)
         .await
         .map_err(|error| error.to_string())?;
     let mut app = new_app(&registered, base_url);
@@ -143,11 +143,12 @@ async fn uninterrupted<T>(work: impl Future<Output = Result<T, String>>) -> Resu
 async fn exchange(
     http: &reqwest::Client,
     base_url: &BaseUrl,
+    api_version: &str,
     code: &SecretString,
 ) -> Result<Registered, ConversionError> {
     let mut tries = 1;
     loop {
-        match convert(http, base_url, API_VERSION, code, now()).await {
+        match convert(http, base_url, api_version, code, now()).await {
             Err(ConversionError::Unavailable { .. }) if tries < TRIES => tries += 1,
             answered => return answered,
         }

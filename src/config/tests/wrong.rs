@@ -169,6 +169,24 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "lists of key patterns",
     ),
     (
+        "api_version: v3",
+        "api_version",
+        "\"v3\" is no version",
+        "such as 2022-11-28",
+    ),
+    (
+        "api_version: 2022",
+        "api_version",
+        "2022 is no version",
+        "such as 2022-11-28",
+    ),
+    (
+        "api_version: 2022-13-01",
+        "api_version",
+        "is no version",
+        "such as 2022-11-28",
+    ),
+    (
         "rate_limit: fast",
         "rate_limit",
         "\"fast\" is no rate limit",
