@@ -61,6 +61,16 @@ async fn every_kind_of_workload_clones_and_pushes_after_a_rotation_without_a_res
     let first = world.issue("ci").await;
     world.apply(&workloads(&world)).await;
     world.all_say("worker", 6, "cloned").await;
+    // Its pod works until the rotation; once that has ended, the next minute would bring another.
+    let suspend = [
+        "patch",
+        "cronjob",
+        "cron",
+        "--type=merge",
+        "-p",
+        r#"{"spec": {"suspend": true}}"#,
+    ];
+    world.kubectl(&suspend).await.unwrap();
     world.ask_for_rotation("ci").await;
     world.secret("ci", &first).await;
     world.revoke(&first).await;
