@@ -209,6 +209,12 @@ async fn alerts_fire_and_the_dashboard_shows_with_the_metrics_of_a_real_operator
                 "alertname=\"GitHubAppConfigurationWrong\", severity=\"warning\", controller=\"github-token\", source=\"ghapp\"",
             ),
         ),
+        // While the calls that are no reviews are less than ten minutes ago.
+        (
+            "ALERTS{alertname=\"GitHubWebhookRejects\",alertstate=\"firing\"}",
+            "26m",
+            firing("alertname=\"GitHubWebhookRejects\", severity=\"warning\", operation=\"validate\""),
+        ),
     ];
     promtool(&test_of(&trouble, &expectations));
     let down = [(

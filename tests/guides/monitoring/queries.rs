@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::series::Scrape;
 
+/// Labels that Prometheus adds to what it scrapes from a pod.
+const OF_THE_POD: [&str; 2] = ["job", "namespace"];
+
 /// Words of the language that are neither metrics nor labels.
 const KEYWORDS: [&str; 12] = [
     "by",
@@ -103,7 +106,7 @@ pub fn fit(queries: &[(String, String)], real: &Scrape) {
     for (place, query) in queries {
         let names = names(query);
         assert!(!names.metrics.is_empty(), "{place}: {query} is about nothing");
-        let mut known = BTreeSet::new();
+        let mut known = BTreeSet::from(OF_THE_POD);
         for metric in &names.metrics {
             let labels = real.labels(metric);
             known.extend(labels.unwrap_or_else(|| panic!("{place}: the operator has no {metric}: {query}")));
