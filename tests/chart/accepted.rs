@@ -7,7 +7,7 @@ use lab::cluster::Cluster;
 use crate::helm::{CHART, NAME, helm, objects, one, path, template};
 
 /// Values that people have, the former chart's among them.
-const SETS: [(&str, &str); 6] = [
+const SETS: [(&str, &str); 7] = [
     ("the defaults", ""),
     (
         "the former chart's",
@@ -18,6 +18,12 @@ const SETS: [(&str, &str); 6] = [
          deployment:\n  annotations: {a: b}\n  extraLabels: {c: d}\n  replicas: 1\n  tolerations: ~\n  nodeSelector: ~\n  hostNetwork: false\n\
          \x20 containers:\n    githubTokenManager: {image: {repository: example/gtm, tag: latest}, resources: {limits: {cpu: 500m, memory: 128Mi}}}\n\
          \x20   kubeRbacProxy: {image: {repository: example/proxy, tag: v1}}\n",
+    ),
+    (
+        "the former chart's README's, and its first versions'",
+        "config: {app_id: 12345, installation_id: 67890, provider: aws, key: alias/github-token-manager}\n\
+         serviceAccount: {annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/gtm'}}\n\
+         service: {type: ClusterIP, ports: [{name: https, port: 8443, protocol: TCP, targetPort: https}]}\ndeployment: {hostNetwork: false}\n",
     ),
     (
         "a key in the values",

@@ -3,7 +3,10 @@
 
 mod accepted;
 mod cert_manager;
+mod documented;
 mod helm;
+mod monitors;
+mod placed;
 mod readme;
 mod refused;
 mod rendered;

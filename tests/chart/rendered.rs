@@ -110,6 +110,17 @@ fn without_pod_labels(object: &mut Value) {
     }
 }
 
+/// So what is rendered without hooks is all that is installed.
+#[test]
+fn the_only_hook_is_the_job_before_an_uninstallation() {
+    let all = objects(&template("", &[]).unwrap());
+    let hooks = all.iter().filter_map(|object| {
+        let hook = object["metadata"]["annotations"]["helm.sh/hook"].as_str()?;
+        Some((object["kind"].as_str()?, hook))
+    });
+    assert_eq!(hooks.collect::<Vec<_>>(), [("Job", "pre-delete")]);
+}
+
 #[tokio::test]
 async fn kubectl_apply_k_installs_what_the_chart_installs() {
     let cluster = lab::cluster::Cluster::builder().lease().await.unwrap();

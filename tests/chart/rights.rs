@@ -183,7 +183,7 @@ impl World {
 }
 
 /// Group, resource and verb.
-type Right = (String, String, String);
+pub type Right = (String, String, String);
 
 impl World {
     /// What the operator asked for.
@@ -207,7 +207,7 @@ impl World {
 }
 
 /// What the chart grants, in any namespace.
-fn granted(values: &str) -> BTreeSet<Right> {
+pub fn granted(values: &str) -> BTreeSet<Right> {
     let rendered = template(values, &["--show-only", "templates/rbac.yaml"]).unwrap();
     let words = |rule: &Value, field: &str| -> Vec<String> {
         let all = rule[field].as_array().unwrap().iter();

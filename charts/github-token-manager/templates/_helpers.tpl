@@ -22,6 +22,12 @@
 {{ .Values.rbac.serviceAccount.name | default (include "gtm.fullname" .) }}
 {{- end }}
 
+{{- /* What the former chart's README has at serviceAccount, and what is at rbac.serviceAccount; templates in them are filled in, as there. */ -}}
+{{- define "gtm.accountAnnotations" -}}
+{{- $annotations := deepCopy ((.Values.serviceAccount).annotations | default dict) -}}
+{{- tpl (mergeOverwrite $annotations (.Values.rbac.serviceAccount.annotations | default dict) | toYaml) . }}
+{{- end }}
+
 {{- define "gtm.selector" -}}
 app.kubernetes.io/name: {{ include "gtm.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}

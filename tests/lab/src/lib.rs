@@ -15,6 +15,7 @@ pub mod mounted;
 pub mod node;
 pub mod pod;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod tools;
 pub mod wait;

@@ -69,9 +69,10 @@ impl Tool {
     ];
 
     /// Who reads tokens, and who reads metrics: for the tests of the guides, the quickest to build first.
-    pub const GUIDES: [Self; 5] = [
+    pub const GUIDES: [Self; 6] = [
         Self::FluxReader,
         Self::Gh,
+        Self::Helm,
         Self::Promtool,
         Self::ArgoReader,
         Self::SourceController,
@@ -151,18 +152,7 @@ impl Tool {
     /// [`Error::Tool`] when Go is missing or cannot fetch them.
     pub fn source_folder(self) -> Result<PathBuf, Error> {
         let source = self.source();
-        let failed = |reason: String| Error::Tool(format!("go mod download {}: {reason}", source.module));
-        let output = Command::new("go")
-            .args(["mod", "download", "-json", source.module])
-            .current_dir(Path::new(MODULES).join(source.folder))
-            .env("GOWORK", "off")
-            .env("GOFLAGS", "-mod=readonly")
-            .output()
-            .map_err(|error| failed(error.to_string()))?;
-        let module: serde_json::Value = serde_json::from_slice(&output.stdout)
-            .map_err(|error| failed(format!("{error}: {}", String::from_utf8_lossy(&output.stderr))))?;
-        let folder = module["Dir"].as_str().ok_or_else(|| failed(module.to_string()))?;
-        Ok(folder.into())
+        module(source.folder, source.module)
     }
 
     /// Builds to a name of its own first, so that `path` is never half a program.
@@ -199,22 +189,31 @@ impl Tool {
     }
 }
 
-/// The source of Kubernetes, of the version that is built, in Go's module cache. Blocks.
+/// The source of Kubernetes, of the version that is built. Blocks.
 ///
 /// # Errors
-/// When Go is missing or cannot download it.
+/// As [`module`].
 pub(crate) fn kubernetes_source() -> Result<PathBuf, Error> {
+    module("kubernetes", "k8s.io/kubernetes")
+}
+
+/// A module in Go's cache, of the version that this folder of `tests/lab/tools` requires. Blocks; fetches it when it is not there.
+///
+/// # Errors
+/// [`Error::Tool`] when Go is missing or cannot fetch it.
+pub(crate) fn module(folder: &str, module: &str) -> Result<PathBuf, Error> {
+    let failed = |reason: String| Error::Tool(format!("go mod download {module}: {reason}"));
     let output = Command::new("go")
-        .args(["mod", "download", "-json", "k8s.io/kubernetes"])
-        .current_dir(Path::new(MODULES).join("kubernetes"))
+        .args(["mod", "download", "-json", module])
+        .current_dir(Path::new(MODULES).join(folder))
+        .env("GOWORK", "off")
+        .env("GOFLAGS", "-mod=readonly")
         .output()
-        .during(|| "start go".into())?;
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let folder = said.get("Dir").and_then(|folder| folder.as_str());
-    folder.map(PathBuf::from).ok_or_else(|| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Error::Tool(format!("go mod download k8s.io/kubernetes: {said}"))
-    })
+        .map_err(|error| failed(error.to_string()))?;
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| failed(format!("{error}: {}", String::from_utf8_lossy(&output.stderr))))?;
+    let folder = found["Dir"].as_str().ok_or_else(|| failed(found.to_string()))?;
+    Ok(folder.into())
 }
 
 /// Makes the folder, and holds its lock for `name`: tests run in several processes, of which one builds and the others wait. The
