@@ -36,6 +36,7 @@ async fn argo_cd_reads_repositories_with_the_secrets_of_the_guide() {
 
     world.follow(guide.block("kind: ClusterToken"));
     world.follow(guide.block("kubectl wait clustertoken argocd"));
+    world.follow(guide.block("gtm check"));
     for repository in ["web", "infrastructure", "fleet"] {
         let found = commit(&world, repository, "default");
         assert!(

@@ -1,18 +1,21 @@
-//! `docs/guides/coming-from-isometry.md`: from the published definitions of isometry/github-token-manager, and what it leaves, to ours
-//! and back.
+//! `docs/guides/coming-from-isometry.md`: from the published definitions of isometry/github-token-manager, what its chart makes and what
+//! it leaves, to ours and back.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use lab::cluster::Cluster;
 use lab::github::TokenState;
-use lab::tools::Tool;
 use serde_json::{Value, json};
 
 use crate::guide::Guide;
 use crate::world::{INSTALLATION, World};
 
 const CRDS: &str = "tests/fixtures/peer-crds/crds.yaml";
+const CHART: &str = "tests/fixtures/peer-chart";
+/// Its objects, for `kubectl`.
+const MANIFESTS: &str =
+    "helm template github-token-manager peer-chart -n github-token-manager -f peer.yaml > peer-manifests.yaml";
 const ALL: &str =
     "kubectl get tokens.github.as-code.io,clustertokens.github.as-code.io,apps.github.as-code.io -A -o json";
 
@@ -130,55 +133,102 @@ fn specs(world: &World) -> BTreeMap<String, Value> {
     all.collect()
 }
 
-/// How its definitions were installed, and how they become ours and its own again.
+/// How it was installed, and how it becomes ours and itself again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// The guide's commands.
-    Commands,
-    /// Its chart, which has the definitions among its templates; an upgrade to our chart; a rollback.
+    /// Its manifests were applied.
+    Manifests,
+    /// Its chart, which has the definitions among its templates.
     Helm,
 }
 
 impl Way {
     fn install(self, world: &World) {
-        let yaml = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(CRDS)).expect(CRDS);
-        world.file("crds.yaml", &yaml);
-        world.sh(match self {
-            Way::Commands => "kubectl create --field-manager=helm -f crds.yaml",
-            Way::Helm => {
-                world.program("helm", &Tool::Helm.find().expect("helm"));
-                "mkdir -p chart/templates && cp crds.yaml chart/templates/ &&
-                 printf 'apiVersion: v2\nname: github-token-manager\nversion: 1.0.0\n' > chart/Chart.yaml &&
-                 helm install github-token-manager chart -n github-token-manager"
-            }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        world.helm();
+        let mut crds = std::fs::read_to_string(root.join(CRDS)).expect(CRDS);
+        if self == Way::Manifests {
+            crds = crds
+                .lines()
+                .filter(|line| !line.contains("meta.helm.sh/"))
+                .map(|line| format!("{line}\n"))
+                .collect();
+        }
+        world.file("crds.yaml", &crds);
+        let values = json!({
+            "config": {"app_id": 1234, "installation_id": INSTALLATION, "provider": "file",
+                "key": world.github.key().expect("a key").pkcs1_pem()},
+            "deployment": {"replicas": 1, "containers": {"githubTokenManager": {"image": {"tag": "v1.2.3"}}}},
+            "serviceAccount": {"annotations": {"example.com/role": "gtm"}},
         });
+        world.file("peer.yaml", &values.to_string());
+        world.sh(&format!(
+            "cp -r {} peer-chart && kubectl create namespace github-token-manager",
+            root.join(CHART).display()
+        ));
+        match self {
+            Way::Manifests => {
+                world.sh("kubectl create -f crds.yaml");
+                world.sh(&format!(
+                    "{MANIFESTS} && kubectl -n github-token-manager create -f peer-manifests.yaml"
+                ));
+            }
+            Way::Helm => {
+                world.sh("cp crds.yaml peer-chart/templates/");
+                world.sh("helm install github-token-manager peer-chart -n github-token-manager -f peer.yaml");
+            }
+        }
         world.sh("kubectl wait --for=condition=Established --timeout=30s -f crds.yaml");
     }
 
     fn over(self, world: &World, guide: &Guide) {
-        match self {
-            Way::Commands => drop(world.follow(guide.block("gtm crds |"))),
-            // No pod runs here, so no webhook answers.
-            Way::Helm => {
-                let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/github-token-manager");
-                world.sh(&format!(
-                    "helm upgrade github-token-manager {chart} -n github-token-manager \
-                     --set configSecret=gtm-config --set webhook.enabled=false"
-                ));
-            }
+        world.follow(match self {
+            Way::Manifests => guide.block("helm install"),
+            Way::Helm => guide.block("helm upgrade"),
+        });
+        if self == Way::Helm {
+            // A value that was given to its release.
+            let account = "kubectl -n github-token-manager get serviceaccount github-token-manager -o jsonpath='{.metadata.annotations}'";
+            assert!(world.sh(account).contains(r#""example.com/role":"gtm""#));
         }
         world.sh("kubectl wait crd --all --for=condition=Established --timeout=30s");
+        world.sh("kubectl get crd tokens.github.as-code.io -o yaml | grep revokePreviousAfter");
+        assert_eq!(
+            image(world),
+            concat!("REGISTRY/github-token-manager:", env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(webhooks(world).len(), 2);
     }
 
     fn back(self, world: &World, guide: &Guide) {
         world.follow(guide.block("gtm release"));
-        world.sh(match self {
-            Way::Commands => "kubectl replace -f crds.yaml",
-            Way::Helm => "helm rollback github-token-manager 1 -n github-token-manager --no-hooks",
-        });
+        match self {
+            Way::Manifests => {
+                world.follow(guide.block("helm uninstall"));
+                world
+                    .sh("kubectl replace -f crds.yaml && kubectl -n github-token-manager apply -f peer-manifests.yaml");
+            }
+            Way::Helm => drop(world.follow(guide.block("helm rollback"))),
+        }
         world.sh("kubectl wait --for=condition=Established --timeout=30s -f crds.yaml");
         world.follow(guide.block("delete crd tokenpolicies"));
+        assert_eq!(image(world), "ghcr.io/isometry/github-token-manager:v1.2.3");
+        // One that stayed would hold up pods for an operator that is not there.
+        assert_eq!(webhooks(world), Vec::<String>::new());
     }
+}
+
+/// The image of the one operator that there is.
+fn image(world: &World) -> String {
+    let images = "jsonpath={.items[*].spec.template.spec.containers[*].image}";
+    world.sh(&format!(
+        "kubectl -n github-token-manager get deployments -o '{images}'"
+    ))
+}
+
+fn webhooks(world: &World) -> Vec<String> {
+    let all = world.sh("kubectl get mutatingwebhookconfigurations,validatingwebhookconfigurations -o name");
+    all.lines().map(str::to_owned).collect()
 }
 
 /// What it leaves.
@@ -240,7 +290,7 @@ fn leave(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_leaves_is_taken_over_and_given_back_without_a_mint_or_an_edit() {
-    there_and_back(Way::Commands).await;
+    there_and_back(Way::Manifests).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,14 +301,12 @@ async fn a_release_of_its_chart_is_upgraded_to_ours_and_rolled_back() {
 async fn there_and_back(way: Way) {
     let guide = Guide::read("coming-from-isometry.md");
     let world = World::with(Cluster::builder(), |settings| settings).await;
-    let flux = Guide::read("flux.md");
-    world.follow(flux.block("owner: acme"));
-    world.follow(flux.block("create secret generic gtm-config"));
     way.install(&world);
     leave(&world);
     let (secrets_before, specs_before, mints) = (secrets(&world), specs(&world), world.github.mint_count());
     assert_eq!((secrets_before.len(), specs_before.len(), mints), (6, 7, 6));
 
+    let configuration = world.secret("github-token-manager", "gtm-config", "gtm.yaml");
     way.over(&world, &guide);
     let operator = world.operator().await;
     world.follow(guide.block("kubectl wait tokens.github.as-code.io --all"));
@@ -287,6 +335,10 @@ async fn there_and_back(way: Way) {
     assert_eq!(specs(&world), specs_before);
     the_author_can_edit_every_object(&world);
     its_operator_finds_what_it_needs(&world);
+    assert_eq!(
+        world.secret("github-token-manager", "gtm-config", "gtm.yaml"),
+        configuration
+    );
 
     // And over once more: nothing is issued for that either.
     way.over(&world, &guide);

@@ -178,17 +178,9 @@ fn asked_for(registration: &Registration) -> Permissions {
 }
 
 fn the_audit_trail_leads_to_the_token(world: &World, guide: &Guide, token: &str) {
-    let about: Vec<_> = guide
-        .blocks
-        .iter()
-        .filter(|block| block.text.contains("hashedToken"))
-        .collect();
-    let [status, search] = about[..] else {
-        panic!("{about:?}")
-    };
-    assert_eq!(world.follow(status), hashed(token));
+    assert_eq!(world.follow(guide.block("hashedToken}'\n")), hashed(token));
     assert_eq!(
-        world.follow(search).trim(),
+        world.follow(guide.block("grep -F")).trim(),
         format!("{} flux-system/github-token", hashed(token))
     );
 }

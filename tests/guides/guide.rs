@@ -81,18 +81,57 @@ fn blocks_have_a_language_a_file_and_a_text() {
     );
 }
 
-/// A block that nobody runs is an example that nobody checks: only these languages are used, and `text` is for addresses of pages.
+/// The texts that a source gives to a call, such as `block(`.
+fn given<'a>(source: &'a str, call: &str) -> impl Iterator<Item = String> + use<'a> {
+    let after = source.split(call).skip(1).collect::<Vec<_>>().into_iter();
+    // What is no literal is no block by name. Rust writes them as JSON does.
+    after.filter_map(|rest| serde_json::Deserializer::from_str(rest).into_iter().next()?.ok())
+}
+
+/// A block that nobody follows is an example that nobody checks. `text` is for addresses of pages.
 #[test]
-fn every_block_of_every_guide_is_one_that_a_test_can_run() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides");
+fn every_block_of_every_guide_is_followed_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(root.join(folder)).expect(folder);
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a text"))
+    };
+    let tests: Vec<String> = names("tests/guides")
+        .filter(|name| name.ends_with(".rs"))
+        .map(|name| std::fs::read_to_string(root.join("tests/guides").join(name)).expect("a test"))
+        .collect();
     let mut seen = 0;
-    for entry in std::fs::read_dir(folder).expect("docs/guides") {
-        let name = entry.expect("an entry").file_name().into_string().expect("a text");
-        for block in Guide::read(&name).blocks {
-            let known = ["sh", "yaml", "text", "hcl"].contains(&block.language.as_str());
-            assert!(known, "{name}: a block of {:?}", block.language);
+    for name in names("docs/guides").chain(["../operations.md".to_owned()]) {
+        let guide = Guide::read(&name);
+        let of_it = tests
+            .iter()
+            .filter(|test| given(test, "Guide::read(").any(|read| read == name));
+        let parts: Vec<String> = of_it
+            .flat_map(|test| given(test, "block(").chain(given(test, "follow(")))
+            .collect();
+        for block in guide.blocks.iter().filter(|block| block.language != "text") {
+            assert!(
+                ["sh", "yaml"].contains(&&*block.language),
+                "{name}: a block of {:?}",
+                block.language
+            );
+            let is_in = |part: &String| {
+                guide
+                    .blocks
+                    .iter()
+                    .filter(|other| other.text.contains(part))
+                    .eq([block])
+            };
+            assert!(parts.iter().any(is_in), "{name}: no test follows\n{}", block.text);
             seen += 1;
         }
     }
-    assert!(seen > 10, "{seen}");
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
+fn texts_that_are_given_to_a_call_are_found() {
+    let source = "world.follow(guide.block(\"a\\n\\\"b\\\"\"));\nfn block(&self)\noperations.follow(\"c\");";
+    assert_eq!(given(source, "block(").collect::<Vec<_>>(), ["a\n\"b\""]);
+    assert_eq!(given(source, "follow(").collect::<Vec<_>>(), ["c"]);
 }

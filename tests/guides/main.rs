@@ -7,6 +7,7 @@ mod world;
 mod argo_cd;
 mod dropin;
 mod flux;
+mod install;
 mod jobs;
 mod monitoring;
 mod operations;

@@ -156,7 +156,7 @@ async fn after_an_old_backup_of_etcd_everyone_gets_a_new_token() {
     world.sh("kubectl -n team-a annotate token ci --overwrite github.as-code.io/refresh-requested-at=1");
     operations.another(&old).await;
     world.sh("kubectl -n team-a annotate token ci github.as-code.io/refresh-requested-at-");
-    // Back in time: the Secret and the Token as they were. The token in it has been revoked since.
+    // Back in time: the Secret and the Token as they were. The token in it has been revoked since, and the operator starts again.
     drop(operator);
     for (name, text) in [("secret.json", &secret), ("status.json", &status)] {
         let mut object: serde_json::Value = serde_json::from_str(text).expect("JSON");
@@ -172,6 +172,9 @@ async fn after_an_old_backup_of_etcd_everyone_gets_a_new_token() {
     ));
     let _operator = world.operator().await;
     world.ready("-n team-a token ci");
+    // What the guide starts again; its pod is this process.
+    let deployment = lab::helm::template("", &["--show-only", "templates/deployment.yaml"]).expect("the chart");
+    world.cluster.apply(&deployment).await.expect("a Deployment");
     operations.follow("now=\"$(date -Is)\"");
     operations.another(&old).await;
 }

@@ -2,11 +2,12 @@
 //! take, and GitHub takes the tokens. The providers, and a registry, are not here.
 
 use lab::github::TokenState;
+use lab::wait::eventually;
 use serde_json::Value;
 
 use crate::guide::Guide;
 use crate::jobs::{container, variables};
-use crate::world::World;
+use crate::world::{SOON, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crossplane_finds_token_and_owner_in_one_text() {
@@ -31,19 +32,55 @@ async fn crossplane_finds_token_and_owner_in_one_text() {
     }
 }
 
+/// In the place of terraform: it needs its configuration, and reads the repository in it as the provider would, which appends the
+/// path of an Enterprise Server's API itself.
+const TERRAFORM: &str = r#"
+grep -q 'name = "infrastructure"' main.tf || exit 1
+if test "$1" = init; then echo init; exit; fi
+api="${GITHUB_BASE_URL:+${GITHUB_BASE_URL}api/v3}"
+curl -fsS -H "Authorization: Bearer $GITHUB_TOKEN" -H 'User-Agent: terraform' "${api:-API}/repos/$GITHUB_OWNER/infrastructure" |
+  grep -o '"full_name":"[^"]*"' | head -1"#;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn terraform_gets_token_owner_and_address_from_its_environment() {
+async fn the_job_starts_terraform_beside_its_configuration_with_token_owner_and_address() {
     let guide = Guide::read("crossplane-terraform.md");
     let world = World::new().await;
+    world.script("terraform", &TERRAFORM.replace("API", world.github.url()));
     let _operator = world.installed("terraform").await;
-    world.follow(guide.block("kind: Job"));
+    let block = guide.block("kind: Job");
+    world.follow(block);
     world.ready("-n terraform token terraform");
-    let variables = variables(&world, "terraform", &container(&world, "-n terraform job terraform"));
-    let name = world.sh(&format!(
-        "{variables} curl -fsS -H \"Authorization: Bearer $GITHUB_TOKEN\" -H 'User-Agent: terraform' \"${{GITHUB_BASE_URL}}repos/$GITHUB_OWNER/infrastructure\" > answer.json
-         grep -o '\"full_name\":\"[^\"]*\"' answer.json | head -1"
-    ));
-    assert_eq!(name, "\"full_name\":\"acme/infrastructure\"\n");
+    let job = container(&world, "-n terraform job terraform");
+    world.sh("mkdir configuration work");
+    world.sh("kubectl -n terraform get configmap terraform -o jsonpath='{.data.main\\.tf}' > configuration/main.tf");
+    let script = job["args"][0]
+        .as_str()
+        .expect("a script")
+        .replace("/configuration", "../configuration");
+    let run = || world.sh(&format!("{}cd work\n{script}", variables(&world, "terraform", &job)));
+    assert_eq!(run(), "init\n\"full_name\":\"acme/infrastructure\"\n");
+
+    // What the guide adds for an Enterprise Server.
+    let address = "GITHUB_BASE_URL: \"{{ .url }}/\"";
+    assert!(guide.text.contains(address), "{address}");
+    let owner = "GITHUB_OWNER: acme\n";
+    assert!(block.text.contains(owner), "{owner}");
+    let token = block.text.split("---\n").next().expect("the Token");
+    world.file(
+        "token.yaml",
+        &token.replace(owner, &format!("{owner}      {address}\n")),
+    );
+    world.sh("kubectl apply -f token.yaml");
+    eventually(SOON, "the address in the Secret", async || {
+        let known = variables(&world, "terraform", &job);
+        if known.contains("GITHUB_BASE_URL") {
+            Ok(())
+        } else {
+            Err("none")
+        }
+    })
+    .await;
+    assert_eq!(run(), "init\n\"full_name\":\"acme/infrastructure\"\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

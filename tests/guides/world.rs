@@ -10,6 +10,7 @@ use lab::cluster::{Builder, Cluster, Leased};
 use lab::github::{GitHub, Installation, Level, Repository, Settings, permissions};
 use lab::gtm::Operator;
 use lab::process::Folder;
+use lab::tools::Tool;
 
 use crate::guide::{Block, Guide};
 
@@ -102,6 +103,13 @@ impl World {
     pub fn script(&self, name: &str, text: &str) {
         let path = self.file(&format!("bin/{name}"), &format!("#!/bin/sh\n{text}"));
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
+    }
+
+    /// Helm, and the charts beside the commands, as in a checkout of the project.
+    pub fn helm(&self) {
+        self.program("helm", &Tool::Helm.find().expect("helm"));
+        let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts");
+        std::os::unix::fs::symlink(charts, self.folder.path().join("charts")).expect("a link");
     }
 
     /// Writes a file beside the commands.
