@@ -264,7 +264,7 @@ impl<S: Sign> Client<S> {
         ours.saturating_add(self.skew.get()).unwrap_or(ours)
     }
 
-    /// Asks with the App's JWT. If GitHub refuses its times, the skew is known from that answer: asks once more at once.
+    /// Asks with the App's JWT, unless GitHub holds the App. If GitHub refuses its times, the skew is known from that answer: asks once more at once.
     async fn as_app<T>(
         &self,
         asked: &Asked<'_>,
@@ -276,6 +276,9 @@ impl<S: Sign> Client<S> {
     ) -> Result<T, Error> {
         let mut again = true;
         loop {
+            if let Some(held) = self.on_hold() {
+                return Err(held);
+            }
             let signer = Observed {
                 signer: &self.signer,
                 observe: &*self.observe,

@@ -3,7 +3,7 @@
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::answer::{self, Asked};
@@ -24,6 +24,8 @@ const TOKENS_HOLD: Duration = Duration::from_secs(60);
 pub(super) struct Hold {
     consecutive: u32,
     until: Option<Instant>,
+    /// The same by GitHub's clock, as whoever asked was told.
+    told: Option<Timestamp>,
 }
 
 impl Hold {
@@ -48,7 +50,7 @@ impl Hold {
 
     /// How much longer everybody waits.
     pub(super) fn left(self, now: Instant) -> Option<Duration> {
-        self.until?.checked_duration_since(now)
+        self.until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
     /// Whether a request of that time was sent before the last hit was known, or in spite of it.
@@ -78,21 +80,35 @@ impl<S: Sign> Client<S> {
         let Error::SecondaryLimit { announced, said, .. } = error else {
             return error;
         };
-        let wait = if asked.by_token() {
-            announced.unwrap_or(TOKENS_HOLD).min(TOKENS_HOLD)
+        let ends = |wait: Duration| {
+            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+            answer::later(self.github_now(), wait)
+        };
+        let (wait, until) = if asked.by_token() {
+            let wait = announced.unwrap_or(TOKENS_HOLD).min(TOKENS_HOLD);
+            (wait, ends(wait))
         } else {
             self.observe.held();
-            let wait = self.held().hit(sent, Instant::now(), announced);
+            let mut hold = self.held();
+            let wait = hold.hit(sent, Instant::now(), announced);
+            let until = ends(wait);
+            hold.told = hold.told.max(Some(until));
             self.mints.hold_for(wait);
-            wait
+            (wait, until)
         };
         self.revocations.hold_for(wait);
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        Error::SecondaryLimit {
-            announced,
-            until: answer::later(self.github_now(), wait),
-            said,
-        }
+        Error::SecondaryLimit { announced, until, said }
+    }
+
+    /// What everybody is told who would ask as the App before GitHub wants to be asked again: nobody does.
+    pub fn on_hold(&self) -> Option<Error> {
+        let hold = *self.held();
+        hold.left(Instant::now())?;
+        Some(Error::SecondaryLimit {
+            announced: None,
+            until: hold.told?,
+            said: "it has said so, and is not asked before then".to_owned(),
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -33,11 +34,15 @@ pub async fn installations(app: &App<Signer>) -> Result<Vec<Installation>, Probl
     answered(tokio::time::timeout(PATIENCE, app.client.installations()).await)
 }
 
-/// When the installations are to be listed again, after this answer.
-pub fn pause_after(answer: &Result<Vec<Installation>, Problem>) -> Duration {
-    match answer {
-        Err(problem) if problem.retry.is_transient() => AGAIN,
-        _ => PERIOD,
+/// When the installations are to be listed again, after this answer; `now` is by GitHub's clock.
+pub fn pause_after(answer: &Result<Vec<Installation>, Problem>, now: Timestamp) -> Duration {
+    let Err(problem) = answer else { return PERIOD };
+    match problem.retry.not_before() {
+        Some(time) => Duration::try_from(time.duration_since(now))
+            .unwrap_or_default()
+            .max(AGAIN),
+        None if problem.retry.is_transient() => AGAIN,
+        None => PERIOD,
     }
 }
 
@@ -190,7 +195,18 @@ mod tests {
             (failed(Reason::GitHubUnavailable, Retry::Backoff), AGAIN),
             (failed(Reason::AppAuthenticationFailed, Retry::Every(PERIOD)), PERIOD),
         ] {
-            assert_eq!(pause_after(&answer), pause);
+            assert_eq!(pause_after(&answer, Timestamp::UNIX_EPOCH), pause);
+        }
+    }
+
+    #[test]
+    fn a_list_that_github_has_put_off_is_not_asked_for_before_then() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        for (now, pause) in [(0, Duration::from_secs(300)), (299, AGAIN), (400, AGAIN)] {
+            for retry in [Retry::HoldApp(at(300)), Retry::At(at(300))] {
+                let answer = Err(Problem::new(Reason::SecondaryRateLimited, retry, "no"));
+                assert_eq!(pause_after(&answer, at(now)), pause);
+            }
         }
     }
 }

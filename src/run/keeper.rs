@@ -21,7 +21,7 @@ use crate::signer::Signer;
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{Ingredients, accepted, broken, outdated, startup_app};
-use super::discovery;
+use super::{clock, discovery};
 
 /// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
 /// file event.
@@ -172,7 +172,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             return;
         };
         let found = discovery::installations(&app).await;
-        self.discovery = Some(Instant::now() + discovery::pause_after(&found));
+        self.discovery = Some(Instant::now() + discovery::pause_after(&found, app.github_time(clock::now())));
         match found {
             Ok(found) => {
                 if let Some(app) = discovery::with_installations(&app, &found) {

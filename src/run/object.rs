@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api::{AppStatus, Provider, Reason, condition};
+use crate::api::{AppStatus, Reason, condition};
 use crate::cluster::{AppObject, AppObjects, Note};
 use crate::config::Config;
 use crate::controller::{App, AppName};
@@ -25,7 +25,7 @@ use crate::signer::Signer;
 use super::apps::{Ingredients, SOON, outdated, signs};
 use super::clock;
 use super::discovery;
-use super::object_spec::{self, ingredients};
+use super::object_spec::{self, ingredients, key_secret};
 use super::objects::{Objects, label};
 use super::pool;
 use super::recorder::AppRecorder;
@@ -42,6 +42,8 @@ pub struct Caretaker {
     object: watch::Receiver<AppObject>,
     /// What works, and what it was made of.
     current: Option<(Ingredients, Arc<App<Signer>>)>,
+    /// What GitHub would not be asked about yet: its client knows until when.
+    held: Option<(Ingredients, Arc<App<Signer>>)>,
     /// When GitHub was last asked.
     asked: Option<Instant>,
     failures: u32,
@@ -64,6 +66,7 @@ impl Caretaker {
             name,
             object,
             current: None,
+            held: None,
             asked: None,
             failures: 0,
             status: None,
@@ -141,13 +144,12 @@ impl Caretaker {
         self.tell(object, &findings).await;
         if wrong {
             let now = clock::now();
-            let next = next_attempt(
-                now,
-                Retry::Backoff,
-                self.failures,
-                LONGEST_PAUSE,
-                super::manager::dice(),
-            );
+            let problem = findings.problem.as_ref().or(findings.refused_key.as_ref());
+            let put_off = problem
+                .map(|problem| problem.retry)
+                .filter(|retry| retry.not_before().is_some());
+            let retry = put_off.unwrap_or(Retry::Backoff);
+            let next = next_attempt(now, retry, self.failures, LONGEST_PAUSE, super::manager::dice());
             return Duration::try_from(next.duration_since(now)).unwrap_or(SOON).max(SOON);
         }
         let remote = self
@@ -233,8 +235,10 @@ impl Caretaker {
             Some((_, app)) if unchanged => outdated(app).await,
             _ => true,
         };
-        let candidate = match &self.current {
-            Some((_, app)) if !outdated => Ok(app.clone()),
+        let held = self.held.take().filter(|(before, _)| *before == made_of);
+        let candidate = match (&self.current, held) {
+            (Some((_, app)), _) if !outdated => Ok(app.clone()),
+            (_, Some((_, app))) if app.client.on_hold().is_some() => Ok(app),
             _ => made_of.build(self.observe()).await.map(Arc::new),
         };
         let candidate = match candidate {
@@ -271,6 +275,7 @@ impl Caretaker {
                 if known {
                     self.current = None;
                 }
+                self.held = Some((made_of.clone(), candidate));
                 return self.without(problem.clone(), Some((made_of, problem)));
             }
         };
@@ -372,13 +377,6 @@ impl Caretaker {
         }
         self.status = Some(status);
     }
-}
-
-/// The Secret that holds the key, if one does.
-fn key_secret(object: &AppObject) -> Option<&str> {
-    let spec = &object.read.as_ref().ok()?.spec;
-    let key = spec.key_ref.as_ref().filter(|_| spec.provider == Provider::Secret)?;
-    Some(&key.name)
 }
 
 /// What the App's Tokens are told. They are looked at again as soon as the App works.

@@ -151,3 +151,10 @@ fn key_source(spec: &AppSpec, config: &Config, own: &str, namespace: &str) -> Re
         ),
     ))
 }
+
+/// The Secret that holds the key, if one does.
+pub fn key_secret(object: &AppObject) -> Option<&str> {
+    let spec = &object.read.as_ref().ok()?.spec;
+    let key = spec.key_ref.as_ref().filter(|_| spec.provider == Provider::Secret)?;
+    Some(&key.name)
+}

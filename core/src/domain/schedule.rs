@@ -41,6 +41,15 @@ impl Retry {
             Retry::Every(_) => false,
         }
     }
+
+    /// The time, by GitHub's clock, that GitHub has named for it.
+    #[must_use]
+    pub const fn not_before(self) -> Option<Timestamp> {
+        match self {
+            Retry::At(time) | Retry::HoldApp(time) => Some(time),
+            Retry::Backoff | Retry::After(_) | Retry::Every(_) => None,
+        }
+    }
 }
 
 /// When a token is to be replaced: `min(issued + refresh, expires - reserve)`, less up to a tenth of that interval, which is

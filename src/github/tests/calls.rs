@@ -116,6 +116,27 @@ async fn the_app_and_all_pages_of_its_installations_are_read() {
 }
 
 #[tokio::test]
+async fn an_app_that_github_holds_is_asked_for_nothing_until_then() {
+    let mut limited = reply(403, message("You have exceeded a secondary rate limit."));
+    limited.1.push(("retry-after", "300".into()));
+    let setup = setup(Limits::default(), [limited]).await;
+    let turn = setup.client.mint_turn().await;
+    let first = setup.client.app().await.unwrap_err();
+    let until = first.retry().not_before();
+    assert_eq!(until, Some(at(NOW + 300)));
+    let later = [
+        setup.client.app().await.unwrap_err(),
+        setup.client.installations().await.unwrap_err(),
+        setup.client.mint(1, &MintScope::default(), turn).await.unwrap_err(),
+    ];
+    for error in later {
+        assert_eq!((error.reason(), error.retry().not_before()), (first.reason(), until));
+    }
+    assert_eq!(setup.server.lines(), ["GET /api/v3/app"]);
+    assert_eq!(setup.observed.holds.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let mut moved = reply(302, "");
     moved.1.push(("location", "http://127.0.0.1:9/steal".into()));
