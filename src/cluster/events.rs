@@ -1,11 +1,18 @@
 //! Kubernetes Events.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::time::Instant;
 
-use crate::api::Reason;
 use crate::api::names::MANAGER;
+use crate::api::{Reason, Time};
 use crate::domain::intent::{Key, SecretKey};
 
 use super::ClusterError;
@@ -25,11 +32,17 @@ pub struct Note {
     pub warning: bool,
 }
 
+/// For how long a recorder tells the same again by counting.
+const MEMORY: Duration = Duration::from_secs(6 * 60);
+
 /// Writes Events. Best effort: an Event that cannot be written is logged and forgotten.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
     action: &'static str,
+    /// One for each object, reason and message, by their hash: a recorder itself takes all messages of one reason for the first.
+    recorders: Arc<Mutex<HashMap<u64, (Recorder, Instant)>>>,
 }
 
 impl Events {
@@ -37,33 +50,29 @@ impl Events {
     #[must_use]
     pub fn new(client: Client, action: &'static str, instance: Option<String>) -> Self {
         Events {
+            client,
+            reporter: Reporter {
+                controller: MANAGER.to_owned(),
+                instance,
+            },
             action,
-            recorder: Recorder::new(
-                client,
-                Reporter {
-                    controller: MANAGER.to_owned(),
-                    instance,
-                },
-            ),
+            recorders: Arc::default(),
         }
     }
 
     /// About a Token or ClusterToken.
     pub async fn about_token(&self, key: &Key, uid: &str, note: &Note) {
-        let reference = ObjectReference {
-            api_version: Some(api_version()),
-            kind: Some(key.kind.as_str().to_owned()),
-            name: Some(key.name.to_string()),
-            namespace: key.namespace.as_deref().map(str::to_owned),
-            uid: Some(uid.to_owned()),
-            ..ObjectReference::default()
-        };
-        self.write(&reference, note).await;
+        self.write(&reference(key, uid), note, None).await;
+    }
+
+    /// The same, about what is tried again at `next`.
+    pub async fn about_attempt(&self, key: &Key, uid: &str, note: &Note, next: Timestamp) {
+        self.write(&reference(key, uid), note, Some(next)).await;
     }
 
     /// About any object.
     pub async fn about(&self, reference: &ObjectReference, note: &Note) {
-        self.write(reference, note).await;
+        self.write(reference, note, None).await;
     }
 
     /// About a Secret whose Token is gone; if its namespace takes no more Events, about that namespace.
@@ -76,19 +85,32 @@ impl Events {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        if !self.write(&reference, note).await {
+        if !self.write(&reference, note, None).await {
             let namespace = ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Namespace".to_owned()),
                 name: Some(key.namespace.to_string()),
                 ..ObjectReference::default()
             };
-            self.write(&namespace, note).await;
+            self.write(&namespace, note, None).await;
         }
     }
 
-    async fn write(&self, reference: &ObjectReference, note: &Note) -> bool {
-        let mut text = note.message.clone();
+    fn recorder(&self, reference: &ObjectReference, note: &Note) -> Recorder {
+        let mut hasher = DefaultHasher::new();
+        let named = (&reference.kind, &reference.namespace, &reference.name, &reference.uid);
+        (named, note.reason, &note.message).hash(&mut hasher);
+        let mut all = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, since)| since.elapsed() < MEMORY);
+        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
+        let (recorder, since) = all.entry(hasher.finish()).or_insert_with(|| (new(), Instant::now()));
+        *since = Instant::now();
+        recorder.clone()
+    }
+
+    async fn write(&self, reference: &ObjectReference, note: &Note, next: Option<Timestamp>) -> bool {
+        let next = next.map(|at| format!("; next attempt at {}", Time::from(at)));
+        let mut text = format!("{}{}", note.message, next.unwrap_or_default());
         text.truncate(text.floor_char_boundary(LONGEST_NOTE));
         let event = Event {
             type_: if note.warning {
@@ -101,11 +123,22 @@ impl Events {
             action: self.action.to_owned(),
             secondary: None,
         };
-        let result = self.recorder.publish(&event, reference).await;
+        let result = self.recorder(reference, note).publish(&event, reference).await;
         if let Err(error) = &result {
             let error = ClusterError::from(error);
             tracing::debug!(%error, name = reference.name, "an event was not written");
         }
         result.is_ok()
+    }
+}
+
+fn reference(key: &Key, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(api_version()),
+        kind: Some(key.kind.as_str().to_owned()),
+        name: Some(key.name.to_string()),
+        namespace: key.namespace.as_deref().map(str::to_owned),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
     }
 }
