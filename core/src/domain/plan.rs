@@ -8,7 +8,7 @@ use crate::api::Reason;
 use crate::api::names::annotation;
 
 pub use super::facts::AppFacts;
-use super::intent::{Intent, SecretKey};
+use super::intent::{Intent, Key, SecretKey};
 use super::problem::Problem;
 use super::schedule::{Retry, due};
 use super::secret;
@@ -34,7 +34,7 @@ pub struct SecretFacts {
     pub uid: String,
     /// Its resource version.
     pub resource_version: String,
-    /// The UID of its controlling owner.
+    /// The UID of its controlling owner, if it has one; nothing is known of one that is no Token.
     pub owner: Option<String>,
     /// What keeps a deleted Secret, if it is being deleted.
     pub deleting: bool,
@@ -59,6 +59,21 @@ impl SecretFacts {
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.time(annotation::EXPIRES_AT)
+    }
+
+    /// The hash of its token.
+    #[must_use]
+    pub fn hashed_token(&self) -> Option<&str> {
+        self.annotations.get(annotation::HASHED_TOKEN).map(String::as_str)
+    }
+
+    /// Whether it is the Secret of this Token: by its owner or, if someone has taken that away, by all that we write on it else.
+    #[must_use]
+    pub fn is_of(&self, key: &Key, uid: &str) -> bool {
+        match &self.owner {
+            Some(owner) => owner == uid,
+            None => self.held && self.hashed_token().is_some() && has(&self.labels, &secret::own_labels(key)),
+        }
     }
 
     fn time(&self, name: &str) -> Option<Timestamp> {
@@ -172,12 +187,13 @@ pub enum Plan {
 /// | place unknown | look |
 /// | place taken by another's Secret | refuse |
 /// | our Secret is being deleted | rest: the next event is its end |
+/// | the same, and it is held by others alone | refuse |
 /// | place free | mint |
 /// | content unknown | inspect |
 /// | content changed, or no token in it | mint |
 /// | written by isometry/github-token-manager, its status says until when it is good | rewrite: adopted |
 /// | other scope, other format, refresh asked for, due | mint |
-/// | other labels or annotations | rewrite |
+/// | other labels or annotations, its owner taken away | rewrite |
 /// | Secrets of former names | remove |
 /// | none of these | rest |
 #[must_use]
@@ -194,7 +210,13 @@ pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed
         Place::Ours(facts) => facts,
     };
     if facts.deleting {
-        return Plan::Rest { until: Timestamp::MAX };
+        // It stands although we have let it go: for as long as others like, and without a new token.
+        let others = || conflict(intent, "is being deleted, and a finalizer of someone else holds it");
+        return if facts.held {
+            Plan::Rest { until: Timestamp::MAX }
+        } else {
+            Plan::Refuse(others())
+        };
     }
     match facts.content {
         Content::Unknown => return Plan::Inspect,
@@ -222,7 +244,7 @@ pub fn plan(now: Timestamp, intent: &Intent, app: &AppFacts, observed: &Observed
     if let Some(why) = reason_to_mint(now, due, intent, wanted.as_deref(), facts, adopted) {
         return Plan::Mint { why, deadline: expires };
     }
-    if adopted || !dressed(intent, facts) {
+    if adopted || facts.owner.is_none() || !dressed(intent, facts) {
         return Plan::Rewrite;
     }
     if !observed.former.is_empty() {
@@ -271,12 +293,13 @@ pub fn scope_hash(intent: &Intent, app: &AppFacts) -> Option<String> {
 
 /// Whether the Secret has every label and annotation that it should have.
 fn dressed(intent: &Intent, facts: &SecretFacts) -> bool {
-    let has = |all: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
-        wanted.iter().all(|(name, value)| all.get(name) == Some(value))
-    };
     has(&facts.labels, &secret::labels(intent))
         && has(&facts.annotations, &intent.secret.annotations)
         && facts.annotations.get(annotation::METADATA_HASH) == Some(&secret::metadata_hash(&intent.secret))
+}
+
+fn has(all: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(name, value)| all.get(name) == Some(value))
 }
 
 /// What a Token is told whose Secret's place is taken; `whose`: by whom.

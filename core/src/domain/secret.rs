@@ -11,7 +11,7 @@ use crate::api::names::{MANAGER, annotation, label, secret_type};
 use crate::api::{Format, Time};
 
 use super::digest::base64_sha256;
-use super::intent::{Intent, Key, SecretIntent};
+use super::intent::{Intent, Key, Kind, SecretIntent};
 use super::plan::Content;
 use super::problem::Problem;
 
@@ -128,6 +128,20 @@ pub fn own_labels(key: &Key) -> BTreeMap<String, String> {
         (label::CREATED_BY, MANAGER),
     ];
     labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// The Token that these labels name, for a Secret of this namespace. Of a long name, they have the beginning.
+#[must_use]
+pub fn labelled(labels: &BTreeMap<String, String>, namespace: &str) -> Option<Key> {
+    let kind = labels.get(label::NAME)?;
+    let kind = [Kind::Token, Kind::ClusterToken]
+        .into_iter()
+        .find(|known| known.as_str() == kind)?;
+    Some(Key {
+        kind,
+        namespace: (kind == Kind::Token).then(|| namespace.into()),
+        name: labels.get(label::INSTANCE)?.as_str().into(),
+    })
 }
 
 /// Identifies a Secret's keys and values.

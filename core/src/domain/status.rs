@@ -14,6 +14,9 @@ use super::problem::Problem;
 /// What a Token is told that has no token yet.
 const WAITING: &str = "No token has been issued yet; the Token waits for its turn at GitHub";
 
+/// What a Token is told whose token has expired.
+const LATE: &str = "The token in the Secret has expired; the Token waits for its turn at GitHub";
+
 /// What GitHub granted with a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
@@ -109,6 +112,7 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
     let ready = match outcome.problem {
         Some(problem) => ("False", problem.reason, message_of(problem, expires, expired)),
         None if outcome.facts.is_none() => ("Unknown", Reason::Pending, WAITING.to_owned()),
+        None if expired.is_some() => ("False", Reason::TokenExpired, LATE.to_owned()),
         None => ("True", Reason::Issued, ready_message(outcome)),
     };
     set(condition::READY, Some(ready));
@@ -119,8 +123,11 @@ fn describe_conditions(status: &mut TokenStatus, outcome: &Outcome<'_>) {
             .map(|p| ("True", p.reason, p.message.clone()))
     };
     let transient = outcome.problem.is_some_and(|p| p.retry.is_transient());
-    let waits = outcome.problem.is_none() && outcome.facts.is_none();
-    let waiting = waits.then(|| ("True", Reason::Pending, WAITING.to_owned()));
+    let waiting = match (outcome.problem, outcome.facts) {
+        (None, None) => Some(("True", Reason::Pending, WAITING.to_owned())),
+        (None, Some(_)) => expired.map(|_| ("True", Reason::TokenExpired, LATE.to_owned())),
+        (Some(_), _) => None,
+    };
     set(condition::RECONCILING, abnormal(transient).or(waiting));
     set(condition::STALLED, abnormal(!transient));
     let forbidden = outcome.problem.is_some_and(|p| p.reason == Reason::PolicyForbids);

@@ -113,6 +113,52 @@ fn with(change: impl FnOnce(&mut SecretFacts)) -> Observed {
     ours(facts)
 }
 
+#[test]
+fn a_secret_that_has_lost_its_owner_is_known_by_all_else_and_gets_it_back() {
+    let intent = intent();
+    let mut facts = healthy(&intent);
+    facts.owner = None;
+    facts
+        .annotations
+        .insert(annotation::HASHED_TOKEN.to_owned(), "hash".to_owned());
+    assert!(facts.is_of(&intent.key, &intent.uid));
+    assert_eq!(plan(minutes(1), &intent, &app(), &ours(facts.clone())), Plan::Rewrite);
+    let other = Key {
+        name: "other".into(),
+        ..intent.key.clone()
+    };
+    let changes: [fn(&mut SecretFacts); 4] = [
+        |facts| facts.owner = Some("another".to_owned()),
+        |facts| facts.held = false,
+        |facts| facts.labels.clear(),
+        |facts| drop(facts.annotations.remove(annotation::HASHED_TOKEN)),
+    ];
+    for change in changes {
+        let mut changed = facts.clone();
+        change(&mut changed);
+        assert!(!changed.is_of(&intent.key, &intent.uid), "{changed:?}");
+    }
+    assert!(!facts.is_of(&other, &intent.uid));
+}
+
+#[test]
+fn a_secret_that_others_alone_keep_from_going_is_told_and_one_that_we_hold_is_waited_for() {
+    let held = |held| {
+        let observed = with(|facts| (facts.deleting, facts.held) = (true, held));
+        plan(minutes(31), &intent(), &app(), &observed)
+    };
+    assert_eq!(held(true), Plan::Rest { until: Timestamp::MAX });
+    let Plan::Refuse(problem) = held(false) else {
+        panic!("{:?}", held(false))
+    };
+    assert_eq!(problem.reason, Reason::SecretConflict);
+    assert!(
+        problem.message.contains("a finalizer of someone else"),
+        "{}",
+        problem.message
+    );
+}
+
 fn annotated(name: &str, value: &str) -> Observed {
     with(|facts| {
         facts.annotations.insert(name.to_owned(), value.to_owned());

@@ -212,6 +212,33 @@ fn a_token_that_has_expired_is_said_to_have_expired() {
 }
 
 #[test]
+fn a_token_that_expired_while_it_waited_for_its_turn_is_not_called_good() {
+    let issued = Case::issued().settle(&TokenStatus::default());
+    let waits = |now| Case {
+        now,
+        wrote: false,
+        granted: None,
+        ..Case::issued()
+    };
+    let status = waits(at(3599)).settle(&issued);
+    assert_eq!(kinds(&status), [condition::READY]);
+    let late = waits(at(3600)).settle(&status);
+    for (kind, value) in [
+        (condition::READY, "False"),
+        (condition::RECONCILING, "True"),
+        (condition::EXPIRED, "True"),
+    ] {
+        let told = condition(&late, kind);
+        assert_eq!(
+            (told.status.as_str(), told.reason.as_str()),
+            (value, "TokenExpired"),
+            "{kind}"
+        );
+    }
+    assert_eq!(kinds(&Case::issued().settle(&late)), [condition::READY]);
+}
+
+#[test]
 fn a_warning_stands_beside_ready_and_goes_with_its_cause() {
     let warning = |message: &str| Warning {
         reason: Reason::UnknownPermission,

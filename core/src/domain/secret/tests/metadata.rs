@@ -153,3 +153,13 @@ proptest! {
         prop_assert_eq!(plain.annotations, with.annotations);
     }
 }
+
+#[test]
+fn a_secrets_labels_name_its_token() {
+    let intent = fixtures::intent(json!({"secret": {"labels": {"team": "a"}}}));
+    assert_eq!(labelled(&labels(&intent), "team-a"), Some(intent.key));
+    let shared = Intent::new(&fixtures::cluster_token(json!({"secret": {"namespace": "team-a"}}))).unwrap();
+    assert_eq!(labelled(&labels(&shared), "team-a"), Some(shared.key));
+    let foreign = strings([(label::NAME, "something"), (label::INSTANCE, "ci")]);
+    assert_eq!(labelled(&foreign, "team-a"), None);
+}
