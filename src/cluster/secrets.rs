@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Client;
 use kube::api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::names::{FINALIZER, MANAGER};
 use crate::domain::intent::{Key, Kind, SecretKey};
@@ -102,10 +102,10 @@ impl Held {
         &self.secret.metadata
     }
 
-    /// Its type.
+    /// Whether it can come to hold what is of this type: neither a type nor an immutable Secret can be changed.
     #[must_use]
-    pub fn kind(&self) -> Option<&str> {
-        self.secret.type_.as_deref()
+    pub fn takes(&self, kind: &str) -> bool {
+        self.secret.type_.as_deref() == Some(kind) && self.secret.immutable != Some(true)
     }
 
     /// Its keys and values.
@@ -113,6 +113,24 @@ impl Held {
     pub fn data(&self) -> BTreeMap<String, Vec<u8>> {
         let data = self.secret.data.iter().flatten();
         data.map(|(key, value)| (key.clone(), value.0.clone())).collect()
+    }
+
+    /// Changes its labels and annotations.
+    pub fn dress(&mut self, change: impl FnOnce(&mut BTreeMap<String, String>, &mut BTreeMap<String, String>)) {
+        let metadata = &mut self.secret.metadata;
+        change(
+            metadata.labels.get_or_insert_default(),
+            metadata.annotations.get_or_insert_default(),
+        );
+    }
+
+    /// Puts keys and values into it. Others stay if `beside` says so.
+    pub fn fill(&mut self, data: &BTreeMap<String, SecretString>, beside: bool) {
+        let held = self.secret.data.get_or_insert_default();
+        if !beside {
+            held.clear();
+        }
+        held.extend(bytes(data));
     }
 }
 
@@ -181,10 +199,26 @@ impl Secrets {
     /// # Errors
     /// [`ClusterError::Exists`] if something is there already.
     pub async fn create(&self, draft: SecretDraft<'_>) -> Result<Metadata, ClusterError> {
+        self.post(draft, false).await
+    }
+
+    /// Whether the API server would let the Secret be created where it stands already. Validation and admission come before the look
+    /// at what is there.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub async fn rehearse(&self, draft: SecretDraft<'_>) -> Result<(), ClusterError> {
+        match self.post(draft, true).await {
+            Ok(_) | Err(ClusterError::Exists) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn post(&self, draft: SecretDraft<'_>, dry_run: bool) -> Result<Metadata, ClusterError> {
         let secret = self.build(draft);
         let params = PostParams {
+            dry_run,
             field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
         };
         let body = serde_json::to_vec(&secret).map_err(kube::Error::SerdeError)?;
         let request = Request::new(self.api(draft.key).resource_url()).create(&params, body);
@@ -227,31 +261,27 @@ impl Secrets {
             .await?)
     }
 
-    /// Dresses a Secret anew: `dress` changes labels and annotations; keys and values stay as they are.
+    /// Writes a Secret that was read, and then changed here. What makes it `owner`'s comes back if it has lost that.
     ///
     /// # Errors
     /// [`ClusterError::Conflict`] if the Secret has changed since it was read.
-    pub async fn redress(
-        &self,
-        key: &SecretKey,
-        mut held: Held,
-        dress: impl FnOnce(&mut BTreeMap<String, String>, &mut BTreeMap<String, String>),
-    ) -> Result<Metadata, ClusterError> {
-        let secret = &mut held.secret;
-        let metadata = &mut secret.metadata;
-        dress(
-            metadata.labels.get_or_insert_default(),
-            metadata.annotations.get_or_insert_default(),
-        );
-        let finalizers = metadata.finalizers.get_or_insert_default();
+    pub async fn replace(&self, key: &SecretKey, held: Held, owner: &OwnerRef) -> Result<Metadata, ClusterError> {
+        let mut secret = held.secret;
+        let finalizers = secret.metadata.finalizers.get_or_insert_default();
         if !finalizers.iter().any(|name| name == FINALIZER) {
             finalizers.push(FINALIZER.to_owned());
+        }
+        let owners = secret.metadata.owner_references.get_or_insert_default();
+        if !owners.iter().any(|known| known.controller == Some(true)) {
+            owners.retain(|known| known.uid != *owner.uid);
+            owners.push(owner.reference());
         }
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
-        Ok(self.api(key).replace(&key.name, &params, secret).await?.metadata.into())
+        let written = self.api(key).replace(&key.name, &params, &secret).await?;
+        Ok(written.metadata.into())
     }
 
     /// Lets go of a Secret that is being deleted.
@@ -315,9 +345,6 @@ impl Secrets {
     }
 
     fn build(&self, draft: SecretDraft<'_>) -> Secret {
-        let bytes = |(key, value): (&String, &secrecy::SecretString)| {
-            (key.clone(), ByteString(value.expose_secret().as_bytes().to_vec()))
-        };
         Secret {
             metadata: ObjectMeta {
                 name: Some(draft.key.name.to_string()),
@@ -329,10 +356,15 @@ impl Secrets {
                 ..ObjectMeta::default()
             },
             type_: Some(draft.rendered.kind.to_owned()),
-            data: Some(draft.rendered.data.iter().map(bytes).collect()),
+            data: Some(bytes(&draft.rendered.data).collect()),
             ..Secret::default()
         }
     }
+}
+
+fn bytes(data: &BTreeMap<String, SecretString>) -> impl Iterator<Item = (String, ByteString)> {
+    let bytes = |value: &SecretString| ByteString(value.expose_secret().as_bytes().to_vec());
+    data.iter().map(move |(key, value)| (key.clone(), bytes(value)))
 }
 
 fn is_held(metadata: &ObjectMeta) -> bool {

@@ -1,6 +1,7 @@
 //! What the plan says is done: at once, or when it is the Token's turn at GitHub.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -8,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::domain::Sign;
 use crate::domain::intent::Key;
 use crate::domain::plan::{Plan, SecretFacts};
+use crate::domain::schedule::later;
 
 use super::app::App;
 use super::decide::Decision;
@@ -19,6 +21,8 @@ use super::{retire, settle};
 
 /// From so many waiting Tokens on, a Token that joins them is told so.
 const LONG_LINE: usize = 100;
+/// How long a Token waits in a short line before it is told so.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<S: Sign + 'static> Engine<S> {
     /// Looks at one Token and starts what the plan says.
@@ -53,24 +57,28 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    /// Puts the Token in line. If the line is long, the status says first that the Token waits, and that its token has expired.
-    fn queue(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, deadline: Timestamp) {
+    /// Puts the Token in line. If it will wait for long, or has, the status says so first, and that its token has expired.
+    fn queue(&mut self, key: &Arc<Key>, mut task: Task, app: Option<&App<S>>, deadline: Timestamp) {
         // Where GitHub has no limits, the line moves as fast as the API server: to be told costs as much as to be served.
         let slow = app.is_some_and(|app| app.client.mints_may_wait());
         let Some(line) = task.intent.as_ref().map(|intent| self.line_of(intent, &task)) else {
             return;
         };
-        let long = slow && self.desks.line(&line) >= LONG_LINE;
-        if long && settle::wanted_status(&task, false) != task.status && !self.settles_later(key, task.now) {
+        task.held = self.hold_of(&line);
+        let long = task.held.is_some() || self.desks.line(&line) >= LONG_LINE || self.desks.is_waiting(key);
+        let unsettled = slow && settle::wanted_status(&task, false) != task.status;
+        if long && unsettled && !self.settles_later(key, task.now) {
             self.leave(key);
             self.spawn(key, task, |context, task| async move {
                 settle::settle_status(&context, task, false).await
             });
             return;
         }
-        if deadline > task.now {
-            self.timers
-                .set(key, app.map_or(deadline, |app| app.local_time(deadline)));
+        let hold_ends = task.held.and_then(|held| held.retry.not_before());
+        let told = unsettled.then(|| later(task.now, PATIENCE));
+        let alarm = [Some(deadline), hold_ends, told].into_iter().flatten();
+        if let Some(alarm) = alarm.filter(|alarm| *alarm > task.now).min() {
+            self.timers.set(key, app.map_or(alarm, |app| app.local_time(alarm)));
         }
         let left = self.desks.join(&line, key, deadline);
         self.tell_waiting(left.as_ref());
@@ -199,8 +207,7 @@ impl<S: Sign + 'static> Engine<S> {
         // Best effort by design: a restart forgets it, and the token expires by itself.
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
-            let turn = app.client.revocation_turn().await;
-            let result = app.client.revoke(&token, retire::DEADLINE, turn).await;
+            let result = retire::revoke(&app, &token).await;
             context.observer.revoked(if result.is_ok() {
                 Revocation::Done
             } else {

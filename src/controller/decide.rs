@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::condition;
 use crate::domain::intent::{Intent, Key};
-use crate::domain::plan::{Observed, Place as Seen, Plan, Why, plan};
+use crate::domain::plan::{Observed, Place as Seen, Plan, SecretFacts, Why, plan};
 use crate::domain::policy::consequence;
 use crate::domain::{Problem, Sign};
 
@@ -62,7 +62,7 @@ impl<S: Sign + 'static> Engine<S> {
             .and_then(|intent| self.index.secret(&intent.secret.key));
         let facts = ours
             .map(|secret| secret.facts(written))
-            .filter(|facts| facts.owner.as_deref() == Some(&*uid));
+            .filter(|facts| facts.is_of(key, &uid));
         let state = self.states.get(key)?;
         let out_of_turn = state.budget.check(now);
         let request = intent
@@ -90,7 +90,8 @@ impl<S: Sign + 'static> Engine<S> {
             pending: None,
             granted: state.granted.as_deref().cloned(),
             others: false,
-            scout: self.outage.is_scout(key),
+            held: None,
+            scout: self.outages.is_scout(key),
             now,
         };
         let planned = match &intent {
@@ -105,6 +106,7 @@ impl<S: Sign + 'static> Engine<S> {
             },
         };
         task.intent = intent.ok();
+        self.sort_out(key, task.facts.as_ref(), &planned);
         let out_of_turn = match &planned {
             Ok(Plan::Mint { why, .. }) if *why != Why::Due => out_of_turn,
             Ok(Plan::Rewrite) => out_of_turn,
@@ -123,6 +125,19 @@ impl<S: Sign + 'static> Engine<S> {
             planned,
             app: app.ok(),
         })
+    }
+
+    /// A token that could not be written may be in the Secret all the same, since the answer was lost: then the next one is another.
+    /// One that is not wanted any more is revoked.
+    fn sort_out(&mut self, key: &Key, facts: Option<&SecretFacts>, planned: &Result<Plan, Problem>) {
+        let Some(state) = self.states.get_mut(key) else { return };
+        let written = facts.and_then(SecretFacts::hashed_token);
+        state.pending.take_if(|pending| written == Some(&*pending.hashed_token));
+        let going = facts.is_some_and(|facts| facts.deleting);
+        if matches!(planned, Ok(Plan::Rest { .. })) && !going {
+            let unwanted = state.pending.take();
+            self.discard(unwanted);
+        }
     }
 
     /// The local time, by the clock of the GitHub that the Token comes from.

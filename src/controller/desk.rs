@@ -127,6 +127,12 @@ impl<S: Sign + 'static> Desks<S> {
         Some(key)
     }
 
+    /// Whether this Token is in line.
+    #[must_use]
+    pub fn is_waiting(&self, key: &Arc<Key>) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// How many are in this line.
     #[must_use]
     pub fn line(&self, line: &Line) -> usize {

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Reason, condition};
+use crate::api::Reason;
 use crate::cluster::{Change, ClusterError, Metadata, TokenRecord};
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key, Kind, SecretKey};
@@ -20,9 +20,9 @@ use super::app::{App, AppsNow, Listed};
 use super::desk::Desks;
 use super::index::Index;
 use super::job::{Context, Done};
-use super::outage::Outage;
+use super::outage::Outages;
 use super::record::SecretRecord;
-use super::retire::{Retired, Retirement, Retiring, Standing};
+use super::retire::{Retired, Retiring};
 use super::state::State;
 use super::timers::Timers;
 
@@ -44,6 +44,7 @@ pub const DRAIN: Duration = Duration::from_secs(6);
 pub(super) enum Back {
     Token(Arc<Key>, Arc<str>, Box<Done>),
     Retired(SecretKey, Box<str>, Retired),
+    Discarded,
 }
 
 /// The loop's state.
@@ -58,7 +59,7 @@ pub struct Engine<S> {
     pub(super) timers: Timers,
     pub(super) desks: Desks<S>,
     pub(super) retiring: Retiring,
-    pub(super) outage: Outage,
+    pub(super) outages: Outages,
     pub(super) jobs: JoinSet<Back>,
     pub(super) chores: Arc<Semaphore>,
     /// The numbers of Tokens that policies are about have changed.
@@ -89,7 +90,7 @@ impl<S: Sign + 'static> Engine<S> {
             states: HashMap::new(),
             timers: Timers::default(),
             retiring: Retiring::default(),
-            outage: Outage::default(),
+            outages: Outages::default(),
             jobs: JoinSet::new(),
             chores: Arc::new(Semaphore::new(CHORES)),
             recount: false,
@@ -135,8 +136,7 @@ impl<S: Sign + 'static> Engine<S> {
                 () = tokio::time::sleep(nap) => engine.ring(),
             }
         }
-        let drained = async { while engine.jobs.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        if tokio::time::timeout(DRAIN, engine.drain()).await.is_err() {
             tracing::warn!(
                 jobs = engine.jobs.len(),
                 "work under way did not end within {DRAIN:?}, and is broken off"
@@ -183,7 +183,7 @@ impl<S: Sign + 'static> Engine<S> {
         self.see(change);
         if back {
             self.cut = false;
-            self.wake();
+            self.wake(None);
         }
     }
 
@@ -194,11 +194,11 @@ impl<S: Sign + 'static> Engine<S> {
                 if let Some(former) = former.cloned() {
                     self.token_gone(&former);
                 }
-                let (deleting, uid) = (record.deleting, record.uid.clone());
+                let (deleting, reference) = (record.deleting, record.reference());
                 if let Some(key) = self.index.put_token(record) {
                     self.touch(&key);
                     if deleting {
-                        self.touch_secrets_of(&uid);
+                        self.touch_secrets_of(&reference);
                     }
                 }
             }
@@ -276,21 +276,14 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(key) = self.index.remove_token(&record.key, &record.uid) else {
             return;
         };
-        let counted = self.states.remove(&key).is_some_and(|state| state.policies.is_some());
-        self.recount |= counted;
+        let state = self.states.remove(&key).unwrap_or_default();
+        self.recount |= state.policies.is_some();
+        self.discard(state.pending);
         self.timers.clear(&key);
         self.leave(&key);
-        self.outage.dismiss(&key);
+        self.outages.dismiss(&key);
         self.context.observer.expiry(&key, None);
-        self.touch_secrets_of(&record.uid);
-    }
-
-    fn touch_secrets_of(&mut self, owner: &str) {
-        let owned = |secret: &SecretRecord| secret.owner.as_ref().is_some_and(|known| *known.uid == *owner);
-        let secrets = self.index.secrets().filter(|(_, secret)| owned(secret));
-        for secret in secrets.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            self.touch_secret(&secret);
-        }
+        self.touch_secrets_of(&record.reference());
     }
 
     pub(super) fn secret_changed(&mut self, meta: &Metadata, content: Option<Content>) {
@@ -317,39 +310,6 @@ impl<S: Sign + 'static> Engine<S> {
             tracing::debug!(%secret, token = %key, "the Secret is gone");
             self.touch(&key);
         }
-    }
-
-    /// A managed Secret whose Token is gone, or that is being deleted, is let go.
-    pub(super) fn touch_secret(&mut self, key: &SecretKey) {
-        if !self.ready() {
-            return;
-        }
-        let Some(secret) = self.index.secret(key) else { return };
-        let owner = secret.owner.as_ref();
-        let token = owner.and_then(|owner| self.index.owner(owner));
-        let token = token.filter(|token| !token.deleting);
-        let alive = token.is_some();
-        let released = secret.deleting && !secret.held;
-        if owner.is_none() || released || (alive && !secret.deleting) {
-            return;
-        }
-        let forbidden = |token: &TokenRecord| token.read().1.condition(condition::FORBIDDEN).is_some();
-        let standing = match token {
-            None => Standing::Gone,
-            Some(token) if forbidden(token) => Standing::Forbidden,
-            Some(_) => Standing::Lives,
-        };
-        if let Some(retirement) = self.retiring.begin(key, secret, standing, self.local()) {
-            self.retire(key.clone(), retirement);
-        }
-    }
-
-    fn retire(&mut self, key: SecretKey, retirement: Retirement) {
-        let (context, apps) = (self.context.clone(), self.apps.clone());
-        self.jobs.spawn(async move {
-            let retired = retirement.run(&context, &apps, &key).await;
-            Back::Retired(key, retirement.uid, retired)
-        });
     }
 }
 

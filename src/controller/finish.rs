@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::Sign;
-use crate::domain::intent::Key;
+use crate::domain::intent::{AppKey, Key};
 use crate::domain::schedule::{self, Retry};
 
 use super::engine::{Back, Engine};
 use super::job::Done;
+use super::state::State;
 
 impl<S: Sign + 'static> Engine<S> {
     pub(super) fn back(&mut self, back: Result<Back, tokio::task::JoinError>) {
         match back {
             Ok(Back::Token(key, uid, done)) => self.finished(&key, &uid, *done),
+            Ok(Back::Discarded) => {}
             Ok(Back::Retired(key, uid, retired)) => self.retiring.end(&key, &uid, retired, self.local()),
             // A job that panicked leaves its Token busy: rather stop than forget a Token.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -25,20 +27,22 @@ impl<S: Sign + 'static> Engine<S> {
             self.revoke_later(key, token);
         }
         // One that is gone stays so, and one of the same name that came after has its own jobs.
+        self.discard(done.stray.map(Box::new));
         if self.index.token(key).is_none_or(|token| *token.uid != *uid) {
+            self.discard(done.pending.map(Box::new));
             return;
         }
         if let Some(record) = done.record {
             self.index.put_token(record);
         }
-        let now = self.time_for(key);
+        let (now, app) = (self.time_for(key), self.app_of(key));
         let Some(state) = self.states.get_mut(key) else { return };
         state.place = done.place;
         let outdated = std::mem::take(&mut state.outdated);
         state.failure = done.failure.filter(|_| !outdated).map(Box::new);
         match &state.failure {
-            Some(failure) if failure.problem.retry == Retry::Backoff => self.outage.failed(key, now),
-            _ => self.outage.dismiss(key),
+            Some(failure) if failure.problem.retry == Retry::Backoff => self.outages.failed(app.as_ref(), key, now),
+            _ => self.outages.dismiss(key),
         }
         match done.declined {
             Some(declined) => {
@@ -90,8 +94,8 @@ impl<S: Sign + 'static> Engine<S> {
             let known = known.uid.clone();
             self.index.remove_secret(&intent.secret.key, &known);
         }
-        if done.issued && self.outage.succeeded(now) {
-            self.wake();
+        if done.issued && self.outages.succeeded(app.as_ref(), now) {
+            self.wake(app.as_ref());
         }
         // Not before: what was learnt above would bring a look of its own.
         if let Some(state) = self.states.get_mut(key) {
@@ -100,18 +104,24 @@ impl<S: Sign + 'static> Engine<S> {
         self.touch(key);
     }
 
-    /// Whoever waits for an outage to pass goes on.
-    pub(super) fn wake(&mut self) {
-        let mut woken = Vec::new();
-        for (key, state) in &mut self.states {
-            if let Some(failure) = &mut state.failure
-                && failure.problem.retry == Retry::Backoff
-            {
+    /// The App that a Token names.
+    fn app_of(&self, key: &Key) -> Option<AppKey> {
+        let intent = self.index.token(key)?.read().0.ok()?;
+        Some(self.apps.borrow().full(&intent.app))
+    }
+
+    /// Whoever waits for an outage to pass goes on: of this App, or of all.
+    pub(super) fn wake(&mut self, app: Option<&AppKey>) {
+        let waits = |state: &State| {
+            let failure = state.failure.as_ref();
+            failure.is_some_and(|failure| failure.problem.retry == Retry::Backoff)
+        };
+        let waiting = self.states.iter().filter(|(_, state)| waits(state)).map(|(key, _)| key);
+        let waiting = waiting.filter(|key| app.is_none() || self.app_of(key).as_ref() == app);
+        for key in waiting.cloned().collect::<Vec<_>>() {
+            if let Some(failure) = self.states.get_mut(&key).and_then(|state| state.failure.as_mut()) {
                 failure.release();
-                woken.push(key.clone());
             }
-        }
-        for key in woken {
             self.touch(&key);
         }
     }

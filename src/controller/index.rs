@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::cluster::{OwnerRef, TokenRecord};
 use crate::domain::intent::{Key, Kind, SecretKey};
 use crate::domain::plan::Content;
+use crate::domain::secret::labelled;
 
 use super::record::SecretRecord;
 
@@ -82,6 +83,41 @@ impl Index {
     #[must_use]
     pub fn owner(&self, owner: &OwnerRef) -> Option<&TokenRecord> {
         self.token(&owner.key).filter(|token| token.uid == owner.uid)
+    }
+
+    /// Whose a managed Secret is: its owner's or, if someone has taken that away from it, the Token's that its labels name, which need
+    /// not exist.
+    #[must_use]
+    pub fn owner_of(&self, key: &SecretKey, secret: &SecretRecord) -> Option<OwnerRef> {
+        if secret.owner.is_some() {
+            return secret.owner.clone();
+        }
+        let facts = secret.facts(None);
+        let named = labelled(&facts.labels, &key.namespace)?;
+        let uid = self.token(&named).map_or("".into(), |token| token.uid.clone());
+        if !facts.is_of(&named, &uid) {
+            return None;
+        }
+        let wanted = self.wanted.get(key).into_iter().flatten();
+        let known = wanted.filter_map(|key| self.token(key));
+        let claimant = known.into_iter().find(|token| facts.is_of(&token.key, &token.uid));
+        Some(claimant.map_or_else(
+            || OwnerRef {
+                key: Arc::new(named),
+                uid,
+            },
+            TokenRecord::reference,
+        ))
+    }
+
+    /// Whether another Secret of a living Token has the same token.
+    #[must_use]
+    pub fn has_copy(&self, key: &SecretKey, secret: &SecretRecord) -> bool {
+        let lives =
+            |other: &SecretRecord| !other.deleting && other.owner.as_ref().is_some_and(|o| self.owner(o).is_some());
+        let hash = secret.hashed_token();
+        let mut others = self.secrets.iter().filter(|(other, _)| ***other != *key);
+        hash.is_some() && others.any(|(_, other)| other.hashed_token() == hash && lives(other))
     }
 
     /// Every Token's key.

@@ -5,12 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::api::Reason;
-use crate::api::names::annotation;
-use crate::cluster::{ClusterError, Metadata, OwnerRef, SecretDraft};
-use crate::domain::intent::{AppKey, Intent, SecretKey};
-use crate::domain::plan::{Content, SecretFacts, Why};
-use crate::domain::schedule::{Retry, later, next_attempt};
+use crate::cluster::Metadata;
+use crate::domain::intent::{AppKey, Intent};
+use crate::domain::plan::{SecretFacts, Why};
+use crate::domain::schedule::{later, next_attempt};
 use crate::domain::secret::{self, IssuedToken};
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
@@ -19,11 +17,9 @@ use crate::github::{ACTIVATION, Error, Minted, Permit};
 use super::app::App;
 use super::job::{Context, Done, Task, carry};
 use super::pool::Seat;
-use super::settle::{cluster_problem, fail, published};
-use super::state::{Declined, Pending, Place};
-
-/// How often a write is repeated at once when the Secret changed under it.
-const WRITE_ATTEMPTS: usize = 5;
+use super::publish::{Publication, publish};
+use super::settle::{fail, published};
+use super::state::{Declined, Pending};
 
 /// The longest that an App of a pool which could not issue for a Token is not asked for it again.
 const LONGEST_DECLINE: Duration = Duration::from_secs(10 * 60);
@@ -41,14 +37,10 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
     };
     let started = Instant::now();
     let refresh = task.facts.is_some();
-    let (pending, fresh) = match task
-        .pending
-        .take()
-        .filter(|pending| pending.scope_hash == hash && pending.expires_at() > task.now)
-    {
+    let (pending, fresh) = match task.pending.take() {
         Some(pending) => (pending, false),
         None => match mint(context, &task, &intent, &seat, permit).await {
-            Ok(minted) => (Pending::new(minted, hash.clone(), seat.key.clone()), true),
+            Ok(minted) => (Pending::new(minted, &intent, hash), true),
             Err((problem, elsewhere)) if elsewhere && task.others => {
                 return decline(context, task, &seat.key, &problem);
             }
@@ -84,7 +76,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
                 ..published(context, task, meta, Some(granted)).await
             }
         }
-        Ok(Publication::Surpassed(meta)) => surpassed(task, meta, &pending),
+        Ok(Publication::Surpassed(meta)) => surpassed(task, meta, pending),
         Err((problem, place)) => {
             tell(false);
             task.pending = Some(pending);
@@ -97,22 +89,15 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
     }
 }
 
-/// What became of a token that was to be written.
-enum Publication {
-    /// It is in the Secret.
-    Written(Metadata),
-    /// The Secret holds one of this Token's that expires later.
-    Surpassed(Metadata),
-}
-
 /// Another replica leads by now, and has written a later token: ours would be a step back.
-fn surpassed(task: Task, meta: Metadata, pending: &Pending) -> Done {
+fn surpassed(task: Task, meta: Metadata, pending: Pending) -> Done {
     tracing::info!(
         token = %task.key, hashed_token = pending.hashed_token,
-        "a token is left to expire: the Secret holds one that expires later"
+        "a token is not written: the Secret holds one that expires later"
     );
     Done {
         secret: Some((meta, None)),
+        stray: Some(pending),
         ..carry(task)
     }
 }
@@ -180,143 +165,11 @@ async fn replaced_token(context: &Context, task: &Task, intent: &Intent) -> Opti
     intent.revoke_previous_after?;
     let facts = task.facts.as_ref()?;
     let held = context.secrets.read(&intent.secret.key, &facts.uid).await.ok()?;
-    secret::find_token(
-        &held.data(),
-        facts.annotations.get(annotation::HASHED_TOKEN).map(String::as_str),
-    )
-}
-
-/// Writes the token, whatever happens to the Secret meanwhile: the same token again and again, never another one.
-async fn publish<S: Sign>(
-    context: &Context,
-    task: &Task,
-    intent: &Intent,
-    app: &App<S>,
-    pending: &Pending,
-) -> Result<Publication, (Problem, Option<Place>)> {
-    let problem = |problem| (problem, None);
-    let rendered = secret::render(intent, &app.site, &pending.issued, &pending.scope_hash).map_err(problem)?;
-    let owner = task.owner();
-    let key = &intent.secret.key;
-    let draft = SecretDraft {
-        key,
-        owner: &owner,
-        rendered: &rendered,
-    };
-    let mut seen = task.facts.clone().map(|facts| Seen {
-        same_format: facts.annotations.get(annotation::FORMAT) == rendered.annotations.get(annotation::FORMAT)
-            && facts.content == Content::Intact,
-        uid: facts.uid,
-        version: facts.resource_version,
-        held: facts.held,
-    });
-    let mut last = ClusterError::Conflict;
-    for _ in 0..WRITE_ATTEMPTS {
-        let (operation, result) = match &seen {
-            None => ("create", context.secrets.create(draft).await),
-            Some(seen) if seen.same_format => ("update", refill(context, draft, seen).await),
-            Some(seen) => ("update", replace(context, draft, seen).await),
-        };
-        context.observer.secret_written(&task.key, operation, result.is_ok());
-        last = match result {
-            Ok(meta) => return Ok(Publication::Written(meta)),
-            Err(ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing) => ClusterError::Conflict,
-            // An immutable Secret, or one whose type has changed, takes no new content.
-            Err(ClusterError::Invalid(_)) if seen.as_ref().is_some_and(|seen| seen.same_format) => {
-                seen = seen.map(|seen| Seen {
-                    same_format: false,
-                    ..seen
-                });
-                continue;
-            }
-            Err(error) => return Err(problem(cluster_problem(&error))),
-        };
-        let found = look_again(context, &owner, key).await?;
-        seen = match found {
-            Some(meta) if expires_at(&meta) > Some(pending.expires_at()) => return Ok(Publication::Surpassed(meta)),
-            found => found.map(Seen::again),
-        };
-    }
-    Err(problem(cluster_problem(&last)))
-}
-
-/// When the token in a Secret expires.
-fn expires_at(meta: &Metadata) -> Option<Timestamp> {
-    let annotations = meta.metadata.annotations.as_ref()?;
-    annotations.get(annotation::EXPIRES_AT)?.parse().ok()
-}
-
-/// The Secret that a token is to be written to.
-struct Seen {
-    uid: String,
-    version: String,
-    same_format: bool,
-    held: bool,
-}
-
-impl Seen {
-    /// One that has changed under us: its content is in doubt.
-    fn again(found: Metadata) -> Self {
-        Seen {
-            uid: found.metadata.uid.unwrap_or_default(),
-            version: found.metadata.resource_version.unwrap_or_default(),
-            same_format: false,
-            held: true,
-        }
-    }
-}
-
-/// After `gtm release` an operator may go on all the same: what it writes to is its own again.
-async fn refill(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result<Metadata, ClusterError> {
-    let others = if seen.held {
-        None
-    } else {
-        let found = context.secrets.look(draft.key).await?.ok_or(ClusterError::Missing)?;
-        Some(found.metadata.finalizers.unwrap_or_default())
-    };
-    context.secrets.refill(draft, &seen.uid, &seen.version, others).await
-}
-
-async fn look_again(
-    context: &Context,
-    owner: &OwnerRef,
-    key: &SecretKey,
-) -> Result<Option<Metadata>, (Problem, Option<Place>)> {
-    let Some(meta) = context
-        .secrets
-        .look(key)
-        .await
-        .map_err(|error| (cluster_problem(&error), None))?
-    else {
-        return Ok(None);
-    };
-    let found = OwnerRef::of(&meta.metadata);
-    if found.as_ref().is_some_and(|found| found.uid == owner.uid) {
-        return Ok(Some(meta));
-    }
-    let whose = found.map_or("is not managed by this operator".to_owned(), |found| {
-        format!("belongs to {}", found.key)
-    });
-    let message =
-        format!("spec.secret.name: the Secret {key} exists and {whose}; choose another name, or remove that Secret");
-    let problem = Problem::new(Reason::SecretConflict, Retry::Every(Duration::from_secs(60)), message);
-    Err((problem, Some(Place::Foreign(whose))))
-}
-
-/// A Secret of another form, or whose content is in doubt, is built anew: its type cannot be changed, and keys that
-/// nobody wants any more would stay.
-async fn replace(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result<Metadata, ClusterError> {
-    context.secrets.delete(draft.key, &seen.uid).await?;
-    if let Some(meta) = context.secrets.look(draft.key).await?
-        && meta.metadata.uid.as_deref() == Some(&*seen.uid)
-    {
-        context.secrets.release(draft.key, &meta.metadata).await?;
-    }
-    context.secrets.create(draft).await
+    secret::find_token(&held.data(), facts.hashed_token())
 }
 
 impl Pending {
-    fn new(minted: Minted, scope_hash: String, app: AppKey) -> Self {
+    fn new(minted: Minted, intent: &Intent, scope_hash: String) -> Self {
         Pending {
             granted: Granted {
                 permissions: minted.permissions,
@@ -331,12 +184,14 @@ impl Pending {
                 issued_at: minted.issued_at,
                 expires_at: minted.expires_at,
             },
+            secret: intent.secret.key.clone(),
             scope_hash,
-            app,
+            app: intent.app.clone(),
         }
     }
 
-    fn expires_at(&self) -> Timestamp {
+    /// When the token expires.
+    pub fn expires_at(&self) -> Timestamp {
         self.issued.expires_at
     }
 }

@@ -9,16 +9,18 @@ use tokio_util::sync::CancellationToken;
 use crate::api::names::annotation;
 use crate::api::{Reason, TokenStatus};
 use crate::cluster::{ClusterError, Events, Held, Metadata, Note, OwnerRef, Record, Secrets, TokenRecord, Tokens};
-use crate::domain::Sign;
 use crate::domain::intent::{Intent, Key, SecretKey, Warning};
 use crate::domain::plan::{Content, SecretFacts, scope_hash};
 use crate::domain::policy::Policies;
 use crate::domain::secret::{self};
 use crate::domain::status::Granted;
+use crate::domain::{Problem, Sign};
 
 use super::app::{App, Rediscover};
 use super::observer::Observer;
-use super::settle::{cluster_problem, fail, published, status_life};
+use super::publish::undress;
+use super::record::SecretRecord;
+use super::settle::{cluster_problem, fail, hashed, published, status_life};
 use super::state::{Declined, Failure, Pending, Place};
 
 /// What jobs work with.
@@ -69,6 +71,8 @@ pub struct Task {
     pub granted: Option<Granted>,
     /// Whether another App can be asked if this one cannot issue.
     pub others: bool,
+    /// Why it has to wait although nothing is wrong with it: GitHub holds its App.
+    pub held: Option<Problem>,
     /// Whether this Token asks for all that wait for an outage to pass.
     pub scout: bool,
     /// The local time by GitHub's clock.
@@ -92,6 +96,8 @@ pub struct Done {
     pub declined: Option<Declined>,
     /// A token that was issued but could not be written.
     pub pending: Option<Pending>,
+    /// A token that was issued and is not needed.
+    pub stray: Option<Pending>,
     /// What GitHub granted, if the status could not be written.
     pub granted: Option<Granted>,
     /// The token that was replaced, if it is to be revoked later.
@@ -146,23 +152,30 @@ pub async fn look(context: &Context, task: Task, secret: SecretKey) -> Done {
                 ClusterError::Unavailable(format!("asked for the Secret {secret}, the API server gave another"));
             fail(context, task, cluster_problem(&error)).await
         }
-        Ok(Some(meta)) => match OwnerRef::of(&meta.metadata) {
-            Some(owner) if *owner.uid == *task.uid => Done {
+        Ok(Some(meta)) => match whose(&meta, &task) {
+            None => Done {
                 secret: Some((meta, None)),
                 ..carry(task)
             },
-            Some(owner) => foreign(task, format!("belongs to {}", owner.key)),
-            None => foreign(task, "is not managed by this operator".to_owned()),
+            Some(whose) => Done {
+                place: Some(Place::Foreign(whose)),
+                ..carry(task)
+            },
         },
         Err(error) => fail(context, task, cluster_problem(&error)).await,
     }
 }
 
-fn foreign(task: Task, whose: String) -> Done {
-    Done {
-        place: Some(Place::Foreign(whose)),
-        ..carry(task)
+/// Whose a Secret is, for people; `None`: the Token's own.
+pub fn whose(meta: &Metadata, task: &Task) -> Option<String> {
+    let facts = SecretRecord::new(meta).map(|record| record.facts(None));
+    if facts.is_some_and(|facts| facts.is_of(&task.key, &task.uid)) {
+        return None;
     }
+    let owner = OwnerRef::of(&meta.metadata);
+    Some(owner.map_or("is not managed by this operator".to_owned(), |owner| {
+        format!("belongs to {}", owner.key)
+    }))
 }
 
 /// Nothing was done: what the task brought goes back.
@@ -182,8 +195,9 @@ pub async fn inspect(context: &Context, task: Task, intent: &Intent, uid: &str) 
             let content = judge(intent, &held);
             if content == Content::Tampered {
                 let message = format!(
-                    "The content of the Secret {} was changed by someone else; it is replaced",
-                    intent.secret.key
+                    "The content of the Secret {} was changed by someone else; it is replaced, and the token that was in it{} with it",
+                    intent.secret.key,
+                    hashed(task.facts.as_ref())
                 );
                 let note = Note {
                     reason: Reason::SecretRepaired,
@@ -213,7 +227,7 @@ fn judge(intent: &Intent, held: &Held) -> Content {
 
 /// Writes the same token again, with the wanted labels and annotations; makes a Secret of isometry/github-token-manager ours.
 pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, app: &App<S>, uid: &str) -> Done {
-    let held = match context.secrets.read(&intent.secret.key, uid).await {
+    let mut held = match context.secrets.read(&intent.secret.key, uid).await {
         Ok(held) => held,
         Err(ClusterError::Missing | ClusterError::Conflict) => {
             return Done {
@@ -239,21 +253,20 @@ pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, ap
     let extra = life
         .zip(scope_hash(intent, &app.facts))
         .map(|(life, hash)| secret::adopt(intent, &hash, life, &held.data()));
-    let former = secret::managed_metadata(held.metadata());
-    let written = context
-        .secrets
-        .redress(&intent.secret.key, held, |labels, annotations| {
-            labels.retain(|name, _| !former.labels.contains(name));
-            annotations.retain(|name, _| !former.annotations.contains(name) || name.starts_with(annotation::PREFIX));
-            labels.extend(secret::labels(intent));
-            annotations.extend(intent.secret.annotations.clone());
-            annotations.insert(
-                annotation::METADATA_HASH.to_owned(),
-                secret::metadata_hash(&intent.secret),
-            );
-            annotations.extend(extra.unwrap_or_default());
-        })
-        .await;
+    let own = held.metadata().annotations.clone().unwrap_or_default();
+    undress(&mut held);
+    held.dress(|labels, annotations| {
+        let told = own.into_iter().filter(|(name, _)| name.starts_with(annotation::PREFIX));
+        labels.extend(secret::labels(intent));
+        annotations.extend(told);
+        annotations.extend(intent.secret.annotations.clone());
+        annotations.insert(
+            annotation::METADATA_HASH.to_owned(),
+            secret::metadata_hash(&intent.secret),
+        );
+        annotations.extend(extra.unwrap_or_default());
+    });
+    let written = context.secrets.replace(&intent.secret.key, held, &task.owner()).await;
     context.observer.secret_written(&task.key, "update", written.is_ok());
     match written {
         Ok(meta) => published(context, task, meta, None).await,

@@ -21,6 +21,8 @@ pub struct SecretRecord {
     pub version: Box<str>,
     /// Its controlling owner, if that is a Token or ClusterToken.
     pub owner: Option<OwnerRef>,
+    /// Whether something else is its controlling owner.
+    controlled: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Whether it has our finalizer.
@@ -52,6 +54,8 @@ impl SecretRecord {
     pub fn new(meta: &Metadata) -> Option<Self> {
         let meta = &meta.metadata;
         let owner = OwnerRef::of(meta);
+        let mut owners = meta.owner_references.iter().flatten();
+        let controlled = owner.is_none() && owners.any(|owner| owner.controller == Some(true));
         let mut labels = meta.labels.clone().unwrap_or_default();
         let mut notes = meta.annotations.clone().unwrap_or_default();
         let own = owner.as_ref().map(|owner| own_labels(&owner.key)).unwrap_or_default();
@@ -77,6 +81,7 @@ impl SecretRecord {
             uid: meta.uid.as_deref()?.into(),
             version: meta.resource_version.as_deref().unwrap_or_default().into(),
             owner,
+            controlled,
             deleting: meta.deletion_timestamp.is_some(),
             held: meta.finalizers.iter().flatten().any(|name| name == FINALIZER),
             judged: None,
@@ -93,6 +98,13 @@ impl SecretRecord {
     #[must_use]
     pub const fn issued_at(&self) -> Option<Timestamp> {
         self.issued_at
+    }
+
+    /// The hash of its token.
+    #[must_use]
+    pub fn hashed_token(&self) -> Option<&[u8; 32]> {
+        let [_, hashed_token, _] = &self.hashes;
+        hashed_token.as_ref()
     }
 
     /// The App object that issued its token, if one did.
@@ -131,7 +143,10 @@ impl SecretRecord {
         SecretFacts {
             uid: self.uid.to_string(),
             resource_version: self.version.to_string(),
-            owner: self.owner.as_ref().map(|owner| owner.uid.to_string()),
+            owner: match &self.owner {
+                Some(owner) => Some(owner.uid.to_string()),
+                None => self.controlled.then(String::new),
+            },
             deleting: self.deleting,
             held: self.held,
             labels,

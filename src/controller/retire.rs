@@ -6,21 +6,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::Reason;
+use secrecy::SecretString;
+
 use crate::api::names::annotation;
-use crate::cluster::{ClusterError, Note, OwnerRef};
+use crate::api::{Reason, condition};
+use crate::cluster::{ClusterError, Note, OwnerRef, TokenRecord};
 use crate::domain::intent::{AppKey, SecretKey};
 use crate::domain::schedule::later;
 use crate::domain::secret::find_token;
 use crate::domain::{Problem, Sign};
 
-use super::app::AppsNow;
+use super::app::{App, AppsNow};
+use super::engine::{Back, Engine};
 use super::job::Context;
 use super::observer::Revocation;
 use super::record::SecretRecord;
 
 /// How long one revocation may take, once it is its turn.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 /// How long revocations are tried in all, counted from when the Secret was taken on, and its App waited for: then the Secret goes,
 /// and the token is left to expire.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,6 +65,8 @@ pub struct Retirement {
     owner: OwnerRef,
     standing: Standing,
     since: Timestamp,
+    /// Its token is a living Token's, of whose Secret it is a copy.
+    copied: bool,
 }
 
 /// How far it went.
@@ -79,10 +84,10 @@ impl Retiring {
         &mut self,
         key: &SecretKey,
         secret: &SecretRecord,
+        owner: OwnerRef,
         standing: Standing,
         now: Timestamp,
     ) -> Option<Retirement> {
-        let owner = secret.owner.clone()?;
         let uid = secret.uid.clone();
         if self.entries.get(key).is_some_and(|entry| entry.uid != uid) {
             self.entries.remove(key);
@@ -102,6 +107,7 @@ impl Retiring {
             owner,
             standing,
             since: entry.since,
+            copied: false,
         })
     }
 
@@ -142,6 +148,65 @@ impl Retiring {
     }
 }
 
+/// Revokes a token when it is its turn. What went wrong, and whether that may pass.
+pub async fn revoke<S: Sign>(app: &App<S>, token: &SecretString) -> Result<(), (bool, String)> {
+    let turn = tokio::time::timeout(LONGEST_QUEUE, app.client.revocation_turn()).await;
+    let turn = turn.map_err(|_| (false, format!("GitHub's limits left no room for {LONGEST_QUEUE:?}")))?;
+    let revoked = app.client.revoke(token, DEADLINE, turn).await;
+    revoked
+        .map(drop)
+        .map_err(|error| (error.retry().is_transient(), error.to_string()))
+}
+
+impl<S: Sign + 'static> Engine<S> {
+    /// Looks at the Secrets of a Token that is gone, or about to be.
+    pub(super) fn touch_secrets_of(&mut self, owner: &OwnerRef) {
+        let owned = |secret: &SecretRecord| match &secret.owner {
+            Some(known) => known.uid == owner.uid,
+            None => secret.facts(None).is_of(&owner.key, &owner.uid),
+        };
+        let secrets = self.index.secrets().filter(|(_, secret)| owned(secret));
+        for secret in secrets.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.touch_secret(&secret);
+        }
+    }
+
+    /// A managed Secret whose Token is gone, or that is being deleted, is let go.
+    pub(super) fn touch_secret(&mut self, key: &SecretKey) {
+        if !self.ready() {
+            return;
+        }
+        let Some(secret) = self.index.secret(key) else { return };
+        let Some(owner) = self.index.owner_of(key, secret) else {
+            return;
+        };
+        let token = self.index.owner(&owner).filter(|token| !token.deleting);
+        let alive = token.is_some();
+        let released = secret.deleting && !secret.held;
+        if released || (alive && !secret.deleting) {
+            return;
+        }
+        let forbidden = |token: &TokenRecord| token.read().1.condition(condition::FORBIDDEN).is_some();
+        let standing = match token {
+            None => Standing::Gone,
+            Some(token) if forbidden(token) => Standing::Forbidden,
+            Some(_) => Standing::Lives,
+        };
+        if let Some(retirement) = self.retiring.begin(key, secret, owner, standing, self.local()) {
+            let copied = self.index.has_copy(key, secret);
+            self.retire(key.clone(), Retirement { copied, ..retirement });
+        }
+    }
+
+    fn retire(&mut self, key: SecretKey, retirement: Retirement) {
+        let (context, apps) = (self.context.clone(), self.apps.clone());
+        self.jobs.spawn(async move {
+            let retired = retirement.run(&context, &apps, &key).await;
+            Back::Retired(key, retirement.uid, retired)
+        });
+    }
+}
+
 impl Retirement {
     /// Does it.
     pub async fn run<S: Sign>(&self, context: &Context, apps: &AppsNow<S>, key: &SecretKey) -> Retired {
@@ -172,7 +237,7 @@ impl Retirement {
             if exists && self.standing != Standing::Forbidden {
                 return Ok(Retired::Later);
             }
-            if !self.revoke(context, apps, key).await? {
+            if !self.copied && !self.revoke(context, apps, key).await? {
                 return Ok(Retired::Later);
             }
             context.secrets.delete(key, &self.uid).await?;
@@ -200,16 +265,17 @@ impl Retirement {
                 .as_ref()
                 .and_then(|all| all.get(name).cloned())
         };
+        let issuer = note(annotation::APP).map_or(AppKey::Startup, |name| AppKey::named(&name));
+        let found = apps.borrow().for_revocation(&issuer);
         let now = (context.clock)();
+        let at_github = found.as_ref().map_or(now, |app| app.github_time(now));
         let expired = note(annotation::EXPIRES_AT)
             .and_then(|at| at.parse::<Timestamp>().ok())
-            .is_some_and(|at| at <= now);
+            .is_some_and(|at| at <= at_github);
         let token = find_token(&held.data(), note(annotation::HASHED_TOKEN).as_deref());
         let (Some(token), false) = (token, expired) else {
             return Ok(true);
         };
-        let issuer = note(annotation::APP).map_or(AppKey::Startup, |name| AppKey::named(&name));
-        let found = apps.borrow().for_revocation(&issuer);
         let app = match found {
             Ok(app) => app,
             Err(Problem {
@@ -226,17 +292,7 @@ impl Retirement {
                 return Ok(true);
             }
         };
-        let queue = tokio::time::timeout(LONGEST_QUEUE, app.client.revocation_turn()).await;
-        let failed = match queue {
-            Ok(turn) => app
-                .client
-                .revoke(&token, DEADLINE, turn)
-                .await
-                .err()
-                .map(|error| (error.retry().is_transient(), error.to_string())),
-            Err(_) => Some((false, format!("GitHub's limits left no room for {LONGEST_QUEUE:?}"))),
-        };
-        match failed {
+        match revoke(&app, &token).await.err() {
             None => {
                 context.observer.revoked(Revocation::Done);
                 tracing::info!(token = %self.owner.key, secret = %key, hashed_token = note(annotation::HASHED_TOKEN), "revoked the token");

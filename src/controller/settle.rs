@@ -36,7 +36,8 @@ pub async fn published(context: &Context, task: Task, meta: Metadata, granted: O
         ..task
     };
     if recovered && let Some(intent) = &task.intent {
-        let message = format!("The Secret {} holds a good token again", intent.secret.key);
+        let token = hashed(task.facts.as_ref());
+        let message = format!("The Secret {} holds a good token again{token}", intent.secret.key);
         let note = Note {
             reason: Reason::Issued,
             message,
@@ -49,6 +50,12 @@ pub async fn published(context: &Context, task: Task, meta: Metadata, granted: O
         secret: Some((meta, Some(Content::Intact))),
         ..done
     }
+}
+
+/// By what GitHub's audit log knows the token in a Secret, for the end of a sentence.
+pub fn hashed(facts: Option<&SecretFacts>) -> String {
+    let hash = facts.and_then(SecretFacts::hashed_token);
+    hash.map_or_else(String::new, |hash| format!(" (hashed_token {hash})"))
 }
 
 /// When the token that is in the Secret expires.
@@ -93,13 +100,12 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
         .condition(condition::READY)
         .is_some_and(|c| c.reason == problem.reason.as_str());
     if !(known || told && task.failure.is_none()) {
-        let message = format!("{}; next attempt at {}", problem.message, crate::api::Time::from(until));
         let note = Note {
             reason: problem.reason,
-            message,
+            message: problem.message.clone(),
             warning: true,
         };
-        context.events.about_token(&task.key, &task.uid, &note).await;
+        context.events.about_attempt(&task.key, &task.uid, &note, until).await;
     }
     task.failure = Some(Failure::new(problem, failures, until, &task));
     settle_status(context, task, false).await
@@ -140,7 +146,16 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
 /// What the status should be now.
 #[must_use]
 pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
-    let problem = task.failure.as_ref().map(|failure| &failure.problem);
+    let failed = task.failure.as_ref();
+    let until = failed.map(|failure| failure.until);
+    // What holds it now is news; what it failed of before that is not.
+    let (problem, until) = match &task.held {
+        Some(held) => (
+            Some(held),
+            Some(next_attempt(task.now, held.retry, 0, schedule::BACKOFF_LONGEST, 0.0)),
+        ),
+        None => (failed.map(|failure| &failure.problem), until),
+    };
     let life = task
         .facts
         .as_ref()
@@ -161,7 +176,7 @@ pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
             granted: task.granted.as_ref(),
             problem,
             warnings: task.warnings(),
-            next: task.failure.as_ref().map(|failure| failure.until).or(due),
+            next: until.or(due),
         },
     )
 }

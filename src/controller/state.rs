@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::domain::Problem;
-use crate::domain::intent::AppKey;
+use crate::domain::intent::{AppKey, SecretKey};
 use crate::domain::schedule::Budget;
 use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
@@ -69,6 +69,8 @@ pub struct Pending {
     pub hashed_token: String,
     /// What GitHub granted.
     pub granted: Granted,
+    /// Where it is to be written.
+    pub secret: SecretKey,
     /// What it was issued for.
     pub scope_hash: String,
     /// The App that issued it.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::Sign;
 use crate::domain::intent::{Intent, Key};
 use crate::domain::plan::Plan;
+use crate::domain::{Problem, Sign};
 
 use super::decide::Decision;
 use super::desk::{Line, Turn};
@@ -45,6 +45,15 @@ impl<S: Sign + 'static> Engine<S> {
             (true, false) => all.collect(),
             (true, true) => [apps.full(&intent.app)].into(),
         }
+    }
+
+    /// Why nobody of a line is served now, if GitHub holds all of its Apps: of the one that is free first.
+    pub(super) fn hold_of(&self, line: &Line) -> Option<Problem> {
+        let apps = self.apps.borrow();
+        let working = line.iter().filter_map(|key| apps.get(key).ok());
+        let held: Option<Vec<_>> = working.map(|app| app.client.on_hold()).collect();
+        let first = held?.into_iter().min_by_key(|held| held.retry().not_before())?;
+        Some(Problem::new(first.reason(), first.retry(), first.to_string()))
     }
 
     /// Takes a Token out of its line.
@@ -90,9 +99,8 @@ impl<S: Sign + 'static> Engine<S> {
                 if same { seats } else { Vec::new() }
             });
             let pending = self.states.get_mut(&key).and_then(|state| state.pending.take());
-            task.pending = pending.map(|pending| *pending);
             // What was issued already is written as what it is.
-            let issued = task.pending.as_ref().map(|pending| &pending.app);
+            let issued = pending.as_ref().map(|pending| &pending.app);
             let place = {
                 let apps = self.apps.borrow();
                 let at = |app| seats.iter().position(|seat| apps.full(&seat.key) == apps.full(app));
@@ -100,12 +108,19 @@ impl<S: Sign + 'static> Engine<S> {
             };
             let Some(place) = place else {
                 if let Some(state) = self.states.get_mut(&key) {
-                    state.pending = task.pending.map(Box::new);
+                    state.pending = pending;
                 }
                 passed.push(key);
                 continue;
             };
             let seat = seats.swap_remove(place);
+            let hash = task.intent.as_ref().and_then(|intent| seat.scope_hash(intent));
+            match pending {
+                Some(pending) if hash.as_ref() == Some(&pending.scope_hash) && pending.expires_at() > task.now => {
+                    task.pending = Some(*pending);
+                }
+                other => self.discard(other),
+            }
             task.others = turn.line.len() > 1;
             let Turn { permit, slots, .. } = turn;
             self.spawn_in(slots, &key, task, move |context, task| async move {

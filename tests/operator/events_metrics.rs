@@ -214,3 +214,29 @@ async fn kubectl_shows_columns_short_names_the_category_and_explanations() {
         );
     }
 }
+
+#[tokio::test]
+async fn each_trouble_has_its_event_although_the_reason_is_the_same_and_so_has_each_recovery() {
+    let world = World::new().await;
+    world.token("demo", json!({})).await;
+    world.ready("demo").await;
+    let mut notes = Vec::new();
+    for (n, status) in [500, 503].into_iter().enumerate() {
+        world.github.fail_next(1, Some(Route::Mint), Fault::Unavailable(status));
+        world.request("demo", &format!("2026-01-01T00:00:0{n}Z")).await;
+        world.mints(n + 2, SOON).await;
+        let token = world.settled("demo").await;
+        notes.push(("GitHubUnavailable", format!("HTTP {status}")));
+        notes.push(("Issued", lab::github::hashed(&token)));
+    }
+    // Troubles first.
+    notes.sort_by_key(|(reason, _)| *reason);
+    for (reason, part) in notes {
+        eventually(SOON, &format!("an Event {reason} with {part}"), async || {
+            let told = world.events("demo").await;
+            let is_it = |(of, note): &(String, String)| of == reason && note.contains(&part);
+            told.iter().any(is_it).then_some(()).ok_or(format!("{told:#?}"))
+        })
+        .await;
+    }
+}

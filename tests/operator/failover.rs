@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::world::{SOON, World, cluster, nothing_expired};
-use lab::github::Settings;
+use lab::github::{Settings, TokenState};
 
 /// A leader with 20 Tokens, and a standby.
 async fn pair(lifetime: u64) -> (World, Operator) {
@@ -182,10 +182,13 @@ async fn a_former_leader_does_not_write_an_older_token_over_a_later_one() {
     former.resume().unwrap();
     eventually(SOON, "the former leader leaves its token", async || {
         let logs = former.logs();
-        logs.contains("is left to expire").then_some(()).ok_or(logs)
+        logs.contains("revoked a token that was not written")
+            .then_some(())
+            .ok_or(logs)
     })
     .await;
     assert_eq!(world.settled("one").await, later);
+    assert_eq!(world.github.token_state(&world.github.tokens()[1]), TokenState::Revoked);
     assert_eq!(
         world.github.mint_count(),
         3,

@@ -81,13 +81,10 @@ async fn a_secret_that_was_deleted_or_edited_is_repaired() {
         .await
         .unwrap();
     let third = world.good_token("demo", Some(&second)).await;
-    assert!(
-        world
-            .events("demo")
-            .await
-            .iter()
-            .any(|(reason, _)| reason == "SecretRepaired")
-    );
+    let told = world.events("demo").await;
+    let repaired = told.iter().find(|(reason, _)| reason == "SecretRepaired");
+    let (_, note) = repaired.expect("an Event");
+    assert!(note.contains(&lab::github::hashed(&second)), "{note}");
     assert_ne!(first, third);
     assert_eq!(world.github.mint_count(), 3);
     assert!(
@@ -286,4 +283,33 @@ async fn a_new_token_is_written_when_github_takes_it_if_that_is_asked_for() {
     let third = world.token_in("demo").await.unwrap();
     assert_ne!(third, second);
     assert_eq!(*world.github.mints()[2].token, *third);
+}
+
+#[tokio::test]
+async fn a_deleted_secret_that_others_hold_is_told_and_made_anew_when_they_let_go() {
+    let world = World::new().await;
+    world.token("demo", serde_json::json!({})).await;
+    world.ready("demo").await;
+    let first = world.good_token("demo", None).await;
+    let params = PatchParams::default();
+    let hold = serde_json::json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/holds"}]);
+    let hold = Patch::Json::<()>(serde_json::from_value(hold).unwrap());
+    world.secrets().patch("demo", &params, &hold).await.unwrap();
+    world.secrets().delete("demo", &DeleteParams::default()).await.unwrap();
+    let ready = world.condition("demo", "Ready", "False", "SecretConflict").await;
+    assert!(
+        ready.message.contains("a finalizer of someone else"),
+        "{}",
+        ready.message
+    );
+    assert_eq!(world.github.mint_count(), 1);
+
+    let let_go = serde_json::json!({"metadata": {"finalizers": null}});
+    world
+        .secrets()
+        .patch("demo", &params, &Patch::Merge(&let_go))
+        .await
+        .unwrap();
+    world.good_token("demo", Some(&first)).await;
+    world.ready("demo").await;
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use lab::github::{Fault, Route, Settings, TokenState};
 use lab::wait::eventually;
 use serde_json::json;
@@ -81,4 +81,102 @@ async fn a_namespace_goes_in_bounded_time_while_github_is_down() {
 #[tokio::test]
 async fn a_namespace_goes_in_bounded_time_while_github_hangs() {
     goes_without_github(Fault::Hang).await;
+}
+
+/// What makes a Secret its Token's is taken away.
+async fn disown(world: &World, secret: &str) {
+    let none = json!({"metadata": {"ownerReferences": null}});
+    let secrets = world.secrets();
+    let disowned = secrets
+        .patch(secret, &PatchParams::default(), &Patch::Merge(&none))
+        .await;
+    assert!(disowned.unwrap().owner_references().is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_whose_owner_was_taken_away_gets_it_back_and_keeps_its_token() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    world.token("demo", json!({})).await;
+    let token = world.settled("demo").await;
+    let before = world.secrets().get("demo").await.unwrap();
+    disown(&world, "demo").await;
+    eventually(SOON, "the owner is back", async || {
+        let now = world.secrets().get("demo").await.map_err(|e| e.to_string())?;
+        let same = now.owner_references() == before.owner_references();
+        same.then_some(()).ok_or(format!("{:?}", now.owner_references()))
+    })
+    .await;
+    let after = world.secrets().get("demo").await.unwrap();
+    assert_eq!((after.uid(), &after.data), (before.uid(), &before.data));
+    assert_eq!(world.settled("demo").await, token);
+    assert_eq!(world.github.mint_count(), 1);
+}
+
+#[tokio::test]
+async fn a_secret_without_its_owner_goes_with_its_token_and_with_its_namespace() {
+    let mut world = doomed().await;
+    let issued = world.all_tokens().await;
+    world.operator.kill();
+    for name in issued.keys() {
+        disown(&world, name).await;
+    }
+    world.delete("t-0").await;
+    world.operator.restart().await.unwrap();
+    eventually(SOON, "the Secret of the deleted Token is gone", async || {
+        world.data("t-0").await.map_or(Ok(()), |_| Err("still there"))
+    })
+    .await;
+    world.operator.kill();
+    for name in issued.keys().filter(|name| *name != "t-0") {
+        disown(&world, name).await;
+    }
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    let now = DeleteParams::default();
+    namespaces.delete(&world.namespace, &now).await.unwrap();
+    world.operator.restart().await.unwrap();
+    eventually(BOUND, "the namespace is gone", async || {
+        let found = namespaces.get_opt(&world.namespace).await.map_err(|e| e.to_string())?;
+        found.map_or(Ok(()), |namespace| Err(format!("{:?}", namespace.status)))
+    })
+    .await;
+    for token in issued.values() {
+        assert_eq!(world.github.token_state(token), TokenState::Revoked);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_in_another_namespace_goes_and_its_token_stays_good() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    world.token("demo", json!({})).await;
+    let token = world.settled("demo").await;
+    let elsewhere = world.cluster.namespace("copy").await.unwrap();
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &elsewhere);
+    let mut copy = world.secrets().get("demo").await.unwrap();
+    copy.metadata.namespace = Some(elsewhere);
+    copy.metadata.resource_version = None;
+    copy.metadata.uid = None;
+    secrets.create(&Default::default(), &copy).await.unwrap();
+    eventually(SOON, "the copy is gone", async || {
+        let found = secrets.get_opt("demo").await.map_err(|e| e.to_string())?;
+        found.map_or(Ok(()), |_| Err("still there".to_owned()))
+    })
+    .await;
+    assert!(matches!(world.github.token_state(&token), TokenState::Valid { .. }));
+    assert_eq!(world.settled("demo").await, token);
+}
+
+#[tokio::test]
+async fn what_is_good_by_githubs_clock_is_revoked_whatever_ours_says() {
+    let mut settings = Settings::default();
+    settings.knobs.clock_offset = jiff::SignedDuration::from_mins(-10);
+    settings.knobs.token_lifetime = Duration::from_secs(300);
+    let world = World::with(cluster(), settings, |operator| operator).await;
+    world.token("demo", json!({})).await;
+    let token = world.settled("demo").await;
+    world.delete("demo").await;
+    eventually(SOON, "the Secret is gone", async || {
+        world.data("demo").await.map_or(Ok(()), |_| Err("still there"))
+    })
+    .await;
+    assert_eq!(world.github.token_state(&token), TokenState::Revoked);
 }

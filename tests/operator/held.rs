@@ -1,0 +1,79 @@
+//! While GitHub holds the whole App, nobody asks it, and everybody who waits is told.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lab::github::{Fault, Route};
+use lab::wait::eventually;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::world::{SOON, World};
+
+const LIMIT: Fault = Fault::SecondaryLimit {
+    status: 403,
+    retry_after: Some(120),
+};
+
+/// The Token is told why it waits, and that it does so for about two minutes.
+async fn is_told(world: &World, name: &str) {
+    world.condition(name, "Ready", "False", "SecondaryRateLimited").await;
+    world
+        .condition(name, "Reconciling", "True", "SecondaryRateLimited")
+        .await;
+    let next = world.status(name).await.next_attempt_at.expect("the next attempt");
+    let wait = Timestamp::from(next).duration_since(world.github.now()).as_secs();
+    assert!((60..=120).contains(&wait), "{name}: {wait} s");
+}
+
+#[tokio::test]
+async fn a_token_that_waits_for_an_app_that_github_holds_says_so_and_when_its_token_has_expired() {
+    let world = World::short(16).await;
+    world.token("due", json!({})).await;
+    world.settled("due").await;
+    world.github.fail_while(Some(Route::Mint), LIMIT);
+    world.token("first", json!({})).await;
+    is_told(&world, "first").await;
+    let asked = world.github.counts().requests;
+    world.token("new", json!({})).await;
+    is_told(&world, "new").await;
+    assert!(world.status("due").await.condition("Expired").is_none());
+    is_told(&world, "due").await;
+    world.condition("due", "Expired", "True", "TokenExpired").await;
+    is_told(&world, "due").await;
+    assert_eq!(world.github.counts().requests, asked, "nobody asks meanwhile");
+}
+
+#[tokio::test]
+async fn an_app_that_github_holds_is_not_asked_for_anything() {
+    let mut world = World::new().await;
+    world.operator.kill();
+    world.github.fail_while(Some(Route::App), LIMIT);
+    let pem = world.github.key().expect("a key").pkcs1_pem();
+    let key = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": world.namespace},
+        "stringData": {"private-key.pem": pem}});
+    let spec = json!({"appID": world.github.app_id(), "installationID": 67890, "baseURL": world.github.url(),
+        "provider": "secret", "keyRef": {"name": "key"}});
+    let app = json!({"apiVersion": "github.as-code.io/v1", "kind": "App",
+        "metadata": {"name": "team", "namespace": world.namespace}, "spec": spec});
+    for object in [key, app] {
+        world.cluster.apply(&object.to_string()).await.expect("it is applied");
+    }
+    let before = world.github.counts().requests;
+    world.operator.restart().await.unwrap();
+    eventually(SOON, "both Apps have been tried", async || {
+        let asked = world.github.counts().requests - before;
+        (asked >= 2).then_some(()).ok_or(format!("{asked} requests"))
+    })
+    .await;
+    // Long enough for the next look at either.
+    sleep(Duration::from_secs(25)).await;
+    let asked = world.github.requests();
+    let asked: Vec<Value> = asked
+        .iter()
+        .skip(usize::try_from(before).unwrap())
+        .map(|request| json!([request.path, request.status]))
+        .collect();
+    // The startup App is asked for the clock and for its installations at the same time.
+    assert!(asked.len() <= 3, "{asked:#?}");
+}
