@@ -85,22 +85,22 @@ impl Index {
         self.token(&owner.key).filter(|token| token.uid == owner.uid)
     }
 
-    /// Whose a managed Secret is: its owner's or, if someone has taken that away from it, the Token's that its labels name, which need
-    /// not exist.
+    /// Whose a managed Secret is: its owner's or, if someone has taken that away from one that we hold, the Token's that its labels name,
+    /// which need not exist.
     #[must_use]
     pub fn owner_of(&self, key: &SecretKey, secret: &SecretRecord) -> Option<OwnerRef> {
         if secret.owner.is_some() {
             return secret.owner.clone();
         }
         let facts = secret.facts(None);
-        let named = labelled(&facts.labels, &key.namespace)?;
-        let uid = self.token(&named).map_or("".into(), |token| token.uid.clone());
-        if !facts.is_of(&named, &uid) {
+        if !facts.held || facts.owner.is_some() {
             return None;
         }
+        let named = labelled(&facts.labels, &key.namespace)?;
+        let uid = self.token(&named).map_or("".into(), |token| token.uid.clone());
         let wanted = self.wanted.get(key).into_iter().flatten();
-        let known = wanted.filter_map(|key| self.token(key));
-        let claimant = known.into_iter().find(|token| facts.is_of(&token.key, &token.uid));
+        let mut claimants = wanted.filter_map(|key| self.token(key));
+        let claimant = claimants.find(|token| facts.is_of(&token.key, &token.uid));
         Some(claimant.map_or_else(
             || OwnerRef {
                 key: Arc::new(named),

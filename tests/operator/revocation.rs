@@ -127,8 +127,13 @@ async fn a_secret_without_its_owner_goes_with_its_token_and_with_its_namespace()
     })
     .await;
     world.operator.kill();
+    // Nothing is left of it but the labels.
+    let bare = json!({"metadata": {"annotations": null}});
     for name in issued.keys().filter(|name| *name != "t-0") {
         disown(&world, name).await;
+        let params = PatchParams::default();
+        let secrets = world.secrets();
+        secrets.patch(name, &params, &Patch::Merge(&bare)).await.unwrap();
     }
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
     let now = DeleteParams::default();
