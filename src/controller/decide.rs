@@ -32,13 +32,15 @@ impl<S: Sign + 'static> Engine<S> {
     pub(super) fn decide(&mut self, key: &Arc<Key>) -> Option<Decision<S>> {
         let (mut intent, status) = self.index.token(key)?.read();
         let told = status.condition(condition::READY).is_some();
+        let forbidden = intent.as_mut().ok().and_then(|intent| self.judge(key, intent));
         let app = match &intent {
-            // What the status says holds until more is known.
-            Ok(intent) if told && self.apps.borrow().is_untried(&intent.app) => return None,
+            // What the status says holds until more is known, but for a prohibition.
+            Ok(intent) if told && forbidden.is_none() && self.apps.borrow().is_untried(&intent.app) => return None,
             Ok(intent) => self.apps.borrow().of(intent, |other| self.allows(other)),
             Err(problem) => Err(problem.clone()),
         };
         if let (Ok(intent), Ok(app)) = (&intent, &app)
+            && forbidden.is_none()
             && app.facts.is_unsure(intent)
             // What stands in for an App that does not work knows no more of it.
             && self.apps.borrow().get(&intent.app).is_ok()
@@ -47,7 +49,6 @@ impl<S: Sign + 'static> Engine<S> {
             return None;
         }
         let now = self.time_of(app.as_deref().ok());
-        let forbidden = intent.as_mut().ok().and_then(|intent| self.judge(key, intent));
         let record = self.index.token(key)?;
         let (uid, generation) = (record.uid.clone(), record.generation);
         self.index

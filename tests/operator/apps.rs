@@ -21,7 +21,7 @@ impl World {
     }
 
     /// Applies an App of the test's namespace; `spec` is laid over what fits the stand-in.
-    async fn app(&self, name: &str, spec: Value) {
+    pub async fn app(&self, name: &str, spec: Value) {
         let mut whole = json!({"appID": self.github.app_id(), "installationID": 67890, "baseURL": self.github.url()});
         for (field, value) in spec.as_object().expect("a map") {
             whole[field] = value.clone();
@@ -34,7 +34,7 @@ impl World {
     }
 
     /// Writes a private key into a Secret.
-    async fn key_secret(&self, name: &str, pem: &str) {
+    pub async fn key_secret(&self, name: &str, pem: &str) {
         let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
             "stringData": {"private-key.pem": pem}});
         let params = PatchParams::apply("test").force();
@@ -65,16 +65,16 @@ impl World {
         .await
     }
 
-    fn good_pem(&self) -> String {
+    pub fn good_pem(&self) -> String {
         self.github.key().expect("the App has a key").pkcs1_pem()
     }
 }
 
-fn of_app(name: &str) -> Value {
+pub fn of_app(name: &str) -> Value {
     json!({"appRef": {"name": name}, "permissions": {"contents": "read"}})
 }
 
-fn in_secret(name: &str) -> Value {
+pub fn in_secret(name: &str) -> Value {
     json!({"provider": "secret", "keyRef": {"name": name}})
 }
 

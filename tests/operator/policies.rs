@@ -3,9 +3,12 @@
 use futures::future::join_all;
 use github_token_manager::api::TokenPolicy;
 use kube::api::{Api, Patch, PatchParams};
+use lab::github::{Fault, Route};
+use lab::wait::eventually;
 use serde_json::json;
 
-use crate::world::World;
+use crate::apps::{in_secret, of_app};
+use crate::world::{SOON, World};
 
 /// Enough that judging all of them takes longer than it takes the next change to arrive.
 const TOKENS: usize = 60;
@@ -37,4 +40,27 @@ async fn changes_that_follow_each_other_closely_stop_nothing() {
     world.token("after", json!({})).await;
     world.ready("after").await;
     assert_eq!(world.github.mint_count(), TOKENS + 1);
+}
+
+#[tokio::test]
+async fn a_policy_that_comes_while_the_app_is_not_known_yet_counts_all_the_same() {
+    let mut world = World::new().await;
+    world.key_secret("key", &world.good_pem()).await;
+    world.app("team", in_secret("key")).await;
+    world.token("t", of_app("team")).await;
+    world.ready("t").await;
+
+    // The App is asked first, and does not answer.
+    world.operator.kill();
+    world.github.fail_while(Some(Route::App), Fault::Hang);
+    let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "none"},
+        "spec": {"apps": ["nobody/*"], "gracePeriod": "0s"}});
+    world.cluster.apply(&policy.to_string()).await.unwrap();
+    world.operator.restart().await.expect("the operator starts again");
+    world.condition("t", "Ready", "False", "PolicyForbids").await;
+    // Its token is revoked first: for half a minute, the App may still come to be known.
+    eventually(SOON * 3, "the Secret goes", async || {
+        world.token_in("t").await.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
 }
