@@ -1,7 +1,6 @@
 //! Kubernetes Events.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,8 +40,8 @@ pub struct Events {
     client: Client,
     reporter: Reporter,
     action: &'static str,
-    /// One for each object, reason and message, by their hash: a recorder itself takes all messages of one reason for the first.
-    recorders: Arc<Mutex<HashMap<u64, (Recorder, Instant)>>>,
+    /// One for each message: a recorder itself takes all that it is told of one object for one reason for the first.
+    recorders: Arc<Mutex<HashMap<String, (Recorder, Instant)>>>,
 }
 
 impl Events {
@@ -96,14 +95,11 @@ impl Events {
         }
     }
 
-    fn recorder(&self, reference: &ObjectReference, note: &Note) -> Recorder {
-        let mut hasher = DefaultHasher::new();
-        let named = (&reference.kind, &reference.namespace, &reference.name, &reference.uid);
-        (named, note.reason, &note.message).hash(&mut hasher);
+    fn recorder(&self, message: &str) -> Recorder {
         let mut all = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (_, since)| since.elapsed() < MEMORY);
         let new = || Recorder::new(self.client.clone(), self.reporter.clone());
-        let (recorder, since) = all.entry(hasher.finish()).or_insert_with(|| (new(), Instant::now()));
+        let (recorder, since) = all.entry(message.to_owned()).or_insert_with(|| (new(), Instant::now()));
         *since = Instant::now();
         recorder.clone()
     }
@@ -123,7 +119,7 @@ impl Events {
             action: self.action.to_owned(),
             secondary: None,
         };
-        let result = self.recorder(reference, note).publish(&event, reference).await;
+        let result = self.recorder(&note.message).publish(&event, reference).await;
         if let Err(error) = &result {
             let error = ClusterError::from(error);
             tracing::debug!(%error, name = reference.name, "an event was not written");

@@ -196,10 +196,8 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     pub(super) fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
-        let intent = self.index.token(key).and_then(|token| token.read().0.ok());
-        let app = intent
-            .as_ref()
-            .and_then(|intent| self.apps.borrow().of(intent, |_| true).ok());
+        let intent = self.intent_of(key);
+        let app = intent.as_ref().and_then(|intent| self.source_of(intent));
         let grace = intent.and_then(|intent| intent.revoke_previous_after);
         let (Some(grace), Some(app), context) = (grace, app, self.context.clone()) else {
             return;

@@ -141,11 +141,14 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    /// The local time, by the clock of the GitHub that the Token comes from.
-    pub(super) fn time_for(&self, key: &Key) -> Timestamp {
-        let intent = self.index.token(key).and_then(|token| token.read().0.ok());
-        let app = intent.and_then(|intent| self.apps.borrow().of(&intent, |_| true).ok());
-        self.time_of(app.as_deref())
+    /// What a Token asks for, if that can be read: each time, it is unpacked and parsed.
+    pub(super) fn intent_of(&self, key: &Key) -> Option<Intent> {
+        self.index.token(key)?.read().0.ok()
+    }
+
+    /// The App that this comes from, or what stands in for it.
+    pub(super) fn source_of(&self, intent: &Intent) -> Option<Arc<App<S>>> {
+        self.apps.borrow().of(intent, |_| true).ok()
     }
 
     /// The local time, by the clock of the App's GitHub.

@@ -35,7 +35,9 @@ impl<S: Sign + 'static> Engine<S> {
         if let Some(record) = done.record {
             self.index.put_token(record);
         }
-        let (now, app) = (self.time_for(key), self.app_of(key));
+        let intent = self.intent_of(key);
+        let now = self.time_of(intent.as_ref().and_then(|intent| self.source_of(intent)).as_deref());
+        let app = intent.as_ref().map(|intent| self.apps.borrow().full(&intent.app));
         let Some(state) = self.states.get_mut(key) else { return };
         state.place = done.place;
         let outdated = std::mem::take(&mut state.outdated);
@@ -84,12 +86,9 @@ impl<S: Sign + 'static> Engine<S> {
             self.index.deleted(&secret, &uid);
         }
         if done.secret_gone
-            && let Some((intent, secret)) = self
-                .index
-                .token(key)
-                .and_then(|token| Some((token.read().0.ok()?, uid)))
+            && let Some(intent) = &intent
             && let Some(known) = self.index.secret(&intent.secret.key)
-            && known.owner.as_ref().is_some_and(|owner| *owner.uid == *secret)
+            && known.owner.as_ref().is_some_and(|owner| *owner.uid == *uid)
         {
             let known = known.uid.clone();
             self.index.remove_secret(&intent.secret.key, &known);
@@ -104,12 +103,6 @@ impl<S: Sign + 'static> Engine<S> {
         self.touch(key);
     }
 
-    /// The App that a Token names.
-    fn app_of(&self, key: &Key) -> Option<AppKey> {
-        let intent = self.index.token(key)?.read().0.ok()?;
-        Some(self.apps.borrow().full(&intent.app))
-    }
-
     /// Whoever waits for an outage to pass goes on: of this App, or of all.
     pub(super) fn wake(&mut self, app: Option<&AppKey>) {
         let waits = |state: &State| {
@@ -117,7 +110,8 @@ impl<S: Sign + 'static> Engine<S> {
             failure.is_some_and(|failure| failure.problem.retry == Retry::Backoff)
         };
         let waiting = self.states.iter().filter(|(_, state)| waits(state)).map(|(key, _)| key);
-        let waiting = waiting.filter(|key| app.is_none() || self.app_of(key).as_ref() == app);
+        let named = |key: &Key| Some(self.apps.borrow().full(&self.intent_of(key)?.app));
+        let waiting = waiting.filter(|key| app.is_none() || named(key).as_ref() == app);
         for key in waiting.cloned().collect::<Vec<_>>() {
             if let Some(failure) = self.states.get_mut(&key).and_then(|state| state.failure.as_mut()) {
                 failure.release();

@@ -151,8 +151,9 @@ async fn refit(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result
         return rebuild(context, draft, &seen.uid).await;
     }
     // Of another form, nobody can tell its keys from those of others.
-    let form = |annotations: Option<&Annotations>| annotations?.get(annotation::FORMAT).cloned();
-    let same_form = form(held.metadata().annotations.as_ref()) == form(Some(&draft.rendered.annotations));
+    let annotations = held.metadata().annotations.as_ref();
+    let form = annotations.and_then(|all| all.get(annotation::FORMAT));
+    let same_form = form == draft.rendered.annotations.get(annotation::FORMAT);
     undress(&mut held);
     held.dress(|labels, annotations| {
         labels.extend(draft.rendered.labels.clone());
@@ -161,8 +162,6 @@ async fn refit(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result
     held.fill(&draft.rendered.data, same_form);
     context.secrets.replace(draft.key, held, draft.owner).await
 }
-
-type Annotations = std::collections::BTreeMap<String, String>;
 
 /// Takes off the labels and annotations that we have put on.
 pub fn undress(held: &mut Held) {
