@@ -39,7 +39,7 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<(), Failed> {
     world.minted(2 * all).await?;
     lab::wait::wait_for(crate::world::LONG, "all refreshed", async || {
         let seen = requests(&world, &audit).await.map_err(|error| error.to_string())?;
-        let statuses = seen.get("patch tokens/status").copied().unwrap_or_default();
+        let statuses = seen.get("update tokens/status").copied().unwrap_or_default();
         (statuses >= all).then_some(()).ok_or(format!("{statuses} of {all}"))
     })
     .await?;

@@ -5,7 +5,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
@@ -16,7 +16,8 @@ use crate::api::{App, AppStatus, DEFAULT_KEY};
 use crate::domain::Problem;
 use crate::domain::intent::{SecretKey, unreadable};
 
-use super::tokens::{api_version, merge_patch};
+use super::status::{Seen, replace};
+use super::tokens::api_version;
 use super::watch::{bare, heard};
 use super::{ClusterError, Scope};
 
@@ -29,6 +30,8 @@ pub struct AppObject {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// Its resource version.
+    pub resource_version: String,
     /// The generation of its spec.
     pub generation: i64,
     /// The object, or why it cannot be read.
@@ -42,6 +45,7 @@ impl AppObject {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
+            resource_version: object.resource_version().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
             read: parsed.map_err(|error| unreadable(&error)),
         }
@@ -148,20 +152,16 @@ impl AppObjects {
     /// Makes the status what `status` says.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn patch_status(
-        &self,
-        object: &AppObject,
-        previous: &AppStatus,
-        status: &AppStatus,
-    ) -> Result<(), ClusterError> {
+    /// [`ClusterError::Conflict`] if an object of the same name came after; any other [`ClusterError`].
+    pub async fn replace_status(&self, object: &AppObject, status: &AppStatus) -> Result<(), ClusterError> {
         let api: Api<App> = Api::namespaced(self.client.clone(), &object.namespace);
-        let patch = serde_json::json!({"metadata": {"uid": object.uid}, "status": merge_patch(previous, status)});
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
+        let seen = Seen {
+            name: &object.name,
+            namespace: Some(&object.namespace),
+            uid: &object.uid,
+            resource_version: &object.resource_version,
         };
-        api.patch_status(&object.name, &params, &Patch::Merge(&patch)).await?;
+        replace(&api, &ApiResource::erase::<App>(&()), seen, status).await?;
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod policies;
 mod record;
 mod scope;
 mod secrets;
+mod status;
 mod tokens;
 mod watch;
 mod wire;

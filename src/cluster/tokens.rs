@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::names::{MANAGER, annotation};
+use crate::api::names::annotation;
 use crate::api::{ClusterToken, Token, TokenStatus};
 use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, Kind, TokenObject, unreadable};
 
 use super::packed::Packed;
+use super::status::{Seen, replace};
 use super::wire::RawToken;
 use super::{ClusterError, OwnerRef, Scope};
 
@@ -109,17 +109,6 @@ pub struct Tokens {
     scope: Scope,
 }
 
-#[derive(Debug, Serialize)]
-struct StatusPatch<'a> {
-    status: serde_json::Value,
-    metadata: UidOnly<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct UidOnly<'a> {
-    uid: &'a str,
-}
-
 impl Tokens {
     /// Over this client; what is not in `scope` is not asked for, and does not exist.
     #[must_use]
@@ -140,30 +129,24 @@ impl Tokens {
         self.of(key.kind, key.namespace.as_deref())
     }
 
-    /// Makes the status what `status` says; fields that only `previous` has are removed. The UID guards against an object of
-    /// the same name that came after.
+    /// Makes the status what `status` says. `seen`: the resource version that the object had when the status was decided.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn patch_status(
+    /// [`ClusterError::Conflict`] if an object of the same name came after; any other [`ClusterError`].
+    pub async fn replace_status(
         &self,
         key: &Key,
         uid: &str,
-        previous: &TokenStatus,
+        seen: &str,
         status: &TokenStatus,
     ) -> Result<Option<TokenRecord>, ClusterError> {
-        let patch = StatusPatch {
-            status: merge_patch(previous, status),
-            metadata: UidOnly { uid },
+        let seen = Seen {
+            name: &key.name,
+            namespace: key.namespace.as_deref(),
+            uid,
+            resource_version: seen,
         };
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let object = self
-            .one(key)
-            .patch_status(&key.name, &params, &Patch::Merge(&patch))
-            .await?;
+        let object = replace(&self.one(key), &resource(key.kind), seen, status).await?;
         Ok(TokenRecord::new(key.kind, object))
     }
 
@@ -236,49 +219,8 @@ fn resource(kind: Kind) -> ApiResource {
     }
 }
 
-/// A JSON merge patch (RFC 7396) from one status to the other: maps and fields that are gone become `null`.
-pub(super) fn merge_patch<T: Serialize>(previous: &T, status: &T) -> serde_json::Value {
-    fn null_out(before: &serde_json::Value, after: &mut serde_json::Value) {
-        let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else {
-            return;
-        };
-        for (name, value) in before {
-            null_out(value, after.entry(name.clone()).or_insert(serde_json::Value::Null));
-        }
-    }
-    let mut patch = serde_json::json!(status);
-    null_out(&serde_json::json!(previous), &mut patch);
-    patch
-}
-
 /// The API version of our kinds, as it stands in an owner reference.
 #[must_use]
 pub fn api_version() -> String {
     Token::api_version(&()).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::ManagedSecret;
-
-    #[test]
-    fn a_field_that_is_gone_is_removed_by_the_patch() {
-        let mut previous = TokenStatus {
-            hashed_token: Some("x".into()),
-            ..TokenStatus::default()
-        };
-        previous.permissions.insert("contents".into(), "read".into());
-        previous.permissions.insert("issues".into(), "read".into());
-        let mut status = TokenStatus {
-            managed_secret: Some(ManagedSecret::default()),
-            ..TokenStatus::default()
-        };
-        status.permissions.insert("contents".into(), "write".into());
-        assert_eq!(
-            merge_patch(&previous, &status),
-            serde_json::json!({"managedSecret": {"basicAuth": false}, "hashedToken": null,
-                "permissions": {"contents": "write", "issues": null}})
-        );
-    }
 }

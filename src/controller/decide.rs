@@ -51,6 +51,7 @@ impl<S: Sign + 'static> Engine<S> {
         let now = self.time_of(app.as_deref().ok());
         let record = self.index.token(key)?;
         let (uid, generation) = (record.uid.clone(), record.generation);
+        let resource_version = record.resource_version.clone();
         self.index
             .want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
         let written = status
@@ -84,6 +85,7 @@ impl<S: Sign + 'static> Engine<S> {
             key: key.clone(),
             uid,
             generation,
+            resource_version,
             intent: None,
             status,
             facts,

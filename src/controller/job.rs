@@ -57,6 +57,8 @@ pub struct Task {
     pub uid: Arc<str>,
     /// The generation of its spec.
     pub generation: i64,
+    /// Its resource version.
+    pub resource_version: Box<str>,
     /// What is wanted; `None` if the spec cannot be read.
     pub intent: Option<Intent>,
     /// The status that was last seen.

@@ -121,7 +121,7 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
     }
     match context
         .tokens
-        .patch_status(&task.key, &task.uid, &task.status, &status)
+        .replace_status(&task.key, &task.uid, &task.resource_version, &status)
         .await
     {
         Ok(record) => Done {

@@ -50,9 +50,9 @@ pub(super) struct Tasks {
     pub webhook: JoinHandle<Result<(), String>>,
 }
 
-/// Waits for a signal, or for the end of a task that should not end; then lets the rest come to its end.
+/// Waits until the end is asked for, or a task ends that should not; then lets the rest come to its end.
 pub(super) async fn until_the_end(
-    mut signals: Signals,
+    asked: impl Future<Output = ()>,
     stop: &CancellationToken,
     readiness: &Readiness,
     tasks: Tasks,
@@ -71,7 +71,7 @@ pub(super) async fn until_the_end(
         Err(error) => ManagerError::Failed(format!("{what} died: {error}")),
     };
     let early = tokio::select! {
-        () = signals.asked() => None,
+        () = asked => None,
         result = &mut working => Some(why(result, "the controllers")),
         result = &mut webhook => Some(why(result, "the webhook")),
         _ = &mut serving => Some(died("the server for metrics and probes")),
@@ -101,5 +101,72 @@ async fn drain(task: JoinHandle<Result<(), String>>, what: &str) {
         Ok(Ok(Err(error))) => tracing::warn!("{error}"),
         Ok(Err(error)) => tracing::warn!("{what} died: {error}"),
         Err(_) => tracing::warn!("{what}: work under way did not end within {DRAIN:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    /// Waits for the end, unless this task is the one that fails.
+    fn task<T: Send + 'static>(
+        stop: &CancellationToken,
+        name: &str,
+        failing: &str,
+        ends: T,
+        fails: T,
+    ) -> JoinHandle<T> {
+        let (stop, fails) = (stop.clone(), (name == failing).then_some(fails));
+        tokio::spawn(async move {
+            match fails {
+                Some(fails) => fails,
+                None => {
+                    stop.cancelled().await;
+                    ends
+                }
+            }
+        })
+    }
+
+    /// How the process ends, and whether anything was left as it was.
+    async fn end(failing: &str, asked: impl Future<Output = ()>) -> (Result<(), ManagerError>, bool) {
+        let (stop, readiness) = (CancellationToken::new(), Readiness::default());
+        readiness.set(true);
+        let broken = Err("the port is taken".to_owned());
+        let tasks = Tasks {
+            working: task(&stop, "working", failing, Ok(()), Ok(())),
+            serving: task(&stop, "serving", failing, (), ()),
+            apps: task(&stop, "apps", failing, (), ()),
+            law: task(&stop, "law", failing, ((), ()), ((), ())),
+            webhook: task(&stop, "webhook", failing, Ok(()), broken),
+        };
+        let result = until_the_end(asked, &stop, &readiness, tasks).await;
+        (result, readiness.get() || !stop.is_cancelled())
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_ends_the_process_as_failed() {
+        for (failing, why) in [
+            ("working", "the controllers ended without being asked to"),
+            ("serving", "the server for metrics and probes ended"),
+            ("apps", "the reader of the configuration ended"),
+            ("law", "the watch of policies ended"),
+            ("webhook", "the port is taken"),
+        ] {
+            let (result, goes_on) = end(failing, pending()).await;
+            let Err(ManagerError::Failed(message)) = result else {
+                panic!("{failing}: {result:?}");
+            };
+            assert!(message.starts_with(why), "{failing}: {message}");
+            assert!(!goes_on, "{failing}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_it_well() {
+        let (result, goes_on) = end("", ready(())).await;
+        assert!(result.is_ok() && !goes_on, "{result:?}");
     }
 }

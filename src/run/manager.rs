@@ -101,7 +101,7 @@ pub async fn manager(
         }
         started = start(options, config, load, &probes, &stop) => started?,
     };
-    until_the_end(signals, &stop, &probes.readiness, tasks).await
+    until_the_end(signals.asked(), &stop, &probes.readiness, tasks).await
 }
 
 /// Starts everything. The API server, GitHub and a key service may be away, and take their time.

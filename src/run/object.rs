@@ -351,7 +351,7 @@ impl Caretaker {
             return;
         }
         let objects = AppObjects::new(self.shared.client.clone());
-        if let Err(error) = objects.patch_status(object, &previous, &status).await {
+        if let Err(error) = objects.replace_status(object, &status).await {
             tracing::warn!(app = %self.name.1, namespace = %self.name.0, %error, "the App's status could not be written");
             self.status = None;
             return;

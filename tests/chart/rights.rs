@@ -170,6 +170,22 @@ impl World {
         .await;
     }
 
+    /// Secrets that nobody gave to the operator are in no list or watch of its.
+    fn lists_managed_secrets_alone(&self) {
+        let account = format!("system:serviceaccount:{NAME}:{NAME}");
+        let own = self.audit.events().unwrap().into_iter();
+        let listed: Vec<String> = own
+            .filter(|event| event.user == account && event.resource == "secrets" && event.group.is_empty())
+            .filter(|event| ["list", "watch"].contains(&&*event.verb))
+            .map(|event| event.uri)
+            .collect();
+        assert!(listed.iter().any(|uri| uri.contains("watch=true")), "{listed:?}");
+        let managed = "labelSelector=app.kubernetes.io%2Fcreated-by%3Dgithub-token-manager";
+        let narrow = |uri: &&String| uri.contains(managed) || uri.contains("fieldSelector=metadata.name%3D");
+        let wide: Vec<_> = listed.iter().filter(|uri| !narrow(uri)).collect();
+        assert!(wide.is_empty(), "{wide:?}");
+    }
+
     /// Every refusal that the API server told the operator.
     async fn refusals(&self) -> Vec<String> {
         self.audit.settle(&self.cluster.client().await.unwrap()).await.unwrap();
@@ -300,6 +316,7 @@ async fn the_charts_rights_are_all_that_the_operator_uses() {
         "{}",
         world.operator.logs()
     );
+    world.lists_managed_secrets_alone();
     let used = world.used();
     let idle: Vec<Right> = granted(values)
         .into_iter()
@@ -341,6 +358,7 @@ async fn kept_to_some_namespaces_it_works_there_and_has_no_rights_elsewhere() {
         "{}",
         world.operator.logs()
     );
+    world.lists_managed_secrets_alone();
     let account = format!("--as=system:serviceaccount:{NAME}:{NAME}");
     for (verb, namespace) in [
         ("list", "--all-namespaces"),

@@ -178,6 +178,50 @@ async fn who_annotates_a_secret_while_its_token_is_issued_loses_nothing_and_cost
     assert_eq!(world.github.mint_count(), 2);
 }
 
+#[tokio::test]
+async fn who_labels_a_token_while_it_is_issued_loses_nothing_and_sees_its_status() {
+    let world = World::new().await;
+    // It counts after half of it.
+    world.github.set_latency(Duration::from_secs(2));
+    let made = world.token("demo", json!({"permissions": {"contents": "read"}})).await;
+    world.mints(1, SOON).await;
+    let audit = world.cluster.audit_log().unwrap();
+    let label = json!({"metadata": {"labels": {"someone": "else"}}});
+    let labelled = world
+        .tokens()
+        .patch("demo", &PatchParams::default(), &Patch::Merge(&label))
+        .await
+        .unwrap();
+    assert!(labelled.status.is_none(), "the status is written later");
+    let after = world.ready("demo").await;
+    assert_eq!((after.uid(), &after.spec), (made.uid(), &made.spec));
+    assert_eq!(after.labels()["someone"], "else");
+    let fields = |manager: &str| {
+        let all = after.managed_fields().iter();
+        let own = all.filter(|entry| entry.manager.as_deref() == Some(manager));
+        let own = own.filter_map(|entry| entry.fields_v1.as_ref());
+        own.map(|fields| fields.0.to_string()).collect::<String>()
+    };
+    assert!(
+        fields("test").contains("f:permissions"),
+        "the spec is still whose it was"
+    );
+    let ours = fields("github-token-manager");
+    assert!(ours.contains("f:status") && !ours.contains("f:spec"), "{ours}");
+    audit.settle(&world.client).await.unwrap();
+    let statuses = audit
+        .events()
+        .unwrap()
+        .into_iter()
+        .filter(|event| event.subresource == "status");
+    let codes: Vec<_> = statuses.map(|event| event.code).collect();
+    assert_eq!(
+        codes,
+        [409, 200],
+        "it is written over what was seen, then over what is there"
+    );
+}
+
 async fn annotate(world: &World, secret: &str) {
     let note = json!({"metadata": {"annotations": {"someone": "else"}}});
     let params = PatchParams::default();
