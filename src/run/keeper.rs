@@ -172,7 +172,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             return;
         };
         let found = discovery::installations(&app).await;
-        self.discovery = Some(Instant::now() + discovery::pause_after(&found, app.github_time(clock::now())));
+        self.discovery = Some(Instant::now() + discovery::pause_after(&found, app.github_time(clock::steady())));
         match found {
             Ok(found) => {
                 if let Some(app) = discovery::with_installations(&app, &found) {

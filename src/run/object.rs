@@ -143,7 +143,10 @@ impl Caretaker {
         self.failures = if wrong { self.failures.saturating_add(1) } else { 0 };
         self.tell(object, &findings).await;
         if wrong {
-            let now = clock::now();
+            let now = match &self.current {
+                Some((_, app)) => app.github_time(clock::steady()),
+                None => clock::steady(),
+            };
             let problem = findings.problem.as_ref().or(findings.refused_key.as_ref());
             let put_off = problem
                 .map(|problem| problem.retry)

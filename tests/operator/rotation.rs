@@ -238,24 +238,14 @@ const SLEEP: SignedDuration = SignedDuration::from_mins(40);
 
 #[tokio::test]
 async fn rule_9_what_became_due_while_the_machine_slept_is_replaced_although_no_timer_went_off() {
-    let clock = Folder::new().unwrap();
-    let sleep = |seconds: i64| clock.write("clock", format!("{seconds:+}\n").as_bytes()).unwrap();
-    let file = sleep(0);
-    let world = World::with(cluster(), Settings::default(), |operator| {
-        operator
-            .env("LD_PRELOAD", "libfaketimeMT.so.1")
-            .env("LD_LIBRARY_PATH", faketime())
-            .env("FAKETIME_TIMESTAMP_FILE", file)
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    })
-    .await;
+    let clock = WallClock::new();
+    let world = World::with(cluster(), Settings::default(), |operator| clock.of(operator)).await;
     let monitor = world.monitor();
     world.many(5, json!({})).await;
     world.all_ready(5, SOON).await;
     let before = world.all_tokens().await;
     world.github.set_clock_offset(SLEEP);
-    sleep(SLEEP.as_secs());
+    clock.shift(SLEEP);
     // Nothing happens in the cluster, and the next alarm is half an hour away.
     world.mints(2 * 5, Duration::from_secs(30)).await;
     eventually(SOON, "every Secret has its new token", async || {
@@ -269,6 +259,46 @@ async fn rule_9_what_became_due_while_the_machine_slept_is_replaced_although_no_
     .await;
     assert_eq!(world.github.mint_count(), 2 * 5);
     nothing_expired(monitor).await;
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_jumps_back_delays_no_token() {
+    let clock = WallClock::new();
+    let mut settings = Settings::default();
+    settings.knobs.token_lifetime = Duration::from_secs(15);
+    let world = World::with(cluster(), settings, |operator| clock.of(operator)).await;
+    let monitor = world.monitor();
+    world.many(5, json!({})).await;
+    world.all_ready(5, SOON).await;
+    clock.shift(-SLEEP);
+    let (before, lifetime) = (world.github.mint_count(), Duration::from_secs(15));
+    world.mints(before + 2 * 5, 3 * lifetime).await;
+    nothing_expired(monitor).await;
+}
+
+/// A program's wall clock, which can be shifted while the program runs; its timers go on as they did.
+struct WallClock(Folder);
+
+impl WallClock {
+    fn new() -> Self {
+        let clock = WallClock(Folder::new().unwrap());
+        clock.shift(SignedDuration::ZERO);
+        clock
+    }
+
+    fn shift(&self, by: SignedDuration) -> std::path::PathBuf {
+        let text = format!("{:+}\n", by.as_secs());
+        self.0.write("clock", text.as_bytes()).unwrap()
+    }
+
+    fn of(&self, operator: lab::gtm::Builder) -> lab::gtm::Builder {
+        operator
+            .env("LD_PRELOAD", "libfaketimeMT.so.1")
+            .env("LD_LIBRARY_PATH", faketime())
+            .env("FAKETIME_TIMESTAMP_FILE", self.shift(SignedDuration::ZERO))
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
 }
 
 /// Where Debian has the library that shifts a program's clock.
