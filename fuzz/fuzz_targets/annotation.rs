@@ -17,11 +17,11 @@ fuzz_target!(|input: &[u8]| {
     let key = ALL[usize::from(*first) % ALL.len()];
     let (token, inject_by) = (format!("{PREFIX}{TOKEN}"), format!("{PREFIX}{INJECT}"));
     let named = format!("{PREFIX}{key}");
-    let mut annotations = Annotations::from([
+    let annotations = Annotations::from([
         (token.as_str().into(), "ci".into()),
         (inject_by.as_str().into(), "file,git,env".into()),
+        (named.as_str().into(), value.into()),
     ]);
-    annotations.insert(named.as_str().into(), value.into());
     let pod: Pod<'_> =
         serde_json::from_str(r#"{"spec":{"containers":[{"name":"app","env":[{"name":"GH_TOKEN","value":"x"}]}]}}"#)
             .expect("a pod");

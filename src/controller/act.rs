@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::domain::Sign;
-use crate::domain::intent::Key;
+use crate::domain::intent::{Key, SecretKey};
 use crate::domain::plan::{Plan, SecretFacts};
 use crate::domain::schedule::later;
 
@@ -131,15 +131,16 @@ impl<S: Sign + 'static> Engine<S> {
     fn start(&mut self, key: &Arc<Key>, task: Task, plan: Plan, app: Option<Arc<App<S>>>) {
         let Some(intent) = task.intent.clone() else { return };
         let uid = task.facts.as_ref().map(|facts| facts.uid.clone()).unwrap_or_default();
-        let app = match (plan == Plan::Withdraw, app) {
+        let (plan, app) = match (plan, app) {
             // Needs no App: where there is none, the token is left to expire.
-            (true, _) => {
+            (Plan::Withdraw(secrets), _) => {
+                let known = self.with_uids(secrets);
                 return self.spawn(key, task, move |context, task| async move {
-                    job::withdraw(&context, task, intent.secret.key, &uid).await
+                    job::withdraw(&context, task, known).await
                 });
             }
-            (false, Some(app)) => app,
-            (false, None) => return,
+            (plan, Some(app)) => (plan, app),
+            (_, None) => return,
         };
         match plan {
             Plan::Look => self.spawn(key, task, move |context, task| async move {
@@ -157,17 +158,22 @@ impl<S: Sign + 'static> Engine<S> {
                 });
             }
             Plan::Remove(former) => {
-                let known = former.into_iter().filter_map(|key| {
-                    let uid = self.index.secret(&key)?.uid.clone();
-                    Some((key, uid))
-                });
-                let known = known.collect();
+                let known = self.with_uids(former);
                 self.spawn(key, task, move |context, task| async move {
                     job::remove(&context, task, known).await
                 });
             }
-            Plan::Mint { .. } | Plan::Refuse(_) | Plan::Rest { .. } | Plan::Withdraw => {}
+            Plan::Mint { .. } | Plan::Refuse(_) | Plan::Rest { .. } | Plan::Withdraw(_) => {}
         }
+    }
+
+    /// Managed Secrets with their UIDs, so that none is deleted that has become another one.
+    fn with_uids(&self, secrets: Vec<SecretKey>) -> Vec<(SecretKey, Box<str>)> {
+        let known = |key: SecretKey| {
+            let uid = self.index.secret(&key)?.uid.clone();
+            Some((key, uid))
+        };
+        secrets.into_iter().filter_map(known).collect()
     }
 
     fn spawn<F, Fut>(&mut self, key: &Arc<Key>, task: Task, run: F)

@@ -103,7 +103,10 @@ impl<S: Sign + 'static> Engine<S> {
                 Some(forbidden) => {
                     let since = task.status.condition(condition::FORBIDDEN);
                     let since = since.map(|condition| condition.last_transition_time.into());
-                    consequence(forbidden, task.facts.as_ref(), since, now)
+                    let own = task.facts.as_ref().filter(|facts| !facts.deleting);
+                    let mut secrets = self.index.former(key, &task.uid);
+                    secrets.extend(own.map(|_| intent.secret.key.clone()));
+                    consequence(forbidden, secrets, since, now)
                 }
                 None => self.plan(intent, &app, &task),
             },

@@ -127,16 +127,18 @@ impl Task {
     }
 }
 
-/// Deletes the Token's own Secret; who lets go of it revokes the token.
-pub async fn withdraw(context: &Context, task: Task, secret: SecretKey, uid: &str) -> Done {
-    let result = context.secrets.delete(&secret, uid).await;
-    context.observer.secret_written(&task.key, "delete", result.is_ok());
-    match result {
-        Ok(()) => Done {
-            deleted: vec![(secret, uid.into())],
-            ..carry(task)
-        },
-        Err(error) => fail(context, task, cluster_problem(&error)).await,
+/// Deletes the Token's Secrets; who lets go of one revokes its token.
+pub async fn withdraw(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<str>)>) -> Done {
+    for (secret, uid) in &secrets {
+        let result = context.secrets.delete(secret, uid).await;
+        context.observer.secret_written(&task.key, "delete", result.is_ok());
+        if let Err(error) = result {
+            return fail(context, task, cluster_problem(&error)).await;
+        }
+    }
+    Done {
+        deleted: secrets,
+        ..carry(task)
     }
 }
 

@@ -111,7 +111,7 @@ impl Room {
 
     async fn read(&self, body: Body, place: &Place<'_>) -> Result<(Bytes, OwnedSemaphorePermit), Missing> {
         let mut body = pin!(Limited::new(body, BODY_LIMIT));
-        let (mut parts, mut length) = (Vec::new(), 0);
+        let mut whole = Whole::default();
         let mut held: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| {
@@ -122,7 +122,7 @@ impl Room {
                 }
             })?;
             let Ok(data) = frame.into_data() else { continue };
-            length += data.len();
+            let length = whole.len() + data.len();
             let there = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
             let units = length.div_ceil(UNIT).max(1);
             if units > there {
@@ -133,17 +133,13 @@ impl Room {
                 }
                 place.holds(units);
             }
-            parts.push(data);
+            whole.add(data);
         }
         let held = match held {
             Some(held) => held,
             None => self.take(1).await?,
         };
-        let body = match <[Bytes; 1]>::try_from(parts) {
-            Ok([whole]) => whole,
-            Err(parts) => parts.concat().into(),
-        };
-        Ok((body, held))
+        Ok((whole.into(), held))
     }
 
     async fn take(&self, units: usize) -> Result<OwnedSemaphorePermit, Missing> {
@@ -178,6 +174,54 @@ impl Room {
 
     fn arriving(&self) -> MutexGuard<'_, Arriving> {
         self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has arrived of a body. Nearly every body comes in one piece, which is not copied. Others are: kept as they come, pieces of a
+/// byte would take a hundred times the room that they count for.
+#[derive(Debug)]
+enum Whole {
+    Piece(Bytes),
+    Joined(Vec<u8>),
+}
+
+impl Default for Whole {
+    fn default() -> Self {
+        Whole::Piece(Bytes::new())
+    }
+}
+
+impl Whole {
+    fn len(&self) -> usize {
+        match self {
+            Whole::Piece(piece) => piece.len(),
+            Whole::Joined(all) => all.len(),
+        }
+    }
+
+    fn add(&mut self, data: Bytes) {
+        match self {
+            Whole::Piece(piece) if piece.is_empty() => *piece = data,
+            Whole::Piece(piece) => *self = Whole::Joined([&**piece, &*data].concat()),
+            Whole::Joined(all) => {
+                let length = all.len() + data.len();
+                if length > all.capacity() {
+                    // Twice as much each time, but never room for more than there may be.
+                    let wanted = (2 * all.capacity()).min(BODY_LIMIT).max(length);
+                    all.reserve_exact(wanted - all.len());
+                }
+                all.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+impl From<Whole> for Bytes {
+    fn from(whole: Whole) -> Self {
+        match whole {
+            Whole::Piece(piece) => piece,
+            Whole::Joined(all) => all.into(),
+        }
     }
 }
 

@@ -11,9 +11,11 @@ use hyper::body::Frame;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::server::greeted;
 use crate::world::World;
 
 /// As much as a body may have, less what stands around a list.
@@ -198,6 +200,42 @@ async fn no_body_takes_the_time_or_the_memory_of_others() {
         println!("beside {path} {what}: {slowest:?}, {} MiB", peak >> 20);
         assert!(peak < MEMORY, "{path} {what}: {} MiB", peak >> 20);
     }
+}
+
+/// Sends a body in chunks of one byte, until the operator has enough.
+async fn send_chunks(world: &World) {
+    let mut stream = greeted(world.port.address().port(), &world.bundle().await, b"http/1.1").await;
+    let head = "POST /inject HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunks = "1\r\n \r\n".repeat(2_000);
+    for _ in 0..2_000 {
+        if stream.write_all(chunks.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_in_pieces_of_a_byte_take_no_more_than_others() {
+    let world = World::new().await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    let client = patient(&world).await;
+    let before = world.operator.usage().unwrap().resident;
+    let attack = futures::future::join_all((0..2).map(|_| send_chunks(&world)));
+    let mut attack = std::pin::pin!(attack);
+    let mut slowest = Duration::ZERO;
+    loop {
+        tokio::select! {
+            _ = &mut attack => break,
+            took = honest(&world, &client) => slowest = slowest.max(took),
+        }
+    }
+    assert!(slowest < IN_TIME, "{slowest:?}");
+    // As bytes, they are a few megabytes.
+    let grown = world.operator.usage().unwrap().peak - before;
+    println!("slowest: {slowest:?}, {} KiB more", grown >> 10);
+    assert!(grown < 16 << 20, "{} KiB more", grown >> 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

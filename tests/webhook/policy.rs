@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use github_token_manager::api::{Token, TokenPolicy};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use lab::github::{Settings, TokenState};
+use lab::github::{Fault, Route, Settings, TokenState};
 use lab::wait::eventually;
 use serde_json::{Value, json};
 
@@ -374,4 +374,35 @@ async fn a_restart_goes_on_with_the_grace_where_it_was() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[tokio::test]
+async fn a_secret_of_a_former_name_goes_with_the_grace_too() {
+    let world = World::new().await;
+    world.token("ci", json!({"permissions": {"contents": "write"}})).await;
+    world.ready("ci").await;
+    let issued = world.secret_token("ci").await.unwrap();
+    // Its successor cannot be issued, so it stays.
+    world.github.fail_while(Some(Route::Mint), Fault::Unavailable(503));
+    let renamed = json!({"permissions": {"contents": "write"}, "secret": {"name": "renamed"}});
+    world.token("ci", renamed).await;
+    world.condition("ci", "Ready", "GitHubUnavailable").await;
+    world
+        .policy("read-only", json!({"permissions": {"*": "read"}, "gracePeriod": "3s"}))
+        .await;
+    let told = world.condition("ci", "Ready", "PolicyForbids").await;
+    assert!(told.contains("the Secret is removed at"), "{told}");
+    eventually(SOON, "the Secret of the former name goes", async || {
+        world.secret_token("ci").await.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
+    eventually(SOON, "its token is revoked", async || {
+        match world.github.token_state(&issued) {
+            TokenState::Revoked => Ok(()),
+            state => Err(format!("{state:?}")),
+        }
+    })
+    .await;
+    let told = world.condition("ci", "Ready", "PolicyForbids").await;
+    assert!(!told.contains("removed at"), "nothing is left to be removed: {told}");
 }

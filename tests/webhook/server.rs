@@ -167,7 +167,7 @@ async fn a_server_that_ends_lets_what_is_under_way_come_to_its_end() {
 }
 
 /// A connection with this protocol after its handshake.
-async fn greeted(port: u16, trusted: &str, protocol: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
+pub async fn greeted(port: u16, trusted: &str, protocol: &[u8]) -> tokio_rustls::client::TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap())

@@ -156,8 +156,8 @@ impl Why {
 pub enum Plan {
     /// Ask the API server whether something stands at the wanted place (metadata only).
     Look,
-    /// Delete this Token's own Secret, whose token is revoked then: no policy allows it any more.
-    Withdraw,
+    /// Delete this Token's Secrets, whose tokens are revoked then: no policy allows it any more.
+    Withdraw(Vec<SecretKey>),
     /// Read the Secret, which is ours, and compare its content with its hash.
     Inspect,
     /// Issue a token.

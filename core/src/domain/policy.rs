@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use crate::api::{DEFAULT_GRACE_PERIOD, Enforcement, Reason, Time, TokenPolicy, TokenPolicySpec};
 
 use super::duration::duration;
-use super::intent::{Intent, Warning};
-use super::plan::{Plan, SecretFacts};
+use super::intent::{Intent, SecretKey, Warning};
+use super::plan::Plan;
 use super::problem::Problem;
 use super::quote;
 use super::schedule::{Retry, later};
@@ -242,23 +242,24 @@ impl Policies {
     }
 }
 
-/// What follows for a Token that is forbidden since then: it is told so, and when the grace is over, its Secret goes.
+/// What follows for a Token that is forbidden since then: it is told so, and when the grace is over, its Secrets go: the one that it
+/// wants, and those of former names.
 ///
 /// # Errors
 /// The [`Problem`] that it is told.
 pub fn consequence(
     forbidden: Forbidden,
-    secret: Option<&SecretFacts>,
+    secrets: Vec<SecretKey>,
     since: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Plan, Problem> {
     let Forbidden { problem, grace } = forbidden;
-    let Some(secret) = secret.filter(|_| problem.reason == Reason::PolicyForbids) else {
+    if secrets.is_empty() || problem.reason != Reason::PolicyForbids {
         return Err(problem);
-    };
+    }
     let end = later(since.unwrap_or(now), grace);
-    if end <= now && since.is_some() && !secret.deleting {
-        return Ok(Plan::Withdraw);
+    if end <= now && since.is_some() {
+        return Ok(Plan::Withdraw(secrets));
     }
     let left = Duration::try_from(end.duration_since(now)).unwrap_or_default();
     let message = format!("{}; the Secret is removed at {}", problem.message, Time::from(end));

@@ -7,8 +7,8 @@ use crate::api::names::{annotation::PREFIX, pod as key};
 use crate::domain::intent::{Key, Kind};
 use crate::domain::quote;
 
+use super::bounds::{ANNOTATIONS, Annotations};
 use super::value::{self, Wrong};
-use super::view::Annotations;
 use super::{Refusal, Warnings};
 
 /// The `.ID` of a key that has none.
@@ -92,7 +92,11 @@ struct Keys<'a> {
 pub fn asks(annotations: &Annotations<'_>, namespace: &str, warnings: &mut Warnings) -> Result<Vec<Ask>, Refusal> {
     let mut by_id: BTreeMap<&str, Keys<'_>> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for (name, text) in annotations {
+    if let Some(name) = &annotations.overlong {
+        let why = format!("with it, those of {PREFIX} have more than {ANNOTATIONS} bytes: shorten it");
+        return Err(invalid(name, &why));
+    }
+    for (name, text) in annotations.iter() {
         let (name, text): (&str, &str) = (name, text);
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::text::Text;
 use crate::api::names::annotation::PREFIX;
+use crate::domain::quote;
 
 /// Containers of a pod, and as many before them.
 pub(super) const CONTAINERS: usize = 256;
@@ -24,7 +25,7 @@ pub(super) const VOLUMES: usize = 1024;
 pub(super) const OWNERS: usize = 64;
 /// Bytes of annotations: what Kubernetes takes for all of an object's together
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/>).
-const ANNOTATIONS: usize = 256 * 1024;
+pub(super) const ANNOTATIONS: usize = 256 * 1024;
 /// Bytes of a patch: an object that it makes longer than etcd's 1.5 MiB cannot be stored.
 pub(super) const PATCH: usize = 1024 * 1024;
 
@@ -81,39 +82,65 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<T, MO
     }
 }
 
-/// Reads the annotations that are ours.
-pub(super) fn ours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Text<'de>, Text<'de>>, D::Error> {
-    struct Ours;
+/// A pod's annotations of ours: names and values.
+#[derive(Debug, Default)]
+pub struct Annotations<'a> {
+    kept: BTreeMap<Text<'a>, Text<'a>>,
+    /// The one with which they became too long; neither it nor what comes after it is kept.
+    pub(super) overlong: Option<String>,
+}
 
-    impl<'de> Visitor<'de> for Ours {
-        type Value = BTreeMap<Text<'de>, Text<'de>>;
+impl<'a> Deref for Annotations<'a> {
+    type Target = BTreeMap<Text<'a>, Text<'a>>;
 
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("annotations")
-        }
+    fn deref(&self) -> &Self::Target {
+        &self.kept
+    }
+}
 
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(BTreeMap::new())
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
-            let (mut found, mut length) = (BTreeMap::new(), 0);
-            while let Some(name) = all.next_key::<Text<'de>>()? {
-                if !name.starts_with(PREFIX) {
-                    all.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-                let value: Text<'de> = all.next_value()?;
-                length += name.len() + value.len();
-                if length > ANNOTATIONS {
-                    let why = format!("annotations of {PREFIX} are longer than {ANNOTATIONS} bytes: shorten them");
-                    return Err(A::Error::custom(why));
-                }
-                found.insert(name, value);
-            }
-            Ok(found)
+impl<'a, const COUNT: usize> From<[(Text<'a>, Text<'a>); COUNT]> for Annotations<'a> {
+    fn from(all: [(Text<'a>, Text<'a>); COUNT]) -> Self {
+        Annotations {
+            kept: all.into(),
+            overlong: None,
         }
     }
+}
 
-    deserializer.deserialize_any(Ours)
+impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Ours<'a>(PhantomData<Text<'a>>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Ours<'a> {
+            type Value = Annotations<'a>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("annotations")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Annotations::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+                let (mut found, mut length) = (Annotations::default(), 0);
+                while let Some(name) = all.next_key::<Text<'a>>()? {
+                    if found.overlong.is_some() || !name.starts_with(PREFIX) {
+                        all.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    let value: Text<'a> = all.next_value()?;
+                    length += name.len() + value.len();
+                    if length > ANNOTATIONS {
+                        found.overlong = Some(quote(&name));
+                    } else {
+                        found.kept.insert(name, value);
+                    }
+                }
+                Ok(found)
+            }
+        }
+
+        deserializer.deserialize_any(Ours(PhantomData))
+    }
 }

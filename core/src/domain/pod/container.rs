@@ -155,7 +155,7 @@ pub(super) type ReadOnly<'a> = BTreeMap<&'a str, bool>;
 pub(super) fn read_only<'a>(pod: &'a Pod<'_>) -> ReadOnly<'a> {
     let volumes = pod.spec.volumes.iter().flat_map(|volumes| volumes.iter());
     // Of two of one name, the first counts.
-    let named = volumes.rev().map(|volume| (&*volume.name, volume.is_read_only()));
+    let named = volumes.rev().map(|volume| (&*volume.name, volume.read_only));
     named.collect()
 }
 
@@ -221,6 +221,23 @@ fn mount<'a>(
     grant: &'a Granted<'a>,
 ) -> Result<Option<Mount<'a>>, Refusal> {
     let folder = &grant.place;
+    let no_room = |there: &str| {
+        let message = format!(
+            "container '{}' has a {there}, which leaves no room for the token at {}: set {PREFIX}{} to another folder",
+            quote(&container.name),
+            grant.ask.folder,
+            key::MOUNT_PATH
+        );
+        Refusal::new(Reason::PodConflict, message)
+    };
+    for device in container.volume_devices.iter() {
+        let path = normal(&device.device_path);
+        let theirs = real(&path);
+        // A device is a file.
+        if is_within(&theirs, folder) || is_within(folder, &theirs) {
+            return Err(no_room(&format!("device at '{}'", quote(&device.device_path))));
+        }
+    }
     for mount in container.volume_mounts.iter().flat_map(|mounts| mounts.iter()) {
         let path = normal(&mount.mount_path);
         let theirs = real(&path);
@@ -231,14 +248,7 @@ fn mount<'a>(
         let ours = mount.name.starts_with(VOLUME_PREFIX);
         let fixed = mount.read_only || ours || fixed.get(&*mount.name).is_some_and(|fixed| *fixed);
         if is_within(&theirs, folder) || (fixed && is_within(folder, &theirs)) {
-            let message = format!(
-                "container '{}' has a mount at '{}', which leaves no room for the token at {}: set {PREFIX}{} to another folder",
-                quote(&container.name),
-                quote(&mount.mount_path),
-                grant.ask.folder,
-                key::MOUNT_PATH
-            );
-            return Err(Refusal::new(Reason::PodConflict, message));
+            return Err(no_room(&format!("mount at '{}'", quote(&mount.mount_path))));
         }
     }
     Ok(Some(Mount {

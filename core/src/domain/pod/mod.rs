@@ -18,11 +18,12 @@ mod view;
 use crate::api::Reason;
 
 pub use ask::{Ask, asks};
+pub use bounds::Annotations;
 pub use facts::{SecretFacts, TokenFacts};
 pub use inject::inject;
 pub use patch::Patch;
 pub use text::Text;
-pub use view::{Annotations, Metadata, Owner, Pod};
+pub use view::{Metadata, Owner, Pod};
 
 /// Why a pod is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,16 @@
 //! A pod, as far as it is read. Everything else stays in the raw object, which is only ever added to.
 
-use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Refusal;
-use super::bounds::{CONTAINERS, Few, MOUNTS, OWNERS, VARIABLES, VOLUMES, ours};
+use super::bounds::{Annotations, CONTAINERS, Few, MOUNTS, OWNERS, VARIABLES, VOLUMES};
 use super::text::Text;
 use crate::api::Reason;
 use crate::domain::quote;
@@ -25,14 +26,11 @@ pub struct Pod<'a> {
     pub(super) spec: Spec<'a>,
 }
 
-/// Annotations of ours: names and values.
-pub type Annotations<'a> = BTreeMap<Text<'a>, Text<'a>>;
-
 /// The metadata of a pod.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata<'a> {
-    #[serde(borrow, default, deserialize_with = "ours")]
+    #[serde(borrow, default)]
     pub(super) annotations: Annotations<'a>,
     #[serde(default, deserialize_with = "or_default")]
     owner_references: Few<Owner, OWNERS>,
@@ -106,6 +104,9 @@ pub(super) struct Container<'a> {
     pub env_from: Option<Vec<IgnoredAny>>,
     #[serde(borrow)]
     pub volume_mounts: Option<Few<Mount<'a>, MOUNTS>>,
+    /// Raw devices, which no mount may be at.
+    #[serde(borrow, deserialize_with = "or_default")]
+    pub volume_devices: Few<Device<'a>, MOUNTS>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -134,15 +135,17 @@ pub(super) struct Mount<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Volume<'a> {
+pub(super) struct Device<'a> {
     #[serde(borrow, deserialize_with = "or_default")]
+    pub device_path: Text<'a>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Volume<'a> {
     pub name: Text<'a>,
-    #[serde(borrow)]
     pub projected: Option<&'a RawValue>,
-    pub config_map: Option<IgnoredAny>,
-    pub secret: Option<IgnoredAny>,
-    #[serde(rename = "downwardAPI")]
-    pub downward_api: Option<IgnoredAny>,
+    /// Whether the node mounts it read-only, whatever the container says.
+    pub read_only: bool,
 }
 
 impl<'a> Container<'a> {
@@ -176,10 +179,59 @@ impl<'a> Container<'a> {
     }
 }
 
-impl Volume<'_> {
-    /// Whether the node mounts it read-only, whatever the container says.
-    pub fn is_read_only(&self) -> bool {
-        self.projected.is_some() || self.config_map.is_some() || self.secret.is_some() || self.downward_api.is_some()
+impl<'de: 'a, 'a> Deserialize<'de> for Volume<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Source<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Source<'a> {
+            type Value = Volume<'a>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a volume")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+                let mut volume = Volume::default();
+                while let Some(field) = fields.next_key::<Text<'a>>()? {
+                    if &*field == "name" {
+                        volume.name = fields.next_value::<Option<Text<'a>>>()?.unwrap_or_default();
+                        continue;
+                    }
+                    let Some(source) = fields.next_value::<Option<&'a RawValue>>()? else {
+                        continue;
+                    };
+                    volume.read_only |= is_read_only(&field, source);
+                    if &*field == "projected" {
+                        volume.projected = Some(source);
+                    }
+                }
+                Ok(volume)
+            }
+        }
+
+        deserializer.deserialize_map(Source(PhantomData))
+    }
+}
+
+/// Whether the node mounts what is of this source read-only: by its kind, because it says so, or because nothing can be below a file.
+fn is_read_only(kind: &str, source: &RawValue) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Says<'a> {
+        read_only: Option<bool>,
+        #[serde(borrow, rename = "type")]
+        of: Option<Text<'a>>,
+    }
+
+    match kind {
+        "projected" | "configMap" | "secret" | "downwardAPI" | "image" => true,
+        "emptyDir" | "ephemeral" => false,
+        _ => {
+            let says: Says<'_> = serde_json::from_str(source.get()).unwrap_or_default();
+            let of = says.of.as_deref().unwrap_or_default();
+            let is_file = kind == "hostPath" && !of.is_empty() && !of.starts_with("Directory");
+            says.read_only == Some(true) || is_file
+        }
     }
 }
 
@@ -204,7 +256,10 @@ impl<'a> Pod<'a> {
     pub(super) fn is_seen_whole(&self) -> Result<(), Refusal> {
         let spec = &self.spec;
         let containers = || spec.init_containers.iter().chain(spec.containers.iter());
-        let crowded = containers().find(|container| container.volume_mounts.as_ref().is_some_and(|mounts| mounts.more));
+        let is_crowded = |container: &&Container<'_>| {
+            container.volume_devices.more || container.volume_mounts.as_ref().is_some_and(|mounts| mounts.more)
+        };
+        let crowded = containers().find(is_crowded);
         let (list, most) = if spec.containers.more {
             ("spec.containers has".to_owned(), CONTAINERS)
         } else if spec.init_containers.more {
@@ -213,7 +268,10 @@ impl<'a> Pod<'a> {
             ("spec.volumes has".to_owned(), VOLUMES)
         } else if let Some(container) = crowded {
             (
-                format!("volumeMounts of container '{}' has", quote(&container.name)),
+                format!(
+                    "volumeMounts or volumeDevices of container '{}' has",
+                    quote(&container.name)
+                ),
                 MOUNTS,
             )
         } else {

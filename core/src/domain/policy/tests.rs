@@ -275,45 +275,37 @@ fn a_secret_goes_when_the_grace_is_over_and_not_a_second_before() {
         problem,
         grace: Duration::from_secs(600),
     };
-    let facts = crate::domain::plan::SecretFacts {
-        uid: "u".into(),
-        resource_version: "1".into(),
-        owner: None,
-        deleting: false,
-        held: true,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        content: crate::domain::plan::Content::Intact,
+    let secrets = || {
+        let named = |name: &str| SecretKey {
+            namespace: "ns".into(),
+            name: name.into(),
+        };
+        vec![named("former"), named("wanted")]
     };
     let at = |seconds: i64| Timestamp::from_second(1_700_000_000 + seconds).unwrap();
-    let first = consequence(forbidden.clone(), Some(&facts), None, now).unwrap_err();
+    let first = consequence(forbidden.clone(), secrets(), None, now).unwrap_err();
     assert_eq!(first.retry, Retry::Every(Duration::from_secs(600)));
     assert!(
         first.message.contains(&Time::from(at(600)).to_string()),
         "{}",
         first.message
     );
-    let still = consequence(forbidden.clone(), Some(&facts), Some(now), at(599)).unwrap_err();
+    let still = consequence(forbidden.clone(), secrets(), Some(now), at(599)).unwrap_err();
     assert_eq!(still.retry, Retry::Every(Duration::from_secs(1)));
     assert_eq!(
-        consequence(forbidden.clone(), Some(&facts), Some(now), at(600)),
-        Ok(Plan::Withdraw)
+        consequence(forbidden.clone(), secrets(), Some(now), at(600)),
+        Ok(Plan::Withdraw(secrets()))
     );
     assert!(
-        consequence(forbidden.clone(), None, Some(now), at(600)).is_err(),
+        consequence(forbidden, Vec::new(), Some(now), at(600)).is_err(),
         "there is nothing to remove"
     );
-    let going = crate::domain::plan::SecretFacts {
-        deleting: true,
-        ..facts.clone()
-    };
-    assert!(consequence(forbidden, Some(&going), Some(now), at(600)).is_err());
     let elsewhere = Problem::new(Reason::NamespaceUnavailable, Retry::Backoff, "unknown");
     let unknown = Forbidden {
         problem: elsewhere,
         grace: Duration::ZERO,
     };
-    assert!(consequence(unknown, Some(&facts), Some(now), at(600)).is_err());
+    assert!(consequence(unknown, secrets(), Some(now), at(600)).is_err());
 }
 
 #[test]

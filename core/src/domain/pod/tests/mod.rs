@@ -147,7 +147,11 @@ fn lists_that_are_too_long_are_named_with_their_limit() {
         ),
         (
             json!({"containers": [{"name": "app", "volumeMounts": list(257)}]}),
-            "volumeMounts of container 'app' has more than 256",
+            "volumeMounts or volumeDevices of container 'app' has more than 256",
+        ),
+        (
+            json!({"containers": [{"name": "app", "volumeDevices": list(257)}]}),
+            "volumeMounts or volumeDevices of container 'app' has more than 256",
         ),
         (
             json!({"containers": [{"name": "app", "env": variables}]}),
@@ -160,6 +164,64 @@ fn lists_that_are_too_long_are_named_with_their_limit() {
     let most = json!({"containers": list(256), "initContainers": list(256), "volumes": list(1024)});
     let pod = json!({"metadata": {"annotations": {"github.as-code.io/token": "ci"}}, "spec": most});
     assert_eq!(decide(&pod).0.unwrap().reason, Reason::Injected);
+}
+
+#[test]
+fn a_device_leaves_no_room_where_it_is_nor_below_it() {
+    let at =
+        |path: &str| json!({"containers": [{"name": "app", "volumeDevices": [{"name": "v", "devicePath": path}]}]});
+    for path in ["/data/token", "/data//token/", "/data", "/data/token/raw"] {
+        let message = refused(&json!({"mount-path": "/data/token"}), &at(path));
+        let told =
+            format!("container 'app' has a device at '{path}', which leaves no room for the token at /data/token");
+        assert!(message.contains(&told), "{message}");
+    }
+    let pod = json!({"metadata": {"annotations": {"github.as-code.io/token": "ci"}}, "spec": at("/data")});
+    assert_eq!(decide(&pod).0.unwrap().reason, Reason::Injected);
+}
+
+#[test]
+fn nothing_is_put_below_what_the_node_mounts_read_only() {
+    let below = |source: &Value| {
+        let mut volume = source.clone();
+        volume["name"] = json!("v");
+        json!({"volumes": [volume], "containers": [{"name": "app", "volumeMounts": [{"name": "v", "mountPath": "/data"}]}]})
+    };
+    for source in [
+        json!({"image": {"reference": "x"}}),
+        json!({"persistentVolumeClaim": {"claimName": "x", "readOnly": true}}),
+        json!({"nfs": {"server": "x", "path": "/", "readOnly": true}}),
+        json!({"csi": {"driver": "x", "readOnly": true}}),
+        json!({"hostPath": {"path": "/x", "type": "File"}}),
+        json!({"hostPath": {"path": "/x", "type": "Socket"}}),
+        json!({"configMap": {"name": "x"}}),
+    ] {
+        let message = refused(&json!({"mount-path": "/data/token"}), &below(&source));
+        assert!(message.contains("a mount at '/data'"), "{source}: {message}");
+    }
+    for source in [
+        json!({"emptyDir": {}}),
+        json!({"persistentVolumeClaim": {"claimName": "x"}}),
+        json!({"persistentVolumeClaim": {"claimName": "x", "readOnly": false}}),
+        json!({"hostPath": {"path": "/x"}}),
+        json!({"hostPath": {"path": "/x", "type": "DirectoryOrCreate"}}),
+        // Of a sort that comes after us.
+        json!({"future": [1, "readOnly"], "configMap": null}),
+    ] {
+        let annotations = json!({"github.as-code.io/token": "ci", "github.as-code.io/mount-path": "/data/token"});
+        let pod = json!({"metadata": {"annotations": annotations}, "spec": below(&source)});
+        assert_eq!(decide(&pod).0.unwrap().reason, Reason::Injected, "{source}");
+    }
+}
+
+#[test]
+fn annotations_that_no_pod_may_have_are_named() {
+    let long = "a,".repeat(140_000);
+    let message = refused(&json!({"containers": long}), &json!({"containers": [{"name": "app"}]}));
+    assert!(
+        message.contains("annotation github.as-code.io/containers: with it") && message.contains("262144 bytes"),
+        "{message}"
+    );
 }
 
 #[test]
