@@ -1,6 +1,7 @@
 //! Managed Secrets.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use hyper::header::{ACCEPT, HeaderValue};
@@ -11,10 +12,11 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 
 use crate::api::names::{FINALIZER, MANAGER};
 use crate::domain::intent::{Key, Kind, SecretKey};
-use crate::domain::secret::Rendered;
+use crate::domain::secret::{Rendered, own_labels};
 
 use super::tokens::api_version;
 use super::watch::managed;
@@ -251,14 +253,7 @@ impl Secrets {
         });
         secret.metadata.uid = Some(uid.to_owned());
         secret.metadata.resource_version = Some(version.to_owned());
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        Ok(self
-            .metadata(draft.key)
-            .patch(&draft.key.name, &params, &Patch::Merge(&secret))
-            .await?)
+        Ok(self.patch(draft.key, secret).await?)
     }
 
     /// Writes a Secret that was read, and then changed here. What makes it `owner`'s comes back if it has lost that.
@@ -284,6 +279,27 @@ impl Secrets {
         Ok(written.metadata.into())
     }
 
+    /// Puts back what a Secret is found by, for one that has lost its labels or its owner: nobody would hear of its end.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] if it has changed since `meta` was read.
+    pub async fn reclaim(
+        &self,
+        key: &SecretKey,
+        meta: &ObjectMeta,
+        owner: &OwnerRef,
+    ) -> Result<Metadata, ClusterError> {
+        let mut owners = meta.owner_references.clone().unwrap_or_default();
+        if OwnerRef::of(meta).is_none() {
+            owners.retain(|known| known.uid != *owner.uid);
+            owners.push(owner.reference());
+        }
+        let patch = serde_json::json!({"metadata": {
+            "uid": meta.uid, "resourceVersion": meta.resource_version,
+            "labels": own_labels(&owner.key), "ownerReferences": owners}});
+        Ok(self.patch(key, patch).await?)
+    }
+
     /// Lets go of a Secret that is being deleted.
     ///
     /// # Errors
@@ -297,16 +313,17 @@ impl Secrets {
             .collect();
         let patch = serde_json::json!({"metadata": {
             "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": others}});
+        gone_is_fine(self.patch(key, patch).await.map(drop))
+    }
+
+    async fn patch(&self, key: &SecretKey, patch: impl Debug + Serialize) -> Result<Metadata, kube::Error> {
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        gone_is_fine(
-            self.metadata(key)
-                .patch(&key.name, &params, &Patch::Merge(&patch))
-                .await
-                .map(drop),
-        )
+        self.metadata(key)
+            .patch(&key.name, &params, &Patch::Merge(&patch))
+            .await
     }
 
     /// The managed Secrets of these namespaces that have our finalizer.

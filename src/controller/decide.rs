@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::condition;
+use crate::api::{Reason, condition};
 use crate::domain::intent::{Intent, Key};
 use crate::domain::plan::{Observed, Place as Seen, Plan, SecretFacts, Why, plan};
 use crate::domain::policy::consequence;
+use crate::domain::schedule::Retry;
 use crate::domain::{Problem, Sign};
 
 use super::app::App;
@@ -25,6 +26,12 @@ pub(super) struct Decision<S> {
     pub planned: Result<Plan, Problem>,
     /// Its App, if that works.
     pub app: Option<Arc<App<S>>>,
+}
+
+/// What a Token is told whose Secret was changed too often of late.
+fn overspent(until: Timestamp) -> Problem {
+    let message = "the Token or its Secret was changed many times within minutes: what is to be changed now is put off for some seconds";
+    Problem::new(Reason::Pending, Retry::At(until), message)
 }
 
 impl<S: Sign + 'static> Engine<S> {
@@ -115,7 +122,7 @@ impl<S: Sign + 'static> Engine<S> {
         self.sort_out(key, task.facts.as_ref(), &planned);
         let out_of_turn = match &planned {
             Ok(Plan::Mint { why, .. }) if *why != Why::Due => out_of_turn,
-            Ok(Plan::Rewrite) => out_of_turn,
+            Ok(Plan::Look | Plan::Rewrite) => out_of_turn,
             _ => Ok(()),
         };
         let planned = match (planned, holds, out_of_turn) {
@@ -123,7 +130,11 @@ impl<S: Sign + 'static> Engine<S> {
                 task.failure = None;
                 Ok(Plan::Rest { until })
             }
-            (_, Some(until), _) | (_, None, Err(until)) => Ok(Plan::Rest { until }),
+            (_, Some(until), _) => Ok(Plan::Rest { until }),
+            (_, None, Err(until)) => {
+                task.held = Some(overspent(until));
+                Ok(Plan::Rest { until })
+            }
             (planned, None, Ok(())) => planned,
         };
         Some(Decision {

@@ -19,7 +19,7 @@ impl<S: Sign + 'static> Engine<S> {
             let (context, apps) = (self.context.clone(), self.apps.clone());
             self.jobs.spawn(async move {
                 discard(context, apps, *pending).await;
-                Back::Discarded
+                Back::Nothing
             });
         }
     }

@@ -19,7 +19,7 @@ use crate::domain::plan::Content;
 use super::app::{App, AppsNow, Listed};
 use super::desk::Desks;
 use super::index::Index;
-use super::job::{Context, Done};
+use super::job::{self, Context, Done};
 use super::outage::Outages;
 use super::record::SecretRecord;
 use super::retire::{Retired, Retiring};
@@ -44,7 +44,7 @@ pub const DRAIN: Duration = Duration::from_secs(6);
 pub(super) enum Back {
     Token(Arc<Key>, Arc<str>, Box<Done>),
     Retired(SecretKey, Box<str>, Retired),
-    Discarded,
+    Nothing,
 }
 
 /// The loop's state.
@@ -215,6 +215,7 @@ impl<S: Sign + 'static> Engine<S> {
                 let key = SecretKey::from(&meta.metadata);
                 let concerned = self.index.concerned(&key);
                 let uid = meta.metadata.uid.as_deref().unwrap_or_default();
+                self.reclaim_orphan(&key, uid);
                 self.index.remove_secret(&key, uid);
                 self.secret_lost(&key, uid, concerned);
             }
@@ -295,6 +296,23 @@ impl<S: Sign + 'static> Engine<S> {
                 self.touch(&concerned);
             }
         }
+    }
+
+    /// One that we hold cannot be gone before it was being deleted.
+    fn reclaim_orphan(&mut self, secret: &SecretKey, uid: &str) {
+        let known = self.index.secret(secret).filter(|known| *known.uid == *uid);
+        let lost = known.filter(|known| known.held && !known.deleting);
+        let Some(owner) = lost.and_then(|lost| lost.owner.clone()) else {
+            return;
+        };
+        if self.index.owner(&owner).is_some() {
+            return;
+        }
+        let (context, secret, uid) = (self.context.clone(), secret.clone(), uid.to_owned());
+        self.jobs.spawn(async move {
+            job::reclaim_orphan(&context, &secret, &uid, &owner).await;
+            Back::Nothing
+        });
     }
 
     fn secret_lost(&mut self, secret: &SecretKey, uid: &str, concerned: Vec<Arc<Key>>) {

@@ -15,7 +15,7 @@ impl<S: Sign + 'static> Engine<S> {
     pub(super) fn back(&mut self, back: Result<Back, tokio::task::JoinError>) {
         match back {
             Ok(Back::Token(key, uid, done)) => self.finished(&key, &uid, *done),
-            Ok(Back::Discarded) => {}
+            Ok(Back::Nothing) => {}
             Ok(Back::Retired(key, uid, retired)) => self.retiring.end(&key, &uid, retired, self.local()),
             // A job that panicked leaves its Token busy: rather stop than forget a Token.
             Err(error) => std::panic::resume_unwind(error.into_panic()),

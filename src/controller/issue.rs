@@ -77,11 +77,10 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
             }
         }
         Ok(Publication::Surpassed(meta)) => surpassed(task, meta, pending),
-        Err((problem, place)) => {
+        Err(problem) => {
             tell(false);
             task.pending = Some(pending);
             Done {
-                place,
                 out_of_turn,
                 ..fail(context, task, problem).await
             }

@@ -18,7 +18,7 @@ use crate::domain::{Problem, Sign};
 
 use super::app::{App, Rediscover};
 use super::observer::Observer;
-use super::publish::undress;
+use super::publish::{WRITE_ATTEMPTS, undress};
 use super::record::SecretRecord;
 use super::settle::{cluster_problem, fail, hashed, published, status_life};
 use super::state::{Declined, Failure, Pending, Place};
@@ -157,6 +157,7 @@ pub async fn look(context: &Context, task: Task, secret: SecretKey) -> Done {
             fail(context, task, cluster_problem(&error)).await
         }
         Ok(Some(meta)) => match whose(&meta, &task) {
+            None if is_lost(&meta, &task) => reclaim(context, task, &secret, &meta).await,
             None => Done {
                 secret: Some((meta, None)),
                 ..carry(task)
@@ -170,10 +171,66 @@ pub async fn look(context: &Context, task: Task, secret: SecretKey) -> Done {
     }
 }
 
+/// Whether the Token's own Secret lacks what it is found by.
+fn is_lost(meta: &Metadata, task: &Task) -> bool {
+    let labels = meta.metadata.labels.as_ref();
+    let has = |(name, value)| labels.and_then(|labels| labels.get(&name)) == Some(&value);
+    OwnerRef::of(&meta.metadata).is_none() || !secret::own_labels(&task.key).into_iter().all(has)
+}
+
+async fn reclaim(context: &Context, task: Task, secret: &SecretKey, meta: &Metadata) -> Done {
+    let reclaimed = reclaimed(context, secret, meta.metadata.uid.as_deref(), &task.owner()).await;
+    context.observer.secret_written(&task.key, "update", reclaimed.is_ok());
+    match reclaimed {
+        Ok(meta) => Done {
+            secret: Some((meta, None)),
+            out_of_turn: true,
+            ..carry(task)
+        },
+        Err(ClusterError::Missing) => Done {
+            place: Some(Place::Free),
+            secret_gone: true,
+            ..carry(task)
+        },
+        Err(error) => fail(context, task, cluster_problem(&error)).await,
+    }
+}
+
+/// Whoever takes the labels off writes more often than once: from a status that tells nothing any more, it would not be known again.
+async fn reclaimed(
+    context: &Context,
+    secret: &SecretKey,
+    uid: Option<&str>,
+    owner: &OwnerRef,
+) -> Result<Metadata, ClusterError> {
+    let mut last = ClusterError::Missing;
+    for _ in 0..WRITE_ATTEMPTS {
+        let found = context.secrets.look(secret).await?;
+        let found = found.filter(|found| found.metadata.uid.as_deref() == uid);
+        let meta = found.ok_or(ClusterError::Missing)?;
+        match context.secrets.reclaim(secret, &meta.metadata, owner).await {
+            Err(ClusterError::Conflict) => last = ClusterError::Conflict,
+            done => return done,
+        }
+    }
+    Err(last)
+}
+
+/// A Secret that has left the watch without being deleted has lost its labels. Where its Token is gone as well, nobody else looks for it.
+pub async fn reclaim_orphan(context: &Context, secret: &SecretKey, uid: &str, owner: &OwnerRef) {
+    match reclaimed(context, secret, Some(uid), owner).await {
+        Ok(_) | Err(ClusterError::Missing) => {}
+        Err(error) => {
+            tracing::warn!(%secret, %error, "the labels of a Secret whose Token is gone could not be put back");
+        }
+    }
+}
+
 /// Whose a Secret is, for people; `None`: the Token's own.
 pub fn whose(meta: &Metadata, task: &Task) -> Option<String> {
     let facts = SecretRecord::new(meta).map(|record| record.facts(None));
-    if facts.is_some_and(|facts| facts.is_of(&task.key, &task.uid)) {
+    let told = task.status.hashed_token.as_deref();
+    if facts.is_some_and(|facts| facts.is_of(&task.key, &task.uid) || facts.is_stripped(told)) {
         return None;
     }
     let owner = OwnerRef::of(&meta.metadata);

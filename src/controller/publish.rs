@@ -12,10 +12,10 @@ use crate::domain::{Problem, Sign};
 use super::app::App;
 use super::job::{Context, Task, whose};
 use super::settle::cluster_problem;
-use super::state::{Pending, Place};
+use super::state::Pending;
 
 /// How often a write is repeated at once when the Secret changed under it.
-const WRITE_ATTEMPTS: usize = 5;
+pub const WRITE_ATTEMPTS: usize = 5;
 
 /// What became of a token that was to be written.
 pub enum Publication {
@@ -25,9 +25,6 @@ pub enum Publication {
     Surpassed(Metadata),
 }
 
-/// What went wrong, and what stands at the place, if that is not ours.
-type Trouble = (Problem, Option<Place>);
-
 /// Writes the token: the same token again and again, never another one. What cannot be written leaves the Secret as it is.
 pub async fn publish<S: Sign>(
     context: &Context,
@@ -35,9 +32,8 @@ pub async fn publish<S: Sign>(
     intent: &Intent,
     app: &App<S>,
     pending: &Pending,
-) -> Result<Publication, Trouble> {
-    let rendered = secret::render(intent, &app.site, &pending.issued, &pending.scope_hash);
-    let rendered = rendered.map_err(|problem| (problem, None))?;
+) -> Result<Publication, Problem> {
+    let rendered = secret::render(intent, &app.site, &pending.issued, &pending.scope_hash)?;
     let owner = task.owner();
     let key = &intent.secret.key;
     let draft = SecretDraft {
@@ -65,14 +61,14 @@ pub async fn publish<S: Sign>(
                 });
                 continue;
             }
-            Err(error) => return Err((cluster_problem(&error), None)),
+            Err(error) => return Err(cluster_problem(&error)),
         };
         seen = match look_again(context, task, intent).await? {
             Some(meta) if expires_at(&meta) > Some(pending.expires_at()) => return Ok(Publication::Surpassed(meta)),
             found => found.map(Seen::again),
         };
     }
-    Err((cluster_problem(&last), None))
+    Err(cluster_problem(&last))
 }
 
 /// When the token in a Secret expires.
@@ -132,14 +128,14 @@ async fn refill(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Resul
 }
 
 /// What stands at the wanted place now, if it is ours.
-async fn look_again(context: &Context, task: &Task, intent: &Intent) -> Result<Option<Metadata>, Trouble> {
+async fn look_again(context: &Context, task: &Task, intent: &Intent) -> Result<Option<Metadata>, Problem> {
     let found = context.secrets.look(&intent.secret.key).await;
-    let Some(meta) = found.map_err(|error| (cluster_problem(&error), None))? else {
+    let Some(meta) = found.map_err(|error| cluster_problem(&error))? else {
         return Ok(None);
     };
     match whose(&meta, task) {
         None => Ok(Some(meta)),
-        Some(whose) => Err((conflict(intent, &whose), Some(Place::Foreign(whose)))),
+        Some(whose) => Err(conflict(intent, &whose)),
     }
 }
 

@@ -19,5 +19,6 @@ mod revocation;
 mod rotation;
 mod secrecy;
 mod status;
+mod stripped;
 mod world;
 mod writes;

@@ -76,6 +76,12 @@ impl SecretFacts {
         }
     }
 
+    /// Whether it is a Secret of ours that has lost both owner and labels, and holds the token that its Token's status tells of.
+    #[must_use]
+    pub fn is_stripped(&self, told: Option<&str>) -> bool {
+        self.owner.is_none() && self.held && told.is_some() && self.hashed_token() == told
+    }
+
     fn time(&self, name: &str) -> Option<Timestamp> {
         self.annotations.get(name)?.parse().ok()
     }

@@ -14,6 +14,8 @@ pub const FLOOR: Duration = Duration::from_secs(1);
 pub const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait of [`Retry::Backoff`].
 pub const BACKOFF_LONGEST: Duration = Duration::from_secs(5 * 60);
+/// The least pause before it is found that someone has mended what does not heal by itself.
+pub const HEALED: Duration = Duration::from_secs(60);
 /// The share of the interval by which a token may be early.
 const JITTER: f64 = 0.1;
 
@@ -78,16 +80,19 @@ pub fn next_attempt(now: Timestamp, retry: Retry, failures: u32, cap: Duration, 
     }
 }
 
-/// The next attempt for a token that is still good until `expires`: after the wait for an outage, at least half of what was left
-/// of its life is still left. So an outage that ends some seconds before the token does is always found in time, whatever the
-/// back-off has grown to.
+/// The next attempt for a token that is still good until `expires`: after the wait, at least half of what was left of its life is
+/// still left. So what ends some seconds before the token does is always found in time, whatever the back-off has grown to. What does
+/// not heal by itself may be healed by someone: it is looked at as often, but not more than once in [`HEALED`].
 #[must_use]
 pub fn in_time(next: Timestamp, retry: Retry, now: Timestamp, expires: Option<Timestamp>) -> Timestamp {
     let left = expires.and_then(|expires| Duration::try_from(expires.duration_since(now)).ok());
-    match (retry, left) {
-        (Retry::Backoff | Retry::After(_), Some(left)) if !left.is_zero() => {
-            next.min(later(now, (left / 2).max(BACKOFF_FIRST)))
-        }
+    let least = match retry {
+        Retry::Backoff | Retry::After(_) => BACKOFF_FIRST,
+        Retry::Every(_) => HEALED,
+        Retry::At(_) | Retry::HoldApp(_) => return next,
+    };
+    match left {
+        Some(left) if !left.is_zero() => next.min(later(now, (left / 2).max(least))),
         _ => next,
     }
 }

@@ -144,13 +144,26 @@ pub fn labelled(labels: &BTreeMap<String, String>, namespace: &str) -> Option<Ke
     })
 }
 
-/// Identifies a Secret's keys and values.
+/// Annotations that say what is in the Secret: who changes one of them makes it untrue.
+const SAID: [&str; 4] = [
+    annotation::SCOPE_HASH,
+    annotation::HASHED_TOKEN,
+    annotation::ISSUED_AT,
+    annotation::EXPIRES_AT,
+];
+
+/// Identifies a Secret's keys and values, and what its annotations say of them.
 #[must_use]
-pub fn content_hash<'a>(data: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+pub fn content_hash<'a>(
+    annotations: &BTreeMap<String, String>,
+    data: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> String {
     let mut sorted: Vec<_> = data.collect();
     sorted.sort_unstable();
+    let said = SAID.map(|name| annotations.get(name).map_or(&[][..], String::as_bytes));
+    let said = SAID.into_iter().zip(said);
     let mut text = Vec::new();
-    for (key, value) in sorted {
+    for (key, value) in said.chain(sorted) {
         for part in [key.as_bytes(), value] {
             text.extend_from_slice(&(part.len() as u64).to_be_bytes());
             text.extend_from_slice(part);
@@ -198,7 +211,10 @@ pub fn judge(
             let ours = data.iter().filter(|(key, _)| wanted.contains(&key.as_str()));
             let all = |(key, value): (&'_ String, &'_ Vec<u8>)| (key.clone(), value.clone());
             let hash_of = |pairs: Vec<(String, Vec<u8>)>| {
-                content_hash(pairs.iter().map(|(key, value)| (key.as_str(), value.as_slice())))
+                content_hash(
+                    annotations,
+                    pairs.iter().map(|(key, value)| (key.as_str(), value.as_slice())),
+                )
             };
             *hash == hash_of(ours.map(all).collect()) || *hash == hash_of(data.iter().map(all).collect())
         }
@@ -224,17 +240,16 @@ pub fn adopt(
         .map(Vec::as_slice)
         .unwrap_or_default();
     let ours = data.iter().filter(|(key, _)| keys.contains(&key.as_str()));
-    BTreeMap::from([
+    let mut annotations = BTreeMap::from([
         (annotation::SCOPE_HASH.to_owned(), scope_hash.to_owned()),
         (annotation::FORMAT.to_owned(), format_mark(&intent.secret)),
         (annotation::ISSUED_AT.to_owned(), Time::from(issued_at).to_string()),
         (annotation::EXPIRES_AT.to_owned(), Time::from(expires_at).to_string()),
         (annotation::HASHED_TOKEN.to_owned(), base64_sha256(token)),
-        (
-            annotation::CONTENT_HASH.to_owned(),
-            content_hash(ours.map(|(k, v)| (k.as_str(), v.as_slice()))),
-        ),
-    ])
+    ]);
+    let hash = content_hash(&annotations, ours.map(|(k, v)| (k.as_str(), v.as_slice())));
+    annotations.insert(annotation::CONTENT_HASH.to_owned(), hash);
+    annotations
 }
 
 /// Names of labels and annotations that we, or isometry/github-token-manager, once put on a Secret, from its managed fields:
@@ -280,10 +295,6 @@ pub fn managed_metadata(meta: &ObjectMeta) -> ManagedMetadata {
 /// A [`Problem`] of the template.
 pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &str) -> Result<Rendered, Problem> {
     let data = formats::data(&intent.secret, site, issued)?;
-    let content = content_hash(
-        data.iter()
-            .map(|(key, value)| (key.as_str(), value.expose_secret().as_bytes())),
-    );
     let mut annotations = intent.secret.annotations.clone();
     let mut set = |name: &str, value: String| annotations.insert(name.to_owned(), value);
     set(annotation::SCOPE_HASH, scope_hash.to_owned());
@@ -295,13 +306,17 @@ pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &s
         annotation::HASHED_TOKEN,
         base64_sha256(issued.token.expose_secret().as_bytes()),
     );
-    set(annotation::CONTENT_HASH, content);
     if let Some(app) = intent.app.name() {
         set(annotation::APP, app);
     }
     if let Some(request) = &intent.refresh_request {
         set(annotation::REFRESH_REQUESTED, request.clone());
     }
+    let texts = data
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.expose_secret().as_bytes()));
+    let hash = content_hash(&annotations, texts);
+    annotations.insert(annotation::CONTENT_HASH.to_owned(), hash);
     Ok(Rendered {
         kind: kind(intent.secret.format),
         labels: labels(intent),

@@ -237,7 +237,7 @@ proptest! {
         pairs in proptest::collection::btree_map("[a-z]{0,4}", proptest::collection::vec(any::<u8>(), 0..6), 1..6),
     ) {
         let pairs: Vec<(String, Vec<u8>)> = pairs.into_iter().collect();
-        let hash = |pairs: &[(String, Vec<u8>)]| content_hash(pairs.iter().map(|(k, v)| (k.as_str(), v.as_slice())));
+        let hash = |pairs: &[(String, Vec<u8>)]| content_hash(&BTreeMap::new(), pairs.iter().map(|(k, v)| (k.as_str(), v.as_slice())));
         let backwards: Vec<_> = pairs.iter().rev().cloned().collect();
         prop_assert_eq!(hash(&pairs), hash(&backwards));
         // A byte that moves from a key to its value is a change.
