@@ -80,7 +80,9 @@ impl<S: Sign + 'static> Engine<S> {
         if let Some(alarm) = alarm.filter(|alarm| *alarm > task.now).min() {
             self.timers.set(key, app.map_or(alarm, |app| app.local_time(alarm)));
         }
-        let left = self.desks.join(&line, key, deadline);
+        let doubt = task.failure.as_ref();
+        let place = doubt.map_or(deadline, |failure| failure.deadline(deadline, task.generation));
+        let left = self.desks.join(&line, key, place);
         self.tell_waiting(left.as_ref());
         self.tell_waiting(Some(&line));
     }

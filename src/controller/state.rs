@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::Problem;
 use crate::domain::intent::{AppKey, SecretKey};
-use crate::domain::schedule::Budget;
+use crate::domain::schedule::{Budget, RESERVE, later};
 use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
 
@@ -51,6 +51,16 @@ impl Failure {
     /// Lets the next attempt be made at once: what stood in the way seems to have passed.
     pub fn release(&mut self) {
         self.released = true;
+    }
+
+    /// The deadline by which a Token stands in line for its next attempt. What was refused for good will most likely be refused again: it
+    /// goes behind those that are only due, so that many of them, all expired, do not keep the others from being served in time.
+    #[must_use]
+    pub fn deadline(&self, deadline: Timestamp, generation: i64) -> Timestamp {
+        if self.problem.retry.is_transient() || self.generation != generation || self.released {
+            return deadline;
+        }
+        deadline.max(later(self.until, RESERVE))
     }
 
     /// Whether it still stands in the way: a changed spec or a request for a new token is a reason to try at once.
@@ -144,5 +154,41 @@ impl State {
             || pending.is_some()
             || granted.is_some();
         !waits && !knows && budget.full_after(now).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::Reason;
+    use crate::domain::schedule::Retry;
+
+    #[test]
+    fn what_was_refused_for_good_goes_behind_what_is_due_and_what_was_not_does_not() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let failure = |retry| Failure {
+            problem: Problem::new(Reason::InstallationSuspended, retry, "no"),
+            count: 3,
+            until: at(1_000),
+            generation: 1,
+            request: None,
+            released: false,
+        };
+        let refused = failure(Retry::Every(Duration::from_secs(600)));
+        let due = at(1_000 + 15 * 60);
+        assert_eq!(refused.deadline(Timestamp::MIN, 1), due);
+        assert_eq!(refused.deadline(at(5_000), 1), at(5_000), "what can wait longer does");
+        assert_eq!(
+            refused.deadline(Timestamp::MIN, 2),
+            Timestamp::MIN,
+            "its spec is another"
+        );
+        let mut released = refused.clone();
+        released.release();
+        assert_eq!(released.deadline(Timestamp::MIN, 1), Timestamp::MIN);
+        let outage = failure(Retry::Backoff);
+        assert_eq!(outage.deadline(Timestamp::MIN, 1), Timestamp::MIN);
     }
 }

@@ -19,6 +19,8 @@ const DRAIN: Duration = controller::DRAIN.saturating_add(Duration::from_secs(2))
 pub(super) struct Signals {
     term: Signal,
     int: Signal,
+    /// The terminal that it was started from is closed.
+    hup: Signal,
 }
 
 impl Signals {
@@ -29,6 +31,7 @@ impl Signals {
         Ok(Signals {
             term: listen(SignalKind::terminate())?,
             int: listen(SignalKind::interrupt())?,
+            hup: listen(SignalKind::hangup())?,
         })
     }
 
@@ -37,6 +40,7 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
         }
     }
 }

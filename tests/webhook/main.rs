@@ -6,6 +6,7 @@ mod collector;
 mod drain;
 mod git;
 mod golden;
+mod grace;
 mod heavy;
 mod hostile;
 mod inject;

@@ -13,6 +13,12 @@ use crate::world::{SOON, World};
 
 #[tokio::test]
 async fn a_signal_ends_it_with_0_after_the_token_under_way_is_written() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        ends_well(signal).await;
+    }
+}
+
+async fn ends_well(signal: Signal) {
     let world = World::new().await;
     assert!(world.operator.probe("healthz").await.is_ok());
     assert!(world.operator.probe("readyz").await.is_ok());
@@ -28,8 +34,9 @@ async fn a_signal_ends_it_with_0_after_the_token_under_way_is_written() {
     })
     .await;
     assert!(world.token_in("demo").await.is_none(), "its answer is still on the way");
-    let status = world.operator.terminate(SOON).await.unwrap();
-    assert_eq!(status.code(), Some(0), "{}", world.operator.logs());
+    world.operator.process().signal(signal).unwrap();
+    let status = world.operator.process().wait(SOON).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{signal:?}: {}", world.operator.logs());
     assert!(world.operator.logs().contains("ending: no new work is begun"));
     world.good_token("demo", None).await;
     world.ready("demo").await;
