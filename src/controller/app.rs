@@ -116,11 +116,7 @@ impl<S> Apps<S> {
                 let untried = || {
                     let message =
                         format!("spec.appRef: the App {name} is being looked at; the Token goes on when it works");
-                    Err(Problem::new(
-                        Reason::AppNotReady,
-                        Retry::Every(Duration::from_secs(600)),
-                        message,
-                    ))
+                    Err(Problem::new(Reason::AppNotReady, Retry::Backoff, message))
                 };
                 let name = self.name(namespace.as_deref(), name);
                 match self.objects.get(&name) {
@@ -204,5 +200,10 @@ mod tests {
         assert!(!apps.is_untried(&key("a")) && apps.is_untried(&key("b")));
         assert_eq!(reason(&apps, "a"), Some(Reason::AppNotFound));
         assert_eq!(reason(&apps, "b"), Some(Reason::AppNotReady));
+        let problem = apps.get(&key("b")).err();
+        assert!(
+            problem.is_some_and(|problem| problem.retry.is_transient()),
+            "it is looked at"
+        );
     }
 }

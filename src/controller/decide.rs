@@ -49,8 +49,8 @@ impl<S: Sign + 'static> Engine<S> {
         if let (Ok(intent), Ok(app)) = (&intent, &app)
             && forbidden.is_none()
             && app.facts.is_unsure(intent)
-            // What stands in for an App that does not work knows no more of it.
-            && self.apps.borrow().get(&intent.app).is_ok()
+            // What stands in for an App knows no more of it, and need not wait.
+            && self.apps.borrow().get(&intent.app).is_ok_and(|own| Arc::ptr_eq(&own, app))
             && status_life(&status).is_some_and(|(_, expires)| expires > self.time_of(Some(app)))
         {
             return None;

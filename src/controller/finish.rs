@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::Reason;
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key};
 use crate::domain::schedule::{self, Retry};
 
 use super::engine::{Back, Engine};
 use super::job::Done;
-use super::state::State;
+use super::state::{Failure, State};
 
 impl<S: Sign + 'static> Engine<S> {
     pub(super) fn back(&mut self, back: Result<Back, tokio::task::JoinError>) {
@@ -42,8 +43,12 @@ impl<S: Sign + 'static> Engine<S> {
         state.place = done.place;
         let outdated = std::mem::take(&mut state.outdated);
         state.failure = done.failure.filter(|_| !outdated).map(Box::new);
+        // Who waits for an App to work asks nobody, and so for nobody.
+        let asks = |failure: &Failure| failure.problem.reason != Reason::AppNotReady;
         match &state.failure {
-            Some(failure) if failure.problem.retry == Retry::Backoff => self.outages.failed(app.as_ref(), key, now),
+            Some(failure) if failure.problem.retry == Retry::Backoff && asks(failure) => {
+                self.outages.failed(app.as_ref(), key, now);
+            }
             _ => self.outages.dismiss(key),
         }
         match done.declined {

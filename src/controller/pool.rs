@@ -85,19 +85,20 @@ impl<S> Apps<S> {
         seats
     }
 
-    /// The App of a Token. One that does not work is stood in for by one of its pool that may issue for the Token, as `allows` says:
-    /// what is known of the App, with the other's clock and GitHub.
+    /// The App of a Token. One that does not work, or of which is not known yet where it is installed, is stood in for by one of its pool
+    /// that may issue for the Token, as `allows` says: what is known of the App, with the other's clock and GitHub.
     ///
     /// # Errors
     /// Why there is none that works.
     pub fn of(&self, intent: &Intent, allows: impl Fn(&Intent) -> bool) -> Result<Arc<App<S>>, Problem> {
-        let problem = match self.get(&intent.app) {
-            Ok(app) => return Ok(app),
-            Err(problem) => problem,
-        };
-        let first = self.seats(intent, allows).into_iter().next();
+        let own = self.get(&intent.app);
+        if own.as_ref().is_ok_and(|app| !app.facts.is_unsure(intent)) {
+            return own;
+        }
+        let mut seats = self.seats(intent, allows).into_iter();
+        let first = seats.find(|seat| seat.installation.is_some());
         let (Some(seat), Some(known)) = (first, self.known_of(&intent.app)) else {
-            return Err(problem);
+            return own;
         };
         Ok(Arc::new(App {
             facts: known.facts.clone(),
@@ -112,9 +113,8 @@ impl<S> Apps<S> {
         let issuer = AppKey::named(secret.annotations.get(annotation::APP)?);
         let lead = self.known_of(&intent.app)?;
         if self.full(&issuer) == self.full(&intent.app) {
-            // While it does not work, where it is installed may not be known: that is no change.
-            let unsure = self.get(&intent.app).is_err() && lead.facts.is_unsure(intent);
-            return unsure.then_some(Lent::Unknown);
+            // Where it is installed may not be known yet: that is no change.
+            return lead.facts.is_unsure(intent).then_some(Lent::Unknown);
         }
         let mut members = self.pool_of(&intent.app);
         let issuer = members.find(|member| self.full(member) == self.full(&issuer))?;

@@ -24,7 +24,7 @@ use super::clock;
 /// Soon enough for people, and not a hot loop.
 pub const SOON: Duration = Duration::from_secs(1);
 /// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything an App is made of, for telling whether something has changed.
 #[derive(Clone, PartialEq)]

@@ -9,18 +9,21 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use crate::api::{InstallationStatus, Time};
+use crate::api::{InstallationStatus, Reason, Time};
 use crate::controller::App;
 use crate::domain::Problem;
 use crate::domain::facts::{AppFacts, Installed};
 use crate::domain::intent::AppKey;
+use crate::domain::schedule::Retry;
 use crate::github::{Error, Installation};
 use crate::signer::Signer;
+
+use super::apps;
 
 /// How often an App's installations are listed.
 pub const PERIOD: Duration = Duration::from_secs(600);
 /// How soon after an attempt that a later one may do better than.
-const AGAIN: Duration = Duration::from_secs(15);
+pub const AGAIN: Duration = Duration::from_secs(15);
 /// How often they are listed anew because a Token did not find its own.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(30);
 /// How long GitHub may take to list them.
@@ -31,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// A [`Problem`] of the key or of GitHub.
 pub async fn installations(app: &App<Signer>) -> Result<Vec<Installation>, Problem> {
-    answered(tokio::time::timeout(PATIENCE, app.client.installations()).await)
+    answered(PATIENCE, app.client.installations()).await
 }
 
 /// When the installations are to be listed again, after this answer; `now` is by GitHub's clock.
@@ -51,7 +54,7 @@ pub fn pause_after(answer: &Result<Vec<Installation>, Problem>, now: Timestamp) 
 /// # Errors
 /// A [`Problem`] of the key or of GitHub.
 pub async fn found(app: &App<Signer>) -> Result<(String, Vec<Installation>), Problem> {
-    let slug = answered(tokio::time::timeout(PATIENCE, app.client.app()).await)?.slug;
+    let slug = answered(apps::PATIENCE, app.client.app()).await?.slug;
     Ok((slug, installations(app).await?))
 }
 
@@ -59,14 +62,13 @@ pub async fn found(app: &App<Signer>) -> Result<(String, Vec<Installation>), Pro
 ///
 /// # Errors
 /// A [`Problem`] of the key or of GitHub.
-fn answered<T>(answer: Result<Result<T, Error>, tokio::time::error::Elapsed>) -> Result<T, Problem> {
-    let problem = |error: Error| Problem::new(error.reason(), error.retry(), error.to_string());
-    match answer {
-        Ok(answer) => answer.map_err(problem),
+async fn answered<T>(patience: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Problem> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(answer) => answer.map_err(|error| Problem::new(error.reason(), error.retry(), error.to_string())),
         Err(_) => Err(Problem::new(
-            crate::api::Reason::GitHubUnavailable,
-            crate::domain::schedule::Retry::Backoff,
-            format!("GitHub has not answered within {PATIENCE:?}"),
+            Reason::GitHubUnavailable,
+            Retry::Backoff,
+            format!("GitHub has not answered within {patience:?}"),
         )),
     }
 }
@@ -166,8 +168,6 @@ pub async fn asked(rediscover: &mut broadcast::Receiver<AppKey>, app: &AppKey) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Reason;
-    use crate::domain::schedule::Retry;
 
     #[test]
     fn an_enterprise_with_the_name_of_an_organization_is_told_and_leaves_the_name_to_it() {

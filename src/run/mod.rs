@@ -18,6 +18,7 @@ mod recorder;
 mod register;
 mod release;
 mod status;
+mod used;
 mod webhook;
 
 pub use check::{Link, Subject, Verdict, check};

@@ -14,34 +14,33 @@ use crate::cluster::{AppObject, AppObjects, Note};
 use crate::config::Config;
 use crate::controller::{App, AppName};
 use crate::domain::Problem;
-use crate::domain::app::{Findings, MOST_INSTALLATIONS, Share, settle};
+use crate::domain::app::{Findings, MOST_INSTALLATIONS, settle};
 use crate::domain::facts::{AppFacts, Installed};
 use crate::domain::intent::AppKey;
 use crate::domain::pool::Known;
-use crate::domain::schedule::{Retry, next_attempt};
+use crate::domain::schedule::Retry;
 use crate::github::Observe;
 use crate::signer::Signer;
 
-use super::apps::{Ingredients, SOON, outdated, signs};
+use super::apps::{Ingredients, outdated, signs};
 use super::clock;
 use super::discovery;
 use super::object_spec::{self, ingredients, key_secret};
 use super::objects::{Objects, label};
 use super::pool;
 use super::recorder::AppRecorder;
+use super::used::{Used, not_ready, pause_after, unproved};
 
 /// How often a key service is asked for a new version of the key.
 const NEW_VERSION: Duration = Duration::from_secs(60);
-/// The longest wait before an App that does not work is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Takes care of one App object.
 pub struct Caretaker {
     shared: Objects,
     name: AppName,
     object: watch::Receiver<AppObject>,
-    /// What works, and what it was made of.
-    current: Option<(Ingredients, Arc<App<Signer>>)>,
+    /// What Tokens come from.
+    current: Option<Used>,
     /// What GitHub would not be asked about yet: its client knows until when.
     held: Option<(Ingredients, Arc<App<Signer>>)>,
     /// When GitHub was last asked.
@@ -122,7 +121,10 @@ impl Caretaker {
                     changed = settings.changed() => if changed.is_err() { return },
                     () = hurried => {}
                     () = discovery::asked(&mut rediscover, &app) => {
-                        self.asked = self.asked.filter(|_| !discovery::granted(&mut wished));
+                        if !discovery::granted(&mut wished) {
+                            continue;
+                        }
+                        self.asked = None;
                     }
                     () = tokio::time::sleep_until(until) => {}
                 }
@@ -144,21 +146,13 @@ impl Caretaker {
         self.tell(object, &findings).await;
         if wrong {
             let now = match &self.current {
-                Some((_, app)) => app.github_time(clock::steady()),
+                Some(used) => used.app.github_time(clock::steady()),
                 None => clock::steady(),
             };
             let problem = findings.problem.as_ref().or(findings.refused_key.as_ref());
-            let put_off = problem
-                .map(|problem| problem.retry)
-                .filter(|retry| retry.not_before().is_some());
-            let retry = put_off.unwrap_or(Retry::Backoff);
-            let next = next_attempt(now, retry, self.failures, LONGEST_PAUSE, super::manager::dice());
-            return Duration::try_from(next.duration_since(now)).unwrap_or(SOON).max(SOON);
+            return pause_after(problem, self.failures, now, super::manager::dice());
         }
-        let remote = self
-            .current
-            .as_ref()
-            .is_some_and(|(made_of, _)| made_of.key_is_remote());
+        let remote = self.current.as_ref().is_some_and(|used| used.made_of.key_is_remote());
         let period = if remote { NEW_VERSION } else { discovery::PERIOD };
         // Up to a tenth early, so that many Apps do not ask at once.
         period.mul_f64(1.0 - 0.1 * super::manager::dice())
@@ -195,11 +189,12 @@ impl Caretaker {
     fn known(&self, object: &AppObject, config: &Config) -> Option<Known> {
         let spec = &object.read.as_ref().ok()?.spec;
         let facts = match &self.current {
-            Some((_, app)) => app.facts.clone(),
-            None => AppFacts {
-                installations: self.listed_before(object),
-                ..object_spec::facts(spec, config)?
-            },
+            Some(used) => used.app.facts.clone(),
+            None => object_spec::facts(spec, config)?,
+        };
+        let facts = AppFacts {
+            installations: facts.installations.or_else(|| self.listed_before(object)),
+            ..facts
         };
         let pool = spec.pool.iter().map(|member| member.name.clone()).collect();
         Some(Known { facts, pool })
@@ -229,116 +224,125 @@ impl Caretaker {
             Ok(made_of) => made_of,
             Err(problem) => return self.without(problem, None),
         };
-        let unchanged = self.current.as_ref().is_some_and(|(before, _)| *before == made_of);
+        let unchanged = self.current.as_ref().is_some_and(|used| used.made_of == made_of);
         let due = self.asked.is_none_or(|at| at.elapsed() >= discovery::PERIOD);
         if unchanged && !due && !made_of.key_is_remote() {
             return self.as_before();
         }
         let outdated = match &self.current {
-            Some((_, app)) if unchanged => outdated(app).await,
+            Some(used) if unchanged => outdated(&used.app).await,
             _ => true,
         };
         let held = self.held.take().filter(|(before, _)| *before == made_of);
         let candidate = match (&self.current, held) {
-            (Some((_, app)), _) if !outdated => Ok(app.clone()),
+            (Some(used), _) if !outdated => Ok(used.app.clone()),
             (_, Some((_, app))) if app.client.on_hold().is_some() => Ok(app),
             _ => made_of.build(self.observe()).await.map(Arc::new),
         };
         let candidate = match candidate {
             Ok(candidate) => candidate,
-            Err(problem) => return self.without(problem.clone(), Some((made_of, problem))),
+            Err(problem) => return self.without(problem, Some(&made_of)),
         };
-        let known = self
-            .current
-            .as_ref()
-            .is_some_and(|(_, app)| Arc::ptr_eq(app, &candidate));
-        if known && !due {
+        if self.uses(&candidate) && !due {
             return self.as_before();
         }
         if let Err(problem) = signs(&candidate).await {
-            return self.without(problem.clone(), Some((made_of, problem)));
+            return self.without(problem, Some(&made_of));
         }
-        self.ask_github(candidate, made_of, known).await
+        self.ask_github(candidate, made_of).await
+    }
+
+    fn uses(&self, app: &Arc<App<Signer>>) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|used| Arc::ptr_eq(&used.app, app))
     }
 
     /// Whether GitHub takes the key, and where the App is installed.
-    async fn ask_github(&mut self, candidate: Arc<App<Signer>>, made_of: Ingredients, known: bool) -> Look {
+    async fn ask_github(&mut self, candidate: Arc<App<Signer>>, made_of: Ingredients) -> Look {
         self.asked = Some(Instant::now());
-        let fingerprint = candidate.client.signer().fingerprint().ok();
-        let found = discovery::found(&candidate).await;
-        let (slug, installations) = match found {
+        let (slug, installations) = match discovery::found(&candidate).await {
             Ok(found) => found,
-            Err(problem) if problem.retry.is_transient() && known => {
-                self.asked = None;
-                tracing::warn!(app = %self.name.1, namespace = %self.name.0, reason = %problem.reason, "the App could not be checked: {}", problem.message);
-                return self.as_before();
-            }
             Err(problem) => {
                 self.asked = None;
-                if known {
-                    self.current = None;
-                }
-                self.held = Some((made_of.clone(), candidate));
-                return self.without(problem.clone(), Some((made_of, problem)));
+                return self.not_taken(candidate, made_of, problem);
             }
         };
         let app = discovery::with_installations(&candidate, &installations).unwrap_or(candidate);
-        self.current = Some((made_of, app.clone()));
+        let used = self.current.insert(Used {
+            made_of,
+            app,
+            unproved: None,
+        });
         Look {
             findings: Findings {
                 slug: Some(slug),
-                fingerprint,
                 installations: Some(installations.iter().map(discovery::shown).collect()),
-                key: Some(None),
-                problem: missing_owner(&app),
-                refused_key: None,
-                pool: Share::Unknown,
+                ..used.findings()
             },
-            app: Ok(app),
+            app: Ok(used.app.clone()),
         }
+    }
+
+    /// GitHub refuses the key, or cannot be asked. That says nothing about the key, which is used then, as the startup App's is, unless
+    /// there is one that GitHub has taken: Tokens must not wait for an App's next look when GitHub is back.
+    fn not_taken(&mut self, candidate: Arc<App<Signer>>, made_of: Ingredients, problem: Problem) -> Look {
+        let known = self.uses(&candidate);
+        let proved = self.current.as_ref().is_some_and(|used| used.is_proved_for(&made_of));
+        match (problem.retry.is_transient(), proved) {
+            (true, true) if known => {
+                tracing::warn!(app = %self.name.1, namespace = %self.name.0, reason = %problem.reason, "the App could not be checked: {}", problem.message);
+                return self.as_before();
+            }
+            (true, false) => {
+                self.current = Some(Used {
+                    made_of,
+                    app: candidate,
+                    unproved: Some(unproved(&problem)),
+                });
+                return self.as_before();
+            }
+            _ => {}
+        }
+        if known {
+            self.current = None;
+        }
+        let look = self.without(problem, Some(&made_of));
+        self.held = Some((made_of, candidate));
+        look
     }
 
     /// Everything is as it was.
     fn as_before(&self) -> Look {
-        let app = self.current.as_ref().map(|(_, app)| app.clone());
+        let untried = || Problem::new(Reason::AppNotReady, Retry::Backoff, "the App has not been tried yet");
+        let used = self.current.as_ref();
         Look {
-            findings: Findings {
-                key: Some(None),
-                problem: app.as_ref().and_then(|app| missing_owner(app)),
-                ..Findings::default()
-            },
-            app: app.ok_or_else(|| Problem::new(Reason::AppNotReady, Retry::Backoff, "the App has not been tried yet")),
+            findings: used.map(Used::findings).unwrap_or_default(),
+            app: used.map(|used| used.app.clone()).ok_or_else(untried),
         }
     }
 
     /// Something is wrong. A new key that does not work leaves the former one in use, if it is for the same App.
-    fn without(&mut self, problem: Problem, refused: Option<(Ingredients, Problem)>) -> Look {
+    fn without(&mut self, problem: Problem, refused: Option<&Ingredients>) -> Look {
         self.asked = None;
-        let former = self.current.as_ref().filter(|(before, _)| match &refused {
-            Some((made_of, _)) => before.differs_in_key_alone(made_of),
-            // The key cannot be had at the moment: what was read of it is as good as before.
-            None => problem.reason == Reason::KeyUnavailable,
-        });
-        match former {
-            Some((_, app)) => Look {
+        self.current.take_if(|used| !used.outlasts(&problem, refused));
+        match &self.current {
+            Some(former) => Look {
                 findings: Findings {
-                    key: Some(None),
-                    problem: missing_owner(app),
                     refused_key: Some(problem),
-                    ..Findings::default()
+                    ..former.findings()
                 },
-                app: Ok(app.clone()),
+                app: Ok(former.app.clone()),
             },
             None => {
-                self.current = None;
                 let about_key = problem.reason.is_about_the_app() && problem.reason != Reason::AppAuthenticationFailed;
+                let app = Err(not_ready(&self.name, &problem));
                 Look {
                     findings: Findings {
                         key: about_key.then(|| Some(problem.clone())),
-                        problem: Some(problem.clone()),
+                        problem: Some(problem),
                         ..Findings::default()
                     },
-                    app: Err(not_ready(&self.name, &problem)),
+                    app,
                 }
             }
         }
@@ -380,19 +384,4 @@ impl Caretaker {
         }
         self.status = Some(status);
     }
-}
-
-/// What the App's Tokens are told. They are looked at again as soon as the App works.
-fn not_ready(name: &AppName, problem: &Problem) -> Problem {
-    let message = format!(
-        "spec.appRef: the App {}/{} does not work: {}",
-        name.0, name.1, problem.message
-    );
-    Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message)
-}
-
-/// An owner whose installation is not there: the App itself works, and Tokens that name another installation do.
-fn missing_owner(app: &App<Signer>) -> Option<Problem> {
-    app.facts.owner.as_ref()?;
-    app.facts.default_installation().err()
 }

@@ -123,7 +123,7 @@ impl AppFacts {
             );
             return Problem::new(
                 Reason::InstallationNotFound,
-                Retry::Every(Duration::from_secs(60)),
+                Retry::After(Duration::from_secs(60)),
                 message,
             );
         };

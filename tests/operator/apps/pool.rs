@@ -251,6 +251,39 @@ async fn while_its_own_app_does_not_work_a_token_comes_from_the_pool() {
 }
 
 #[tokio::test]
+async fn while_github_does_not_say_where_its_own_app_is_installed_a_token_comes_from_the_pool() {
+    let (mut world, second) = two_apps(json!([{"name": "b"}])).await;
+    let mut lead = in_secret("key");
+    lead["pool"] = json!([{"name": "b"}]);
+    lead["installationID"] = Value::Null;
+    lead["owner"] = json!("octo-org");
+    world.app("a", lead).await;
+    eventually(SOON, "the status is about the owner", async || {
+        let app = world.apps().get("a").await.map_err(|error| error.to_string())?;
+        let seen = app.status.and_then(|status| status.observed_generation);
+        (seen == app.metadata.generation)
+            .then_some(())
+            .ok_or(format!("{seen:?}"))
+    })
+    .await;
+    world.token("before", of_app("a")).await;
+    let token = world.settled("before").await;
+    let before = world.github.mint_count();
+
+    world.operator.kill();
+    world.github.fail_while(Some(Route::App), Fault::Unavailable(503));
+    world.operator.restart().await.expect("the operator starts again");
+    world.app_condition("a", "Ready", "False", "GitHubUnavailable").await;
+    world.token("after", of_app("a")).await;
+    world.ready("after").await;
+    let others = second.mint_count();
+    assert!(others > 0, "b issues");
+    world.request("before", "1").await;
+    world.good_token("before", Some(&token)).await;
+    assert_eq!((world.github.mint_count(), second.mint_count()), (before, others + 1));
+}
+
+#[tokio::test]
 async fn an_app_that_a_policy_does_not_allow_stands_in_for_none() {
     let (world, second) = two_apps(json!([{"name": "b"}])).await;
     world.token("before", of_app("a")).await;
