@@ -8,7 +8,7 @@ use lab::github::{AppKey, Fault, GitHub, NotAToken, Route};
 use lab::wait::eventually;
 use serde_json::json;
 
-use crate::world::{SOON, World, configure};
+use crate::world::{REFUSED, SOON, World, configure};
 
 /// Everything that must not be seen: tokens, JWTs, lines of the keys, and base64 of the tokens.
 fn secrets(github: &GitHub, keys: &[AppKey]) -> Vec<(String, String)> {
@@ -128,8 +128,9 @@ async fn no_token_jwt_or_key_is_seen_anywhere_whatever_goes_wrong() {
         world.ready(&name).await;
     }
     // A write that the API server refuses, and revocations: one that works, one that does not.
+    world.refuse_team().await;
     world
-        .token("label", json!({"secret": {"labels": {"a": "not a value!"}}}))
+        .token("label", json!({"secret": {"labels": {"team": REFUSED}}}))
         .await;
     world.condition("label", "Ready", "False", "SecretWriteFailed").await;
     world.delete("token").await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use github_token_manager::api::names::annotation;
 use github_token_manager::api::{ClusterToken, Condition, Token, TokenStatus};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use lab::cluster::{Builder as ClusterBuilder, Cluster, Leased};
 use lab::github::{GitHub, Settings, TokenState};
@@ -15,6 +15,7 @@ use lab::gtm::{Builder, Operator};
 use lab::monitor::{Monitor, Rules};
 use lab::process::Folder;
 use lab::wait::eventually;
+use serde_json::{Value, json};
 
 /// How long anything may take that is not waited for on purpose.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -185,6 +186,45 @@ impl World {
     /// An annotation of a Secret.
     pub async fn note(&self, secret: &str, name: &str) -> Option<String> {
         self.secrets().get(secret).await.ok()?.annotations().get(name).cloned()
+    }
+}
+
+/// The value of the label `team` that no Secret may have, after [`World::refuse_team`].
+pub const REFUSED: &str = "refused";
+
+/// Writes that the API server refuses.
+impl World {
+    /// Has the API server refuse Secrets of the test's namespace with the label `team` of [`REFUSED`], as it refuses invalid ones.
+    pub async fn refuse_team(&self) {
+        let rule = json!({"expression": format!("object.metadata.?labels[?'team'].orValue('') != '{REFUSED}'"),
+            "message": "no such team", "reason": "Invalid"});
+        let probe = json!({"name": "probe", "labels": {"team": REFUSED}});
+        self.refuse_secrets(&["CREATE", "UPDATE"], &rule, probe).await;
+    }
+
+    /// Has the API server hold Secrets of the test's namespace to a rule, once it refuses one with this metadata.
+    pub async fn refuse_secrets(&self, operations: &[&str], rule: &Value, probe: Value) {
+        let here = json!({"matchLabels": {"kubernetes.io/metadata.name": self.namespace}});
+        let secrets =
+            json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": operations, "resources": ["secrets"]});
+        let name = format!("secrets-{}", self.namespace);
+        let policy = json!([{"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name}, "spec": {"validations": [rule],
+            "matchConstraints": {"namespaceSelector": here, "resourceRules": [secrets]}}},
+            {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}]);
+        let all = json!({"apiVersion": "v1", "kind": "List", "items": policy}).to_string();
+        self.cluster.apply(&all).await.expect("the policy is applied");
+        let probe: Secret = serde_json::from_value(json!({"metadata": probe})).expect("a Secret");
+        let rehearsal = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        eventually(SOON, "the policy is in force", async || {
+            let refusal = self.secrets().create(&rehearsal, &probe).await.err();
+            refusal.ok_or("it is not")
+        })
+        .await;
     }
 }
 

@@ -3,16 +3,13 @@
 use github_token_manager::api::names::annotation;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use lab::wait::eventually;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::world::{SOON, World, cluster};
+use crate::world::{REFUSED, SOON, World, cluster};
 use lab::github::{Settings, TokenState};
-
-/// No label's value.
-const BAD: &str = "no label!";
 
 /// A Token of this name, its Secret and its token.
 async fn issued(world: &World, name: &str, spec: Value) -> (Secret, String) {
@@ -32,11 +29,12 @@ async fn refused(world: &World, name: &str, before: &Secret) {
 }
 
 #[tokio::test]
-async fn a_bad_label_keeps_the_old_secret_whatever_else_changes_and_a_good_one_brings_the_same_token() {
+async fn a_refused_label_keeps_the_old_secret_whatever_else_changes_and_a_good_one_brings_the_same_token() {
     let world = World::new().await;
     let spec = |level: &str, labels: Value| json!({"permissions": {"contents": level}, "secret": {"labels": labels}});
+    world.refuse_team().await;
     let (before, _) = issued(&world, "demo", spec("read", json!({"team": "a", "old": "b"}))).await;
-    world.token("demo", spec("write", json!({"team": BAD}))).await;
+    world.token("demo", spec("write", json!({"team": REFUSED}))).await;
     refused(&world, "demo", &before).await;
 
     world.token("demo", spec("write", json!({"team": "a"}))).await;
@@ -51,11 +49,14 @@ async fn a_bad_label_keeps_the_old_secret_whatever_else_changes_and_a_good_one_b
 }
 
 #[tokio::test]
-async fn a_bad_label_keeps_the_old_secret_when_its_token_is_due() {
+async fn a_refused_label_keeps_the_old_secret_when_its_token_is_due() {
     let mut world = World::short(30).await;
+    world.refuse_team().await;
     let (before, _) = issued(&world, "demo", json!({})).await;
     world.operator.kill();
-    world.token("demo", json!({"secret": {"labels": {"team": BAD}}})).await;
+    world
+        .token("demo", json!({"secret": {"labels": {"team": REFUSED}}}))
+        .await;
     // A quarter of its life is the reserve.
     tokio::time::sleep(Duration::from_secs(23)).await;
     world.operator.restart().await.unwrap();
@@ -66,9 +67,10 @@ async fn a_bad_label_keeps_the_old_secret_when_its_token_is_due() {
 #[tokio::test]
 async fn a_secret_that_would_be_refused_is_not_made_anew_in_another_form() {
     let world = World::new().await;
+    world.refuse_team().await;
     let (before, token) = issued(&world, "demo", json!({})).await;
     let netrc = |labels: Value| json!({"secret": {"format": "netrc", "labels": labels}});
-    world.token("demo", netrc(json!({"team": BAD}))).await;
+    world.token("demo", netrc(json!({"team": REFUSED}))).await;
     refused(&world, "demo", &before).await;
     assert!(matches!(world.github.token_state(&token), TokenState::Valid { .. }));
 
@@ -85,37 +87,11 @@ async fn a_secret_that_would_be_refused_is_not_made_anew_in_another_form() {
 async fn a_secret_that_admission_would_refuse_is_not_made_anew_in_another_form() {
     let world = World::new().await;
     let (before, _) = issued(&world, "demo", json!({})).await;
-    let here = json!({"matchLabels": {"kubernetes.io/metadata.name": world.namespace}});
-    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["secrets"]});
-    let name = format!("no-opaque-{}", world.namespace);
-    let policy = json!([{"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name}, "spec": {"matchConstraints": {"namespaceSelector": here, "resourceRules": [rule]},
-        "validations": [{"expression": "object.type != 'Opaque'", "reason": "Forbidden"}]}},
-        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}]);
-    let all = json!({"apiVersion": "v1", "kind": "List", "items": policy}).to_string();
-    world.cluster.apply(&all).await.expect("the policy is applied");
-    let probe: Secret = serde_json::from_value(json!({"metadata": {"name": "probe"}})).unwrap();
-    let rehearsal = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
-    eventually(SOON, "the policy is in force", async || {
-        world
-            .secrets()
-            .create(&rehearsal, &probe)
-            .await
-            .err()
-            .ok_or("it is not")
-    })
-    .await;
+    let rule = json!({"expression": "object.type != 'Opaque'", "reason": "Forbidden"});
+    world.refuse_secrets(&["CREATE"], &rule, json!({"name": "probe"})).await;
 
     world.token("demo", json!({"secret": {"format": "netrc"}})).await;
     refused(&world, "demo", &before).await;
-    let all = ["validatingadmissionpolicy", "validatingadmissionpolicybinding"];
-    for kind in all {
-        world.cluster.kubectl(&["delete", kind, &name]).await.unwrap();
-    }
 }
 
 #[tokio::test]
@@ -246,7 +222,8 @@ async fn revoked(world: &World, token: &str) {
 #[tokio::test]
 async fn a_token_that_could_not_be_written_is_revoked_when_nobody_wants_it_any_more() {
     let world = World::new().await;
-    let bad = |level: &str| json!({"permissions": {"contents": level}, "secret": {"labels": {"team": BAD}}});
+    world.refuse_team().await;
+    let bad = |level: &str| json!({"permissions": {"contents": level}, "secret": {"labels": {"team": REFUSED}}});
     // Wanted no more: of another scope, of a Token that is gone, of a process that ends.
     for name in ["rescoped", "deleted", "ended"] {
         issued(&world, name, json!({"permissions": {"contents": "write"}})).await;

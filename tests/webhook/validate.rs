@@ -66,6 +66,23 @@ async fn what_the_controller_would_refuse_is_not_stored_and_what_looks_wrong_is_
             .unwrap_err()
             .contains("spec.secret.template['k']: '{{ .tokn }}' is not known")
     );
+    for (spec, text) in [
+        (
+            json!({"secret": {"labels": {"a b": "c"}}}),
+            "spec.secret.labels: 'a b' is no label's name",
+        ),
+        (
+            json!({"secret": {"annotations": {"a b": "c"}}}),
+            "spec.secret.annotations: 'a b' is no annotation's name",
+        ),
+        (
+            json!({"appRef": {"name": "team/app"}}),
+            "spec.appRef.name: 'team/app' is no name",
+        ),
+    ] {
+        let said = apply(&world, "t", &spec).await.unwrap_err();
+        assert!(said.contains(text), "{said}");
+    }
     let said = apply(
         &world,
         "wide",
@@ -104,7 +121,7 @@ async fn an_object_that_was_stored_without_us_can_always_be_labelled_and_removed
     let world = World::new().await;
     let port = world.port.number();
     world.operator.kill();
-    let wrong = json!({"secret": {"format": "template", "template": {"k": "{{ .tokn }}"}}});
+    let wrong = json!({"secret": {"labels": {"a b": "c"}, "format": "template", "template": {"k": "{{ .tokn }}"}}});
     apply(&world, "wrong", &wrong).await.unwrap();
     let _again = world.replica(port).start().await.unwrap();
     world.answers().await;

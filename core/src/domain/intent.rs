@@ -9,12 +9,12 @@ use crate::api::names::annotation;
 use crate::api::{Format, Reason, SecretSpec, TokenScope};
 
 use super::digest::base64_sha256;
-use super::name::{NAMES, is_object_name};
 use super::problem::Problem;
 use super::schedule::Retry;
 use super::{duration, permissions, quote, secret, template};
 
 mod key;
+mod names;
 mod object;
 
 pub use key::{AppKey, Key, Kind, SecretKey};
@@ -124,13 +124,10 @@ impl Intent {
             .ok_or_else(|| invalid("metadata.namespace: a Token has a namespace"))?;
         // Its own name may not be there yet (generateName), and is one.
         let named = secret.name.as_deref().filter(|name| !name.is_empty());
-        let fields = named.map(|name| ("name", name)).into_iter();
-        for (field, text) in fields.chain([("namespace", &*namespace)]) {
-            if !is_object_name(text) {
-                let text = quote(text);
-                return Err(invalid(format!("spec.secret.{field}: '{text}' is no {field}: {NAMES}")));
-            }
-        }
+        named.map_or(Ok(()), |name| names::object("spec.secret.name", name))?;
+        names::namespace("spec.secret.namespace", &namespace)?;
+        let app = object.app();
+        names::app(&app)?;
         let name = named.map_or_else(|| object.name_any(), str::to_owned);
         Ok(Intent {
             key: Key {
@@ -140,7 +137,7 @@ impl Intent {
             },
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
-            app: object.app(),
+            app,
             installation: installation(scope)?,
             owner: owner(scope)?,
             scope: read_scope(scope, &mut warnings)?,
@@ -315,18 +312,17 @@ fn read_secret(spec: &SecretSpec, key: SecretKey, warnings: &mut Vec<Warning>) -
         let (name, why) = (quote(name), template::KEYS);
         return Err(invalid(format!("spec.secret.extraData: {name}: {why}")));
     }
+    names::labels(&spec.labels)?;
+    let mut annotations = spec.annotations.clone();
+    annotations.retain(|name, _| !name.starts_with(annotation::PREFIX));
+    names::annotations(&annotations)?;
     Ok(SecretIntent {
         key,
         format,
         template,
         extra,
         labels: spec.labels.clone(),
-        annotations: spec
-            .annotations
-            .iter()
-            .filter(|(name, _)| !name.starts_with(annotation::PREFIX))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+        annotations,
     })
 }
 

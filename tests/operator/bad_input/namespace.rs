@@ -8,17 +8,18 @@ use lab::wait::eventually;
 use serde_json::json;
 
 use super::{check_status, fails};
-use crate::world::World;
+use crate::world::{REFUSED, World};
 
 /// A namespace that is missing is looked for every minute.
 const MINUTE_AND_MORE: Duration = Duration::from_secs(80);
 
 #[tokio::test]
-async fn a_label_that_kubernetes_refuses_costs_one_token_and_is_named() {
+async fn a_label_that_admission_refuses_costs_one_token_and_is_named() {
     let world = World::new().await;
-    let spec = json!({"secret": {"labels": {"team": "not a value!"}}});
+    world.refuse_team().await;
+    let spec = json!({"secret": {"labels": {"team": REFUSED}}});
     world.token("demo", spec).await;
-    let parts = ["check spec.secret", "not a value!"];
+    let parts = ["check spec.secret", "no such team"];
     fails(&world, "demo", "SecretWriteFailed", &parts).await;
     assert_eq!(world.github.mint_count(), 1);
     // The token that could not be written is the one that is written once it can be.
@@ -30,7 +31,9 @@ async fn a_label_that_kubernetes_refuses_costs_one_token_and_is_named() {
     assert_eq!(world.github.mint_count(), 1);
 
     // A Secret that works stays as it is.
-    world.token("demo", json!({"secret": {"labels": {"team": "-"}}})).await;
+    world
+        .token("demo", json!({"secret": {"labels": {"team": REFUSED}}}))
+        .await;
     fails(&world, "demo", "SecretWriteFailed", &["check spec.secret"]).await;
     assert_eq!(world.token_in("demo").await.as_deref(), Some(&*value));
     world

@@ -71,6 +71,54 @@ fn a_wrong_spec_names_the_field_the_value_and_the_cure() {
             ["spec.secret.name", "'../other'", "write lower-case"],
         ),
         (
+            json!({"secret": {"name": "a".repeat(254)}}),
+            ["spec.secret.name", "is no name", "write lower-case"],
+        ),
+        (
+            json!({"appRef": {"name": "team/app"}}),
+            ["spec.appRef.name", "'team/app' is no name", "write lower-case"],
+        ),
+        (
+            json!({"appRef": {"name": ".."}}),
+            ["spec.appRef.name", "'..' is no name", "write lower-case"],
+        ),
+        (
+            json!({"appRef": {"name": "App"}}),
+            ["spec.appRef.name", "'App' is no name", "write lower-case"],
+        ),
+        (
+            json!({"secret": {"labels": {"a b": "c"}}}),
+            ["spec.secret.labels", "'a b' is no label's name", "write at most 63"],
+        ),
+        (
+            json!({"secret": {"labels": {"": "x"}}}),
+            ["spec.secret.labels", "'' is no label's name", "write at most 63"],
+        ),
+        (
+            json!({"secret": {"labels": {"Example.com/team": "x"}}}),
+            ["spec.secret.labels", "'Example.com/team' is no label's", "a DNS name"],
+        ),
+        (
+            json!({"secret": {"labels": {"team": "a".repeat(64)}}}),
+            ["spec.secret.labels: team: 'aaa", "is no label's value", "at most 63"],
+        ),
+        (
+            json!({"secret": {"labels": {"team": "a "}}}),
+            ["spec.secret.labels: team", "'a' is no label's value", "no blanks"],
+        ),
+        (
+            json!({"secret": {"annotations": {"a b": "c"}}}),
+            ["spec.secret.annotations", "'a b' is no annotation's name", "write at"],
+        ),
+        (
+            json!({"secret": {"annotations": {"a": "b".repeat(names::MOST_ANNOTATIONS)}}}),
+            [
+                "spec.secret.annotations: 253953 bytes",
+                "room for 253952",
+                "shorten them",
+            ],
+        ),
+        (
             json!({"secret": {"basicAuth": true, "format": "netrc"}}),
             ["spec.secret", "format is 'netrc'", "remove one of the two"],
         ),
@@ -114,6 +162,35 @@ fn a_wrong_template_has_a_reason_of_its_own() {
             problem.message.contains(&field) && problem.message.contains(part),
             "{}",
             problem.message
+        );
+    }
+}
+
+#[test]
+fn labels_and_annotations_that_the_api_server_takes_are_taken() {
+    let (other, text) = ("Example.com/b", " any text\n");
+    let most = "b".repeat(names::MOST_ANNOTATIONS - 1 - other.len() - text.len());
+    let spec = json!({"secret": {
+        "labels": {"team": "", "example.com/Team": "a".repeat(63)},
+        "annotations": {"a": most, other: text, "github.as-code.io/dropped anyway": "x"}}});
+    let secret = intent(spec).secret;
+    assert_eq!((secret.labels.len(), secret.annotations.len()), (2, 2));
+}
+
+#[test]
+fn namespaces_that_a_cluster_token_names_are_namespaces() {
+    let message = |spec: Value| Intent::new(&cluster_token(spec)).unwrap_err().message;
+    for text in ["a.b", "Team", &"a".repeat(64)] {
+        let told = format!("'{text}' is no namespace: write at most 63 lower-case");
+        let own = message(json!({"secret": {"namespace": text}}));
+        assert!(
+            own.starts_with("spec.secret.namespace: ") && own.contains(&told),
+            "{own}"
+        );
+        let app = message(json!({"appRef": {"name": "app", "namespace": text}, "secret": {"namespace": "team-a"}}));
+        assert!(
+            app.starts_with("spec.appRef.namespace: ") && app.contains(&told),
+            "{app}"
         );
     }
 }
