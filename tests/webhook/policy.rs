@@ -308,6 +308,10 @@ async fn the_examples_for_a_clusters_admin_do_what_they_say() {
             "spec.repositories is not set",
         ),
         (scoped(json!({"members": "read"})), "reaches the whole organization"),
+        (
+            scoped(json!({"Members": "read"})),
+            "is not known to be a repository permission",
+        ),
         (scoped(json!({"issues": "write"})), "is more than 'read'"),
         (
             json!({"permissions": {"contents": "read"}, "repositories": ["web"], "owner": "other"}),

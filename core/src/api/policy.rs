@@ -118,7 +118,8 @@ pub struct TokenPolicySpec {
     #[schemars(extend("maxProperties" = 128))]
     pub permissions: Option<BTreeMap<String, String>>,
     // Its description in the schema is the one of the enum.
-    /// Permissions that reach a whole organization or enterprise.
+    /// Permissions that reach a whole organization or enterprise. `deny` refuses those that this version does not know, too: they may
+    /// be such.
     #[serde(default)]
     pub organization_permissions: Access,
     /// Whether a Token has to name its permissions and its repositories. Default: false.

@@ -1,4 +1,5 @@
-//! The permissions that GitHub knew when this version was made. Only a hint: an unknown name or level is passed on with a warning.
+//! The permissions that GitHub knew when this version was made. Only a hint: an unknown name or level is passed on with a warning,
+//! unless a policy denies what reaches an organization.
 
 /// Names and levels of the schema `app-permissions` in GitHub's OpenAPI description (npm package `@octokit/openapi` 23.0.2),
 /// with the additions of Enterprise Cloud and Enterprise Server 3.19. Sorted by name.
@@ -85,6 +86,12 @@ pub fn doubt(field: &str, name: &str, level: &str) -> Option<String> {
             levels.join(", ")
         )
     })
+}
+
+/// Whether GitHub had a permission of this name when this version was made.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    KNOWN.binary_search_by_key(&name, |(known, _)| known).is_ok()
 }
 
 /// Whether the permission reaches the whole organization, which naming repositories does not confine.

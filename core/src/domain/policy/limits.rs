@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::api::Access;
 use crate::domain::intent::Intent;
-use crate::domain::permissions::{is_organization_wide, is_within};
+use crate::domain::permissions::{is_known, is_organization_wide, is_within};
 use crate::domain::quote;
 
 use super::glob::matches;
@@ -108,14 +108,8 @@ impl Limits {
             return limited
                 .then(|| "spec.permissions is not set, which asks for everything: name what is needed".to_owned());
         };
-        if let Some((name, _)) = asked
-            .iter()
-            .find(|(name, _)| organization && is_organization_wide(name))
-        {
-            return Some(format!(
-                "spec.permissions.{} reaches the whole organization",
-                quote(name)
-            ));
+        if organization && let Some(objection) = asked.keys().find_map(|name| beyond_repositories(name)) {
+            return Some(objection);
         }
         let most = self.permissions.as_ref()?;
         asked.iter().find_map(|(name, level)| {
@@ -139,6 +133,19 @@ impl Limits {
             intent.refresh
         ))
     }
+}
+
+/// What speaks against a permission where none may reach an organization: GitHub may read a name in other ways than the table does.
+fn beyond_repositories(name: &str) -> Option<String> {
+    let shown = quote(name);
+    if is_organization_wide(name) {
+        return Some(format!("spec.permissions.{shown} reaches the whole organization"));
+    }
+    (!is_known(name)).then(|| {
+        format!(
+            "spec.permissions.{shown} is not known to be a repository permission: write one that this version knows, in lower case and without blanks"
+        )
+    })
 }
 
 fn listed(all: &[String]) -> String {

@@ -80,6 +80,21 @@ fn each_limit_names_the_field_the_value_and_what_is_allowed() {
             None,
         ),
         (
+            json!({"organizationPermissions": "deny", "permissions": {"*": "read"}}),
+            json!({"permissions": {"Members": "read"}}),
+            Some("spec.permissions.Members is not known to be a repository permission: write one"),
+        ),
+        (
+            json!({"organizationPermissions": "deny", "permissions": {"*": "read"}}),
+            json!({"permissions": {"contents": "read", "members ": "read"}}),
+            Some("spec.permissions.members is not known to be a repository permission"),
+        ),
+        (
+            json!({"permissions": {"*": "read"}}),
+            json!({"permissions": {"quantum_teleportation": "read"}}),
+            None,
+        ),
+        (
             json!({"organizationPermissions": "deny"}),
             json!({}),
             Some("spec.permissions is not set"),
