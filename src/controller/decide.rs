@@ -109,7 +109,7 @@ impl<S: Sign + 'static> Engine<S> {
             Ok(intent) => match forbidden {
                 Some(forbidden) => {
                     let since = task.status.condition(condition::FORBIDDEN);
-                    let since = since.map(|condition| condition.last_transition_time.into());
+                    let since = since.and_then(|condition| condition.since(now));
                     let own = task.facts.as_ref().filter(|facts| !facts.deleting);
                     let mut secrets = self.index.former(key, &task.uid);
                     secrets.extend(own.map(|_| intent.secret.key.clone()));

@@ -64,3 +64,25 @@ async fn a_policy_that_comes_while_the_app_is_not_known_yet_counts_all_the_same(
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_writes_a_later_time_into_the_status_of_a_forbidden_token_does_not_keep_its_secret() {
+    let world = World::new().await;
+    world.token("t", json!({})).await;
+    world.ready("t").await;
+    let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "none"},
+        "spec": {"apps": ["nobody/*"], "gracePeriod": "5s"}});
+    world.cluster.apply(&policy.to_string()).await.unwrap();
+    let mut forbidden = world.condition("t", "Forbidden", "True", "PolicyForbids").await;
+    forbidden.last_transition_time = jiff::Timestamp::MAX.into();
+    let mut conditions = world.status("t").await.conditions;
+    conditions.retain(|condition| condition.kind != forbidden.kind);
+    conditions.push(forbidden);
+    let forged = Patch::Merge(json!({"status": {"conditions": conditions}}));
+    let params = PatchParams::default();
+    world.tokens().patch_status("t", &params, &forged).await.unwrap();
+    eventually(SOON * 2, "the Secret goes", async || {
+        world.token_in("t").await.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
+}

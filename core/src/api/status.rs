@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -136,9 +137,19 @@ fn cut(mut message: String) -> String {
     message
 }
 
+/// How far the clock of whoever wrote a time may be ahead of ours.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
+
 impl Condition {
+    /// Since when the status holds. A time that is yet to come is not ours, and would put off what counts from it: it is not believed.
+    #[must_use]
+    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
+        let since = Timestamp::from(self.last_transition_time);
+        (since.duration_since(now) <= CLOCKS).then_some(since)
+    }
+
     /// Makes the condition of this type what `value` (status, reason, message) says, or removes it. Its time changes only when its
-    /// status does.
+    /// status does, or when it is not believed.
     pub fn set(
         all: &mut Vec<Condition>,
         kind: &str,
@@ -156,7 +167,8 @@ impl Condition {
         let since = known
             .as_ref()
             .filter(|c| c.status == status)
-            .map_or(now, |c| c.last_transition_time);
+            .and_then(|c| c.since(now.into()))
+            .map_or(now, Time::from);
         let condition = Condition {
             kind: kind.to_owned(),
             status: status.to_owned(),
@@ -175,6 +187,20 @@ impl Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_is_yet_to_come_is_not_believed() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let (now, value) = (1000, || Some(("True", Reason::PolicyForbids, String::new())));
+        for (written, settled) in [(990, 990), (1060, 1060), (1061, 1000), (i64::from(i32::MAX), 1000)] {
+            let mut all = Vec::new();
+            Condition::set(&mut all, condition::FORBIDDEN, value(), 1, at(written).into());
+            let believed = all[0].since(at(now));
+            assert_eq!(believed.is_some(), written == settled, "{written}");
+            Condition::set(&mut all, condition::FORBIDDEN, value(), 1, at(now).into());
+            assert_eq!(all[0].since(at(now)), Some(at(settled)), "{written}");
+        }
+    }
 
     #[test]
     fn a_message_is_never_longer_than_the_api_server_takes() {
