@@ -181,13 +181,13 @@ impl<'a> Keys<'a> {
         self.values.values().next().map_or("", |(name, _)| name)
     }
 
-    /// Reads a value; an error names the annotation and the value.
+    /// Reads a value, without the blanks around it, which a message would not show; an error names the annotation and the value.
     fn read<T>(&self, word: &str, read: impl FnOnce(&'a str) -> Result<T, Wrong>) -> Result<Option<T>, Refusal> {
         let Some((name, text)) = self.values.get(word) else {
             return Ok(None);
         };
         let wrong = |why: Wrong| invalid(name, &format!("'{}' {why}", quote(text)));
-        read(text).map(Some).map_err(wrong)
+        read(text.trim()).map(Some).map_err(wrong)
     }
 
     fn token(&self, namespace: &str) -> Result<Option<Key>, Refusal> {
@@ -273,7 +273,7 @@ fn ways(text: &str) -> Result<BTreeSet<&str>, Wrong> {
 }
 
 fn selection(text: &str) -> Result<Selection, Wrong> {
-    if text.trim() == "*" {
+    if text == "*" {
         return Ok(Selection::All);
     }
     let names = value::list(text)?;

@@ -215,6 +215,42 @@ fn nothing_is_put_below_what_the_node_mounts_read_only() {
 }
 
 #[test]
+fn blanks_around_a_value_are_not_part_of_it() {
+    let values = |blank: &str| {
+        let all = [
+            ("token", "ci"),
+            ("inject", "file, env"),
+            ("containers", "app"),
+            ("mount-path", "/data/token"),
+            ("file-mode", "0440"),
+            ("env", "A, B"),
+            ("env-conflict", "deny"),
+            ("on-missing", "wait"),
+            ("git-hosts", "github.com"),
+            ("git-ssh-rewrite", "true"),
+        ];
+        let named = all.map(|(name, value)| {
+            (
+                format!("github.as-code.io/{name}"),
+                format!("{blank}{value}{blank}").into(),
+            )
+        });
+        serde_json::Map::from_iter(named)
+    };
+    let asked = |values: serde_json::Map<String, Value>| {
+        let text = json!({"metadata": {"annotations": values}}).to_string();
+        let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
+        asks(&pod.metadata.annotations, NAMESPACE, &mut Warnings::default()).unwrap()
+    };
+    assert_eq!(asked(values(" \n")), asked(values("")));
+    let message = refused(
+        &json!({"git-ssh-rewrite": "tr ue"}),
+        &json!({"containers": [{"name": "app"}]}),
+    );
+    assert!(message.contains("'tr ue' is neither true nor false"), "{message}");
+}
+
+#[test]
 fn annotations_that_no_pod_may_have_are_named() {
     let long = "a,".repeat(140_000);
     let message = refused(&json!({"containers": long}), &json!({"containers": [{"name": "app"}]}));
