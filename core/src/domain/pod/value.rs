@@ -11,7 +11,7 @@ pub(super) type Wrong = String;
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 255;
 
-/// Folders that are the node's or the container's own: nothing is mounted at them or below.
+/// Places that are the node's or the container's own: nothing is mounted at them or below. The kubelet mounts the three files.
 const RESERVED: &[&str] = &[
     "/proc",
     "/sys",
@@ -22,6 +22,9 @@ const RESERVED: &[&str] = &[
     "/lib",
     "/lib32",
     "/lib64",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
     "/usr/bin",
     "/usr/sbin",
     "/usr/lib",

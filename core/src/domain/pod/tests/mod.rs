@@ -215,6 +215,18 @@ fn nothing_is_put_below_what_the_node_mounts_read_only() {
 }
 
 #[test]
+fn files_that_the_kubelet_mounts_are_no_place_for_a_token() {
+    let app = json!({"containers": [{"name": "app"}]});
+    for file in ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"] {
+        for path in [file, &format!("{file}/token")] {
+            let message = refused(&json!({"mount-path": path}), &app);
+            let told = format!("'{path}' would hide, or lie in, {file}: choose a folder of its own");
+            assert!(message.contains(&told), "{message}");
+        }
+    }
+}
+
+#[test]
 fn blanks_around_a_value_are_not_part_of_it() {
     let values = |blank: &str| {
         let all = [
