@@ -46,6 +46,14 @@ impl OwnerRef {
         }
     }
 
+    /// Makes it the controlling owner among these, if there is none.
+    fn control(&self, owners: &mut Vec<OwnerReference>) {
+        if !owners.iter().any(|known| known.controller == Some(true)) {
+            owners.retain(|known| known.uid != *self.uid);
+            owners.push(self.reference());
+        }
+    }
+
     /// The controlling owner of a Secret, if it is a Token or ClusterToken.
     #[must_use]
     pub fn of(meta: &ObjectMeta) -> Option<OwnerRef> {
@@ -266,11 +274,7 @@ impl Secrets {
         if !finalizers.iter().any(|name| name == FINALIZER) {
             finalizers.push(FINALIZER.to_owned());
         }
-        let owners = secret.metadata.owner_references.get_or_insert_default();
-        if !owners.iter().any(|known| known.controller == Some(true)) {
-            owners.retain(|known| known.uid != *owner.uid);
-            owners.push(owner.reference());
-        }
+        owner.control(secret.metadata.owner_references.get_or_insert_default());
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -290,10 +294,7 @@ impl Secrets {
         owner: &OwnerRef,
     ) -> Result<Metadata, ClusterError> {
         let mut owners = meta.owner_references.clone().unwrap_or_default();
-        if OwnerRef::of(meta).is_none() {
-            owners.retain(|known| known.uid != *owner.uid);
-            owners.push(owner.reference());
-        }
+        owner.control(&mut owners);
         let patch = serde_json::json!({"metadata": {
             "uid": meta.uid, "resourceVersion": meta.resource_version,
             "labels": own_labels(&owner.key), "ownerReferences": owners}});
