@@ -341,7 +341,11 @@ impl Secrets {
             };
             let found = api.list_metadata(&params).await?.items.into_iter();
             let metadata = found.map(|found| found.metadata);
-            held.extend(metadata.filter(is_held).map(|metadata| (key_of(&metadata), metadata)));
+            held.extend(
+                metadata
+                    .filter(is_held)
+                    .map(|metadata| (SecretKey::from(&metadata), metadata)),
+            );
         }
         Ok(held)
     }
@@ -387,13 +391,6 @@ fn bytes(data: &BTreeMap<String, SecretString>) -> impl Iterator<Item = (String,
 
 fn is_held(metadata: &ObjectMeta) -> bool {
     metadata.finalizers.iter().flatten().any(|name| name == FINALIZER)
-}
-
-fn key_of(metadata: &ObjectMeta) -> SecretKey {
-    SecretKey {
-        namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
-        name: metadata.name.as_deref().unwrap_or_default().into(),
-    }
 }
 
 fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), ClusterError> {
