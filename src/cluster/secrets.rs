@@ -359,10 +359,7 @@ impl Secrets {
             uid: Some(uid.to_owned()),
             resource_version: None,
         };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
+        let params = DeleteParams::default().preconditions(preconditions);
         gone_is_fine(self.api(key).delete(&key.name, &params).await.map(drop))
     }
 
