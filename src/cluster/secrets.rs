@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use hyper::header::{ACCEPT, HeaderValue};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
@@ -15,73 +14,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::api::names::{FINALIZER, MANAGER};
-use crate::domain::intent::{Key, Kind, SecretKey};
+use crate::domain::intent::SecretKey;
 use crate::domain::secret::{Rendered, own_labels};
 
-use super::tokens::api_version;
 use super::watch::managed;
-use super::{ClusterError, Metadata, Scope};
+use super::{ClusterError, Metadata, OwnerRef, Scope};
 
 /// An answer of metadata alone.
 const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
-
-/// The object that a managed Secret belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnerRef {
-    /// Which object.
-    pub key: Arc<Key>,
-    /// Its UID.
-    pub uid: Arc<str>,
-}
-
-impl OwnerRef {
-    fn reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: api_version(),
-            kind: self.key.kind.as_str().to_owned(),
-            name: self.key.name.to_string(),
-            uid: self.uid.to_string(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }
-    }
-
-    /// Makes it the controlling owner among these, if there is none.
-    fn control(&self, owners: &mut Vec<OwnerReference>) {
-        if !owners.iter().any(|known| known.controller == Some(true)) {
-            owners.retain(|known| known.uid != *self.uid);
-            owners.push(self.reference());
-        }
-    }
-
-    /// The controlling owner of a Secret, if it is a Token or ClusterToken.
-    #[must_use]
-    pub fn of(meta: &ObjectMeta) -> Option<OwnerRef> {
-        let owner = meta
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|owner| owner.controller == Some(true))?;
-        if owner.api_version != api_version() {
-            return None;
-        }
-        let kind = [Kind::Token, Kind::ClusterToken]
-            .into_iter()
-            .find(|kind| kind.as_str() == owner.kind)?;
-        let namespace = match kind {
-            Kind::Token => meta.namespace.as_deref().map(Into::into),
-            Kind::ClusterToken => None,
-        };
-        Some(OwnerRef {
-            key: Arc::new(Key {
-                kind,
-                namespace,
-                name: owner.name.as_str().into(),
-            }),
-            uid: owner.uid.as_str().into(),
-        })
-    }
-}
 
 /// A Secret as it is to be, and whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -315,6 +255,17 @@ impl Secrets {
         let patch = serde_json::json!({"metadata": {
             "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": others}});
         gone_is_fine(self.patch(key, patch).await.map(drop))
+    }
+
+    /// Lets go of what stands there, if it is still the Secret of this UID.
+    ///
+    /// # Errors
+    /// [`ClusterError`]
+    pub async fn let_go(&self, key: &SecretKey, uid: &str) -> Result<(), ClusterError> {
+        match self.look(key).await? {
+            Some(meta) if meta.metadata.uid.as_deref() == Some(uid) => self.release(key, &meta.metadata).await,
+            _ => Ok(()),
+        }
     }
 
     async fn patch(&self, key: &SecretKey, patch: impl Debug + Serialize) -> Result<Metadata, kube::Error> {

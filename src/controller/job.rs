@@ -356,12 +356,7 @@ pub async fn remove(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<
     for (key, uid) in &secrets {
         let result = async {
             context.secrets.delete(key, uid).await?;
-            match context.secrets.look(key).await? {
-                Some(meta) if meta.metadata.uid.as_deref() == Some(&**uid) => {
-                    context.secrets.release(key, &meta.metadata).await
-                }
-                _ => Ok(()),
-            }
+            context.secrets.let_go(key, uid).await
         };
         let result = result.await;
         context.observer.secret_written(&task.key, "delete", result.is_ok());

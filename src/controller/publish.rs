@@ -172,10 +172,6 @@ pub fn undress(held: &mut Held) {
 async fn rebuild(context: &Context, draft: SecretDraft<'_>, uid: &str) -> Result<Metadata, ClusterError> {
     context.secrets.rehearse(draft).await?;
     context.secrets.delete(draft.key, uid).await?;
-    if let Some(meta) = context.secrets.look(draft.key).await?
-        && meta.metadata.uid.as_deref() == Some(uid)
-    {
-        context.secrets.release(draft.key, &meta.metadata).await?;
-    }
+    context.secrets.let_go(draft.key, uid).await?;
     context.secrets.create(draft).await
 }

@@ -242,11 +242,7 @@ impl Retirement {
             }
             context.secrets.delete(key, &self.uid).await?;
         }
-        if let Some(meta) = context.secrets.look(key).await?
-            && meta.metadata.uid.as_deref() == Some(&*self.uid)
-        {
-            context.secrets.release(key, &meta.metadata).await?;
-        }
+        context.secrets.let_go(key, &self.uid).await?;
         context.observer.secret_written(&self.owner.key, "delete", true);
         Ok(Retired::Gone)
     }

@@ -160,10 +160,9 @@ pub fn content_hash<'a>(
 ) -> String {
     let mut sorted: Vec<_> = data.collect();
     sorted.sort_unstable();
-    let said = SAID.map(|name| annotations.get(name).map_or(&[][..], String::as_bytes));
-    let said = SAID.into_iter().zip(said);
+    let said = SAID.map(|name| (name, annotations.get(name).map_or(&[][..], String::as_bytes)));
     let mut text = Vec::new();
-    for (key, value) in said.chain(sorted) {
+    for (key, value) in said.into_iter().chain(sorted) {
         for part in [key.as_bytes(), value] {
             text.extend_from_slice(&(part.len() as u64).to_be_bytes());
             text.extend_from_slice(part);
