@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lab::cluster::Cluster;
-use lab::github::{GitHub, TokenState};
+use lab::github::{GitHub, Installation, TokenState};
 use lab::wait::eventually;
 
 use crate::guide::{Block, Guide};
@@ -60,6 +60,16 @@ impl Operations {
         .await
     }
 
+    /// Waits until the Token gives this reason for not being ready.
+    async fn says(&self, reason: &str) {
+        eventually(SOON, reason, async || {
+            let path = "jsonpath='{.status.conditions[?(@.type==\"Ready\")].reason}'";
+            let found = self.world.sh(&format!("kubectl -n team-a get token ci -o {path}"));
+            if found == reason { Ok(()) } else { Err(found) }
+        })
+        .await;
+    }
+
     /// What the kubelet does a while after the Secret has changed.
     fn mount(&self) {
         self.world.mount_configuration();
@@ -80,17 +90,66 @@ async fn a_leaked_token_is_revoked_and_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_is_put_in_place_without_a_restart() {
+async fn a_new_key_is_put_in_place_without_a_restart_after_the_old_one_was_deleted() {
     let (operations, _operator) = Operations::start().await;
     let world = &operations.world;
     let before = operations.token();
+    world.github.remove_keys();
+    world.sh("kubectl -n team-a annotate token ci --overwrite github.as-code.io/refresh-requested-at=leaked");
+    operations.says("AppAuthenticationFailed").await;
+    assert_eq!(operations.token(), before);
+    assert!(good(&world.github, &before), "tokens that were issued go on working");
+
     let key = world.github.rotate_key().expect("a key");
     world.file("private-key.pem", &key.pkcs1_pem());
     operations.follow("--dry-run=client");
     operations.mount();
-    assert!(good(&world.github, &before), "tokens that were issued go on working");
-    world.sh("kubectl -n team-a annotate token ci --overwrite github.as-code.io/refresh-requested-at=new-key");
     operations.another(&before).await;
+    world.ready("-n team-a token ci");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_was_deleted_is_followed_by_another() {
+    let (operations, _operator) = Operations::start().await;
+    let world = &operations.world;
+    let before = operations.token();
+    let installation = world.github.installation(INSTALLATION).expect("it is installed");
+    world.github.uninstall(INSTALLATION);
+    world.github.remove_keys();
+    assert!(
+        !good(&world.github, &before),
+        "GitHub ends the tokens of an App that is deleted"
+    );
+    world.sh("kubectl -n team-a annotate token ci --overwrite github.as-code.io/refresh-requested-at=deleted");
+    operations.says("AppAuthenticationFailed").await;
+
+    let manifest = r#"{"name": "acme-next", "url": "https://acme.example", "redirect_url": "http://127.0.0.1/", "default_permissions": {}}"#;
+    world.sh(&format!(
+        "curl -fsS --data-urlencode manifest='{manifest}' {}/organizations/acme/settings/apps/new",
+        world.github.url()
+    ));
+    let next = world.github.registrations().pop().expect("an App").app;
+    next.install(Installation {
+        id: INSTALLATION + 1,
+        ..installation
+    });
+    let config = world.secret("github-token-manager", "gtm-config", "gtm.yaml");
+    let (old, new) = (world.github.app_id(), next.app_id());
+    let config = config.replace(&format!("app_id: {old}"), &format!("app_id: {new}"));
+    assert!(config.contains(&format!("app_id: {new}")), "{config}");
+    world.file("gtm.yaml", &config);
+    world.file("private-key.pem", &next.key().expect("a key").pkcs1_pem());
+    // The guide's second command of this block: `gtm.yaml` is edited here.
+    let block = operations.guide.block("--dry-run=client");
+    let (_, apply) = block.text.split_once('\n').expect("two commands");
+    world.sh(apply);
+    operations.mount();
+    eventually(SOON, "a token of the other App", async || {
+        let now = operations.token();
+        good(&next, &now).then_some(()).ok_or(now == before)
+    })
+    .await;
+    world.ready("-n team-a token ci");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,8 +11,9 @@ use lab::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
 use crate::certificates::call;
+use crate::mounted::served;
 use crate::rotation::{now, replica};
-use crate::world::{SOON, cluster, read};
+use crate::world::{SOON, bundle, cluster, read};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -42,12 +43,17 @@ async fn a_clock_that_jumps_a_day_and_comes_back_fails_no_call() {
     let client = cluster.client().await.unwrap();
     let namespace = cluster.namespace("test").await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let manifest = configurations(listener.local_addr().unwrap().port()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let manifest = configurations(port).unwrap();
     cluster.apply(manifest.split("---\n").next().unwrap()).await.unwrap();
     let stop = CancellationToken::new();
+    // A leaf of an hour more than a day is due after a day, and one that is valid from almost two days before serves those whose clocks
+    // did not jump.
     let terms = Terms {
         // How often the clock is looked at, too.
         settle: Duration::from_secs(1),
+        leaf: Duration::from_secs(25 * 60 * 60),
+        backdate: Duration::from_secs(47 * 60 * 60),
         ..Terms::default()
     };
     replica(&client, listener, &stop, terms, jumping);
@@ -63,11 +69,15 @@ async fn a_clock_that_jumps_a_day_and_comes_back_fails_no_call() {
 
     let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load = tokio::spawn(call(client.clone(), namespace.clone(), over.clone(), calls.clone()));
-    for wrong in [DAY, 0, -DAY, 0] {
+    let mut leaf = served(port, &bundle(&client).await).await.unwrap();
+    for (wrong, due) in [(DAY, true), (0, false), (-DAY, true), (0, true)] {
         WRONG.store(wrong, Ordering::Relaxed);
         grows(&READ, 4, "the clock is looked at").await;
         grows(&calls, 20, "pods are answered").await;
         assert!(!load.is_finished(), "{:?}", load.await);
+        let now = served(port, &bundle(&client).await).await.unwrap();
+        assert_eq!(now != leaf, due, "another leaf, {wrong} s from now");
+        leaf = now;
     }
     over.store(true, Ordering::Relaxed);
     load.await.unwrap().unwrap();

@@ -14,6 +14,7 @@ mod manifests;
 mod mounted;
 mod outage;
 mod policy;
+mod reinvoked;
 mod rotation;
 mod schema;
 mod server;

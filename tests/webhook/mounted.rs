@@ -77,7 +77,7 @@ async fn replica(world: &World, port: &Port, folder: &Folder) -> Operator {
 }
 
 /// What is served over a new connection that trusts these certificates alone, DER.
-async fn served(port: &Port, trusted: &str) -> Result<Vec<u8>, String> {
+pub async fn served(port: u16, trusted: &str) -> Result<Vec<u8>, String> {
     let trusted = reqwest::Certificate::from_pem_bundle(trusted.as_bytes()).unwrap();
     let https = reqwest::Client::builder()
         .no_proxy()
@@ -85,7 +85,7 @@ async fn served(port: &Port, trusted: &str) -> Result<Vec<u8>, String> {
         .tls_info(true)
         .build()
         .unwrap();
-    let url = format!("https://127.0.0.1:{}/inject", port.number());
+    let url = format!("https://127.0.0.1:{port}/inject");
     let answer = https.get(url).send().await.map_err(|error| format!("{error:?}"))?;
     let info = answer.extensions().get::<TlsInfo>().unwrap();
     Ok(info.peer_certificate().unwrap().to_owned())
@@ -105,7 +105,7 @@ async fn a_mounted_certificate_is_served_and_its_successor_too_without_a_restart
     let (first, second) = (self_signed(), self_signed());
     swap(&folder, &first);
     let replica = replica(&world, &port, &folder).await;
-    let serves = async |pair: &Pair| served(&port, &pair.certificate).await.is_ok();
+    let serves = async |pair: &Pair| served(port.number(), &pair.certificate).await.is_ok();
     assert!(serves(&first).await && !serves(&second).await);
     // Half of a pair is not used; the former stays.
     let mixed = Pair {
@@ -138,7 +138,7 @@ async fn a_mounted_certificate_is_served_and_its_successor_too_without_a_restart
 async fn shake(port: Arc<Port>, trusted: String, over: Arc<AtomicBool>) -> Result<usize, String> {
     let mut handshakes = 0;
     while !over.load(Ordering::Relaxed) {
-        served(&port, &trusted).await?;
+        served(port.number(), &trusted).await?;
         handshakes += 1;
     }
     Ok(handshakes)
@@ -176,7 +176,7 @@ async fn a_certificate_that_the_same_authority_renews_fails_no_call_with_the_bun
             swap(&folder, leaf);
         }
         eventually(SOON, "this one is served", async || {
-            let found = served(&port, &authority.0.pem()).await?;
+            let found = served(port.number(), &authority.0.pem()).await?;
             let same = found == der(leaf);
             same.then_some(()).ok_or_else(|| "another is".to_owned())
         })
@@ -201,7 +201,7 @@ async fn a_mounted_certificate_that_is_over_is_said_and_not_ready_until_it_is_re
     let authority = Authority::new();
     swap(&folder, &authority.leaf(now() + SignedDuration::from_secs(20)));
     let replica = replica(&world, &port, &folder).await;
-    assert!(served(&port, &authority.0.pem()).await.is_ok());
+    assert!(served(port.number(), &authority.0.pem()).await.is_ok());
     eventually(Duration::from_secs(60), "it is not ready", async || {
         replica.probe("readyz").await.map_or(Ok(()), Err)
     })
@@ -211,11 +211,11 @@ async fn a_mounted_certificate_that_is_over_is_said_and_not_ready_until_it_is_re
         told.contains("the mounted certificate is not valid now: renew it"),
         "{told}"
     );
-    assert!(served(&port, &authority.0.pem()).await.is_err());
+    assert!(served(port.number(), &authority.0.pem()).await.is_err());
     swap(&folder, &authority.leaf(later()));
     eventually(SOON, "it is ready again", async || {
         replica.probe("readyz").await.map_err(|error| error.to_string())
     })
     .await;
-    assert!(served(&port, &authority.0.pem()).await.is_ok());
+    assert!(served(port.number(), &authority.0.pem()).await.is_ok());
 }

@@ -168,10 +168,7 @@ impl World {
 
     /// Whom the mutating configuration trusts, PEM.
     pub async fn bundle(&self) -> String {
-        let all: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let found = all.get(OWN).await.expect("the configuration is there");
-        let bundle = found.webhooks.unwrap_or_default().remove(0).client_config.ca_bundle;
-        String::from_utf8(bundle.map(|bundle| bundle.0).unwrap_or_default()).expect("PEM")
+        bundle(&self.client).await
     }
 
     /// A client that trusts the webhook as the API server does.
@@ -190,6 +187,14 @@ impl World {
     pub fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}{path}", self.port.number())
     }
+}
+
+/// Whom the mutating configuration trusts, PEM.
+pub async fn bundle(client: &Client) -> String {
+    let all: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let found = all.get(OWN).await.expect("the configuration is there");
+    let bundle = found.webhooks.unwrap_or_default().remove(0).client_config.ca_bundle;
+    String::from_utf8(bundle.map(|bundle| bundle.0).unwrap_or_default()).expect("PEM")
 }
 
 fn replica(kubeconfig: &Path, config: &Path, port: u16) -> Builder {
