@@ -2,6 +2,7 @@
 
 mod queries;
 mod series;
+mod trouble;
 
 use std::path::{Path, PathBuf};
 
@@ -89,6 +90,11 @@ fn test_of(series: &Value, expectations: &[(&str, &str, Value)]) -> String {
         "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": tests}],
     });
     test.to_string()
+}
+
+/// That alerts fire: their labels in the order of promtool.
+fn firing(rest: &str) -> Value {
+    json!([{"labels": format!("ALERTS{{alertstate=\"firing\", {rest}}}"), "value": 1}])
 }
 
 /// An operator with everything on, in a namespace `team`.
@@ -186,13 +192,19 @@ async fn alerts_fire_and_the_dashboard_shows_with_the_metrics_of_a_real_operator
     let quiet = input_series(&[&well, &well, &well]);
     promtool(&test_of(&quiet, &[("ALERTS", END, json!([]))]));
     let trouble = input_series(&[&well, &first, &more]);
-    let firing = |rest: &str| json!([{"labels": format!("ALERTS{{alertstate=\"firing\", {rest}}}"), "value": 1}]);
     let expectations = [
         (
             "ALERTS{alertname=\"GitHubTokenExpiresSoon\",alertstate=\"firing\"}",
             END,
             firing(
                 "alertname=\"GitHubTokenExpiresSoon\", severity=\"critical\", controller=\"github-token\", namespace=\"team\", name=\"short\"",
+            ),
+        ),
+        (
+            "ALERTS{alertname=\"GitHubTokenExpired\",alertstate=\"firing\"}",
+            END,
+            firing(
+                "alertname=\"GitHubTokenExpired\", severity=\"critical\", controller=\"github-token\", namespace=\"team\", name=\"short\"",
             ),
         ),
         (
