@@ -16,8 +16,12 @@ use crate::domain::intent::Key;
 use crate::domain::policy::Verdict;
 use crate::domain::quote;
 
+use super::ClusterError;
+
 /// Between two writes: refusals come as often as a controller retries.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Before what could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Policies whose news wait to be written.
 const MOST: usize = 1000;
 
@@ -75,24 +79,39 @@ impl Record {
         loop {
             self.0.there.notified().await;
             tokio::time::sleep(PAUSE).await;
-            let news = std::mem::take(&mut *self.0.news.lock().unwrap_or_else(PoisonError::into_inner));
-            write(&policies, news).await;
+            let mut news = self.take();
+            while let Err(error) = write(&policies, &news).await {
+                tracing::debug!(%error, "the status of policies was not written");
+                // All else stays as it is until there are other news.
+                if !matches!(error, ClusterError::Unavailable(_)) {
+                    break;
+                }
+                tokio::time::sleep(AGAIN).await;
+                news.add(self.take());
+            }
         }
+    }
+
+    fn take(&self) -> News {
+        std::mem::take(&mut *self.0.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-async fn write(policies: &Api<TokenPolicy>, news: News) {
-    if news.refusals.is_empty() && news.counts.is_none() {
-        return;
+impl News {
+    /// What has come since counts.
+    fn add(&mut self, newer: News) {
+        self.refusals.extend(newer.refusals);
+        self.counts = newer.counts.or(self.counts.take());
     }
-    let all = match policies.list(&Default::default()).await {
-        Ok(all) => all,
-        Err(error) => {
-            tracing::debug!(error = %super::ClusterError::from(error), "the status of policies was not written");
-            return;
-        }
-    };
-    for policy in all {
+}
+
+/// Writes to all policies that it can; the first error. Writing the same again writes nothing.
+async fn write(policies: &Api<TokenPolicy>, news: &News) -> Result<(), ClusterError> {
+    if news.refusals.is_empty() && news.counts.is_none() {
+        return Ok(());
+    }
+    let mut result = Ok(());
+    for policy in policies.list(&Default::default()).await? {
         let Some(name) = policy.metadata.name.as_deref() else {
             continue;
         };
@@ -113,8 +132,69 @@ async fn write(policies: &Api<TokenPolicy>, news: News) {
             ..PatchParams::default()
         };
         let patch: Value = json!({"metadata": {"uid": policy.metadata.uid}, "status": status});
-        if let Err(error) = policies.patch_status(name, &params, &Patch::Merge(&patch)).await {
-            tracing::debug!(error = %super::ClusterError::from(error), policy = name, "the status of a policy was not written");
-        }
+        let written = policies.patch_status(name, &params, &Patch::Merge(&patch)).await;
+        result = result.and(written.map(drop).map_err(ClusterError::from));
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Bytes;
+    use hyper::{Method, Request, Response};
+    use kube::client::Body;
+    use tokio::sync::mpsc;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// An API server with the policy `p`, out of order for so many requests; and the statuses that it was given.
+    fn server(out_of_order: usize) -> (Client, mpsc::UnboundedReceiver<Value>) {
+        let (heard, statuses) = mpsc::unbounded_channel();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "p", "uid": "u"}, "spec": {}});
+        let answer = move |request: Request<Body>| {
+            let (heard, asked, policy) = (heard.clone(), asked.clone(), policy.clone());
+            async move {
+                let fails = asked.fetch_add(1, Ordering::Relaxed) < out_of_order;
+                let (status, body) = if fails {
+                    let failure = json!({"kind": "Status", "status": "Failure", "code": 503, "reason": "ServiceUnavailable", "message": "no"});
+                    (503, failure)
+                } else if request.method() == Method::PATCH {
+                    let body = request.into_body().collect().await?.to_bytes();
+                    let _ = heard.send(serde_json::from_slice::<Value>(&body).unwrap()["status"].take());
+                    (200, policy)
+                } else {
+                    (
+                        200,
+                        json!({"kind": "TokenPolicyList", "apiVersion": "github.as-code.io/v1", "metadata": {}, "items": [policy]}),
+                    )
+                };
+                let body = Full::new(Bytes::from(body.to_string()));
+                Ok::<_, kube::Error>(Response::builder().status(status).body(body).unwrap())
+            }
+        };
+        (Client::new(service_fn(answer), "default"), statuses)
+    }
+
+    /// The policy is about so many Tokens.
+    fn count(record: &Record, tokens: usize) {
+        record.count(std::iter::repeat_n(("p", false), tokens));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_api_server_did_not_take_is_written_later_and_what_came_meanwhile_counts() {
+        // The first list fails.
+        let (client, mut statuses) = server(1);
+        let record = Record::default();
+        tokio::spawn(record.clone().keep(client));
+        count(&record, 1);
+        tokio::time::sleep(PAUSE * 2).await;
+        assert!(statuses.try_recv().is_err());
+        count(&record, 2);
+        assert_eq!(statuses.recv().await.unwrap()["selectedTokens"], 2);
     }
 }
