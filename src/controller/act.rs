@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::domain::Sign;
 use crate::domain::intent::{Key, SecretKey};
-use crate::domain::plan::{Plan, SecretFacts};
+use crate::domain::plan::Plan;
 use crate::domain::schedule::later;
 
 use super::app::App;
@@ -80,7 +80,7 @@ impl<S: Sign + 'static> Engine<S> {
         if let Some(alarm) = alarm.filter(|alarm| *alarm > task.now).min() {
             self.timers.set(key, app.map_or(alarm, |app| app.local_time(alarm)));
         }
-        let doubt = task.failure.as_ref();
+        let doubt = task.failure.as_ref().filter(|_| !task.keeps_former);
         let place = doubt.map_or(deadline, |failure| failure.deadline(deadline, task.generation));
         let left = self.desks.join(&line, key, place);
         self.tell_waiting(left.as_ref());
@@ -97,12 +97,14 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// Nothing to do: the status is written if it is not what it should be, and the alarm is set.
     fn rest(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, until: Timestamp) {
-        let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
+        let in_use = task
+            .in_use()
+            .and_then(|(secret, facts)| Some((&secret.key, facts.expires_at()?)));
+        let expires = in_use.map(|(_, at)| at);
         let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
         let unsettled = settle::wanted_status(&task, false) != task.status;
-        if let Some(intent) = &task.intent {
-            let live = expires.map(|at| (&intent.secret.key, at));
-            self.context.observer.expiry(key, live);
+        if task.intent.is_some() {
+            self.context.observer.expiry(key, in_use);
         }
         let Some(state) = self.states.get_mut(key) else { return };
         // A token that was just issued for the first time leaves nothing else to remember: it is forgotten soon.

@@ -96,6 +96,8 @@ impl<S: Sign + 'static> Engine<S> {
             intent: None,
             status,
             facts,
+            former: None,
+            keeps_former: false,
             failure: state.failure.as_deref().cloned(),
             pending: None,
             granted: state.granted.as_deref().cloned(),
@@ -104,6 +106,9 @@ impl<S: Sign + 'static> Engine<S> {
             scout: self.outages.is_scout(key),
             now,
         };
+        if let (Ok(intent), None) = (&intent, &forbidden) {
+            task.former = self.former_of(&task, intent);
+        }
         let planned = match &intent {
             Err(problem) => Err(problem.clone()),
             Ok(intent) => match forbidden {
@@ -130,7 +135,7 @@ impl<S: Sign + 'static> Engine<S> {
                 task.failure = None;
                 Ok(Plan::Rest { until })
             }
-            (_, Some(until), _) => Ok(Plan::Rest { until }),
+            (_, Some(until), _) => self.keep_former(&mut task, until),
             (_, None, Err(until)) => {
                 task.held = Some(overspent(until));
                 Ok(Plan::Rest { until })

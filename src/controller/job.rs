@@ -17,6 +17,7 @@ use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
 
 use super::app::{App, Rediscover};
+use super::former::Former;
 use super::observer::Observer;
 use super::publish::{WRITE_ATTEMPTS, undress};
 use super::record::SecretRecord;
@@ -65,6 +66,10 @@ pub struct Task {
     pub status: TokenStatus,
     /// The Secret, if it is there and ours.
     pub facts: Option<SecretFacts>,
+    /// What is left of what was wanted before.
+    pub former: Option<Box<Former>>,
+    /// Whether that is kept fresh, and `intent` and `facts` are about it.
+    pub keeps_former: bool,
     /// What went wrong last.
     pub failure: Option<Failure>,
     /// A token that was issued but could not be written yet.

@@ -8,6 +8,7 @@ mod desk;
 mod discard;
 mod engine;
 mod finish;
+mod former;
 mod index;
 mod issue;
 mod job;

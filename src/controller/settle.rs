@@ -22,15 +22,18 @@ pub fn status_life(status: &TokenStatus) -> Option<(Timestamp, Timestamp)> {
 }
 
 /// The Secret is as it should be: says so in the status.
-pub async fn published(context: &Context, task: Task, meta: Metadata, granted: Option<Granted>) -> Done {
-    let recovered = task.failure.is_some() || task.status.condition(condition::STALLED).is_some();
+pub async fn published(context: &Context, mut task: Task, meta: Metadata, granted: Option<Granted>) -> Done {
+    // What is wanted is not there yet: only what was wanted before is good again.
+    let failure = task.failure.take_if(|_| task.keeps_former);
+    let troubled = task.failure.is_some() || task.status.condition(condition::STALLED).is_some();
+    let recovered = troubled && !task.keeps_former;
     let facts = SecretRecord::new(&meta).map(|record| SecretFacts {
         content: Content::Intact,
         ..record.facts(None)
     });
     let task = Task {
         facts,
-        failure: None,
+        failure,
         pending: None,
         granted: granted.or(task.granted.clone()),
         ..task
@@ -60,7 +63,7 @@ pub fn hashed(facts: Option<&SecretFacts>) -> String {
 
 /// When the token that is in the Secret expires.
 fn good_until(task: &Task) -> Option<Timestamp> {
-    task.facts.as_ref().and_then(SecretFacts::expires_at)
+    task.in_use().and_then(|(_, facts)| facts.expires_at())
 }
 
 /// Something stands in the way: says so in the status, and once in an Event.
@@ -156,10 +159,8 @@ pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
         ),
         None => (failed.map(|failure| &failure.problem), until),
     };
-    let life = task
-        .facts
-        .as_ref()
-        .and_then(|facts| facts.issued_at().zip(facts.expires_at()));
+    let in_use = task.in_use();
+    let life = in_use.and_then(|(_, facts)| facts.issued_at().zip(facts.expires_at()));
     let due = task
         .intent
         .as_ref()
@@ -170,8 +171,10 @@ pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
         &Outcome {
             now: task.now,
             generation: task.generation,
-            secret: task.intent.as_ref().map(|intent| &intent.secret),
-            facts: task.facts.as_ref(),
+            secret: in_use
+                .map(|(secret, _)| secret)
+                .or(task.intent.as_ref().map(|intent| &intent.secret)),
+            facts: in_use.map(|(_, facts)| facts),
             wrote,
             granted: task.granted.as_ref(),
             problem,

@@ -15,6 +15,7 @@ mod lost_answers;
 mod peer;
 mod policies;
 mod release;
+mod renamed;
 mod revocation;
 mod rotation;
 mod secrecy;

@@ -143,6 +143,15 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether it is the Secret's place that cannot be had, and not the token.
+    #[must_use]
+    pub const fn is_about_the_secret(self) -> bool {
+        matches!(
+            self,
+            Reason::SecretConflict | Reason::SecretWriteFailed | Reason::NamespaceUnavailable
+        )
+    }
+
     /// Whether it is the App that does not work, and not the Token.
     #[must_use]
     pub const fn is_about_the_app(self) -> bool {

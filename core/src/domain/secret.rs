@@ -94,6 +94,20 @@ pub fn format_mark(secret: &SecretIntent) -> String {
     mark
 }
 
+/// What was wanted of a Secret with this mark, as far as what is wanted now tells: `None` for a template, or texts beside the token, that
+/// are not known any more.
+#[must_use]
+pub fn in_form_of(secret: &SecretIntent, mark: &str) -> Option<SecretIntent> {
+    let forms = Format::ALL.into_iter().flat_map(|format| {
+        [secret.extra.clone(), BTreeMap::new()].map(|extra| SecretIntent {
+            format,
+            extra,
+            ..secret.clone()
+        })
+    });
+    forms.into_iter().find(|form| format_mark(form) == mark)
+}
+
 /// Identifies the labels and annotations that the spec asks for: a changed hash also shows that one was taken away.
 #[must_use]
 pub fn metadata_hash(secret: &SecretIntent) -> String {

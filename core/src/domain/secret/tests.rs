@@ -65,3 +65,29 @@ fn text(rendered: &Rendered, key: &str) -> String {
 fn hashed_token(rendered: &Rendered) -> Option<&str> {
     rendered.annotations.get(annotation::HASHED_TOKEN).map(String::as_str)
 }
+
+#[test]
+fn a_mark_tells_the_form_unless_what_only_the_former_spec_said_is_needed() {
+    let of = |secret: Value| fixtures::intent(json!({"secret": secret})).secret;
+    let (plain, extra) = (
+        json!({"format": "netrc"}),
+        json!({"format": "basicAuth", "extraData": [{"inline": {"a": "b"}}]}),
+    );
+    let template = json!({"format": "template", "template": {"k": "{{ .token }}"}});
+    for (former, wanted, known) in [
+        (&plain, &extra, true),
+        (&extra, &extra, true),
+        (&template, &template, true),
+        (&extra, &plain, false),
+        (&template, &plain, false),
+    ] {
+        let (former, wanted) = (of(former.clone()), of(wanted.clone()));
+        let found = in_form_of(&wanted, &format_mark(&former));
+        assert_eq!(
+            found.as_ref().map(format_mark),
+            known.then(|| format_mark(&former)),
+            "{former:?}"
+        );
+        assert!(found.is_none_or(|found| found.key == wanted.key && found.labels == wanted.labels));
+    }
+}
