@@ -141,19 +141,35 @@ fn troubles() -> Vec<Trouble> {
             },
             "RateLimited",
         ),
-        // Told when the client gives up, after half a minute.
-        trouble(Fault::Hang, "GitHubUnavailable"),
     ]
 }
 
 #[tokio::test]
 async fn github_fails_in_every_way_amid_200_tokens_and_all_recover() {
+    all_recover(troubles(), Rules::default()).await;
+}
+
+#[tokio::test]
+async fn github_hangs_for_longer_than_anyone_waits_amid_200_tokens_and_all_recover() {
+    let hang = Trouble {
+        fault: Fault::Hang,
+        reason: "GitHubUnavailable",
+    };
+    // All of them have expired by the time that the first is given up, and all are issued anew.
+    let rules = Rules {
+        recovery: Duration::from_secs(10),
+        ..Rules::default()
+    };
+    all_recover(vec![hang], rules).await;
+}
+
+async fn all_recover(troubles: Vec<Trouble>, rules: Rules) {
     const TOKENS: usize = 200;
     let world = World::short(20).await;
-    let monitor = world.monitor();
+    let monitor = Monitor::start(world.cluster.kubeconfig_path(), &world.github, rules);
     world.many(TOKENS, impatient()).await;
     world.all_ready(TOKENS, 2 * SOON).await;
-    for Trouble { fault, reason } in troubles() {
+    for Trouble { fault, reason } in troubles {
         let before = world.github.counts().requests;
         let began = Instant::now();
         world.github.fail_while(Some(Route::Mint), fault.clone());
