@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::api::names::webhook::SERVICE;
+use crate::api::names::webhook::{AUTHORITY, SERVICE};
 use crate::cluster::{Authorities, ClusterError, Configuration, Configurations, Hook};
 use crate::domain::authority::{Leaf, Life, Step, Terms, step, wants_leaf};
 
@@ -47,6 +47,10 @@ enum Trouble {
     Cluster(#[from] ClusterError),
     #[error("{0}")]
     Certificate(#[from] CertificateError),
+    #[error(
+        "the Secret {0}/{AUTHORITY} does not take what is to be in it: {1}; delete that Secret, and it is made anew"
+    )]
+    Unfit(String, String),
     #[error("the certificate authority does not come to rest")]
     Restless,
 }
@@ -102,7 +106,7 @@ impl Authority {
                 step => {
                     tracing::info!(step = ?step, "the webhook's certificate authority changes");
                     let next = self.changed(now, step, vault, &configurations)?;
-                    self.secret.put(&next.write(&self.namespace)).await?;
+                    self.put(&next).await?;
                 }
             }
         }
@@ -113,10 +117,19 @@ impl Authority {
     async fn alone(&self, now: Timestamp, mut vault: Vault, leaf: &mut Option<Leaf>) -> Result<(), Trouble> {
         if step(now, &vault.stored(), true, &self.terms) == Step::Create {
             vault = self.changed(now, Step::Create, vault, &[])?;
-            self.secret.put(&vault.write(&self.namespace)).await?;
+            self.put(&vault).await?;
         }
         vault.published_at.get_or_insert(now);
         Ok(self.sign(now, &vault, &[], leaf)?)
+    }
+
+    async fn put(&self, vault: &Vault) -> Result<(), Trouble> {
+        let put = self.secret.put(&vault.write(&self.namespace)).await;
+        put.map_err(|error| match error {
+            // Immutable, or of a type that wants other keys: nothing that is written to it will do.
+            ClusterError::Invalid(said) => Trouble::Unfit(self.namespace.clone(), said),
+            error => error.into(),
+        })
     }
 
     fn changed(&self, now: Timestamp, step: Step, mut vault: Vault, there: &[Configuration]) -> Result<Vault, Trouble> {

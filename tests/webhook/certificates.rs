@@ -135,6 +135,35 @@ async fn only_the_bundle_of_our_own_configurations_is_ever_written() {
 }
 
 #[tokio::test]
+async fn a_secret_that_takes_no_authority_is_named_with_the_cure_which_helps() {
+    let world = World::new().await;
+    world.operator.terminate(Duration::from_secs(9)).await.unwrap();
+    let fixed = json!({"metadata": {"name": CA}, "immutable": true, "data": {}});
+    let fixed: Secret = serde_json::from_value(fixed).unwrap();
+    secrets(&world.client)
+        .delete(CA, &DeleteParams::default())
+        .await
+        .unwrap();
+    secrets(&world.client)
+        .create(&PostParams::default(), &fixed)
+        .await
+        .unwrap();
+    let replica = world.replica(world.port.number()).spawn().unwrap();
+    eventually(SOON, "the cure", async || {
+        let logs = replica.logs();
+        let cure = format!("the Secret {OWN}/{CA} does not take what is to be in it");
+        let told = logs.contains(&cure) && logs.contains("delete that Secret, and it is made anew");
+        told.then_some(()).ok_or(logs)
+    })
+    .await;
+    secrets(&world.client)
+        .delete(CA, &DeleteParams::default())
+        .await
+        .unwrap();
+    world.answers().await;
+}
+
+#[tokio::test]
 async fn where_cert_manager_writes_the_bundle_as_well_whoever_it_trusts_stays_trusted() {
     let world = World::new().await;
     let (kind, ours) = ("mutatingwebhookconfiguration", world.bundle().await);
