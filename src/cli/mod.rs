@@ -31,7 +31,14 @@ pub use status::StatusArgs;
 
 /// Keeps short-lived GitHub App tokens fresh in Kubernetes Secrets.
 #[derive(Parser)]
-#[command(name = "gtm", version, max_term_width = 100, arg_required_else_help = true)]
+// Of a flag that is given twice the last one counts, as Go programs have it: manifests add theirs to those that are there.
+#[command(
+    name = "gtm",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong configuration or arguments.")]
 pub struct Cli {
     #[command(subcommand)]

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use super::*;
 use crate::config::{AppIdentity, KeySource};
 use crate::domain::intent::Scope;
+use crate::domain::policy::DefaultPolicy;
 use crate::run::{ManagerOptions, MintAnswer};
 use crate::telemetry::http::BindAddress;
 use crate::telemetry::logs;
@@ -65,6 +66,20 @@ fn flags_are_read_as_the_peer_reads_them() {
     assert_eq!(options.metrics_address, BindAddress::Every(9090));
     assert_eq!(options.health_address, BindAddress::Off);
     assert_eq!((options.leader_elect, options.namespace.as_str()), (false, "ops"));
+}
+
+#[test]
+fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+    let options = options(
+        "--default-policy=allow --leader-elect --watch-namespaces=a,b --default-policy=deny -leader-elect=false --watch-namespaces c",
+    );
+    // Lists add up.
+    let scope = crate::cluster::Scope::new(&["a", "b", "c"].map(str::to_owned));
+    assert_eq!(options.scope, scope);
+    assert_eq!(
+        (options.default_policy, options.leader_elect),
+        (DefaultPolicy::Deny, false)
+    );
 }
 
 #[test]
