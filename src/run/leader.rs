@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::{LEASE, MANAGER};
+use crate::cluster::ClusterError;
 
 /// How long a leader that has gone silent is waited for, in seconds; with the time that a standby takes to see it, a new leader
 /// works within 15 s.
@@ -61,8 +62,22 @@ impl Candidate {
             .with_duration(DURATION)
             .with_grace(GRACE)
             .build();
-        let wrong = |error| format!("the Lease {}/{LEASE} cannot be used: {error}", self.namespace);
-        manager.await.map_err(wrong)
+        manager.await.map_err(|error| self.unusable(error))
+    }
+
+    /// What the API server said, shortly, and what helps.
+    fn unusable(&self, error: LeaseManagerError) -> String {
+        let namespace = &self.namespace;
+        let said = match error {
+            LeaseManagerError::KubeError(error) => match ClusterError::from(error) {
+                ClusterError::NamespaceUnavailable(said) => {
+                    format!("{said}; create the namespace {namespace}, or name another by --namespace")
+                }
+                other => other.to_string(),
+            },
+            other => other.to_string(),
+        };
+        format!("the Lease {namespace}/{LEASE} cannot be used: {said}")
     }
 
     async fn run(self, tell: watch::Sender<bool>, stop: CancellationToken) -> Result<(), String> {
@@ -292,15 +307,35 @@ mod tests {
         assert_eq!(written[0]["spec"]["holderIdentity"], Value::Null);
     }
 
+    fn candidate(answers: Vec<(u16, Value)>) -> Candidate {
+        Candidate {
+            client: server(answers).0,
+            namespace: "default".to_owned(),
+            identity: "b".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_cannot_be_made_is_told_shortly_and_with_what_helps() {
+        let mut missing = failure(404);
+        missing.1["message"] = json!("namespaces \"default\" not found");
+        missing.1["details"] = json!({"name": "default", "kind": "namespaces"});
+        for (answer, text) in [
+            (
+                missing,
+                "namespaces \"default\" not found; create the namespace default, or name another by --namespace",
+            ),
+            (failure(500), "no"),
+        ] {
+            let told = candidate(vec![failure(404), answer]).manager().await.err();
+            let text = format!("the Lease default/{LEASE} cannot be used: {text}");
+            assert_eq!(told, Some(text));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_cannot_be_read_at_the_moment_ends_nothing() {
-        let (client, _) = server(vec![failure(500), failure(404), failure(500), lease(None, EARLIER)]);
-        let (namespace, identity) = ("default".to_owned(), "b".to_owned());
-        let candidate = Candidate {
-            client,
-            namespace,
-            identity,
-        };
+        let candidate = candidate(vec![failure(500), failure(404), failure(500), lease(None, EARLIER)]);
         let begun = Instant::now();
         candidate.manager_at_last().await;
         assert_eq!(begun.elapsed(), LOOK * 2);

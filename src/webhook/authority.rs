@@ -62,18 +62,26 @@ impl Authority {
         let mut tick = interval(TICK.min(self.terms.settle));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaf = None;
+        let mut told = String::new();
         loop {
             match self.look(&mut leaf).await {
-                Ok(()) => tokio::select! {
-                    _ = tick.tick() => {}
-                    Some(()) = changes.next() => {}
-                },
+                Ok(()) => {
+                    told.clear();
+                    tokio::select! {
+                        _ = tick.tick() => {}
+                        Some(()) = changes.next() => {}
+                    }
+                }
                 // Another replica was faster: what it wrote is read at once.
                 Err(Trouble::Cluster(ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing)) => {
                     sleep(PAUSE / 50).await;
                 }
                 Err(trouble) => {
-                    tracing::warn!("the webhook's certificate authority: {trouble}");
+                    let trouble = trouble.to_string();
+                    if trouble != told {
+                        tracing::warn!("the webhook's certificate authority: {trouble}; it is tried again every 5 s");
+                        told = trouble;
+                    }
                     self.withdraw(&mut leaf);
                     sleep(PAUSE).await;
                 }
@@ -104,9 +112,9 @@ impl Authority {
                 Step::Rest => return Ok(()),
                 Step::Publish => self.publish(now, &configurations, &bundle).await?,
                 step => {
-                    tracing::info!(step = ?step, "the webhook's certificate authority changes");
                     let next = self.changed(now, step, vault, &configurations)?;
                     self.put(&next).await?;
+                    tracing::info!(step = ?step, "the webhook's certificate authority has changed");
                 }
             }
         }
