@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use lab::cluster::Cluster;
 
-use crate::helm::{CHART, NAME, helm, objects, one, path, template};
+use crate::helm::{CHART, NAME, helm, objects, one, template};
 
 /// Values that people have, the former chart's among them.
 const SETS: [(&str, &str); 7] = [
@@ -67,27 +67,6 @@ async fn the_api_server_takes_whatever_is_rendered_and_the_pod_is_restricted() {
         let answer = cluster.kubectl_with_input(&check, &pod.to_string()).await;
         answer.unwrap_or_else(|error| panic!("{name}: {error}\n{pod:#}"));
     }
-}
-
-#[tokio::test]
-async fn policies_are_there_at_once_where_the_kinds_were_applied_before() {
-    let kinds = github_token_manager::cli::crds::yaml().unwrap();
-    let cluster = Cluster::builder().with_crds(kinds).lease().await.unwrap();
-    let chart = path("charts/github-token-manager").display().to_string();
-    let kubeconfig = cluster.kubeconfig_path().display().to_string();
-    let policies = r#"policies={"read-only": {"permissions": {"*": "read"}}}"#;
-    let install = ["install", NAME, &chart, "--namespace", NAME, "--create-namespace"];
-    let values = [
-        "--kubeconfig",
-        &kubeconfig,
-        "--set",
-        "crds.install=false",
-        "--set-json",
-        policies,
-    ];
-    helm(&[&install[..], &values].concat()).unwrap();
-    let found = cluster.kubectl(&["get", "tokenpolicies", "-o", "name"]).await.unwrap();
-    assert_eq!(found.trim(), "tokenpolicy.github.as-code.io/read-only");
 }
 
 /// The pod that the Deployment makes. Its priority class and account are there in a cluster of one's own.
@@ -203,11 +182,31 @@ fn the_configuration_is_what_the_operator_reads() {
     );
 }
 
-#[test]
-fn any_name_of_a_release_gives_names_and_labels_that_kubernetes_takes() {
-    let longest = "x".repeat(53);
-    for release in [longest.as_str(), "123", "1e5", "on"] {
-        let rendered = helm(&["template", release, CHART]).unwrap();
+#[tokio::test]
+async fn any_name_of_a_release_gives_names_and_labels_that_kubernetes_takes() {
+    let cluster = Cluster::builder().lease().await.unwrap();
+    for namespace in ["12345", "123"] {
+        cluster.kubectl(&["create", "namespace", namespace]).await.unwrap();
+    }
+    let numbers = ["--namespace", "12345", "--set-string", "watchNamespaces={123}"];
+    let dashes = format!("{}--------x", "x".repeat(44));
+    let whole = "fullnameOverride=123,configSecret=1e3,rbac.serviceAccount.name=1e3,webhook.certSecret=123";
+    for (release, more) in [
+        (&*"x".repeat(53), ""),
+        (&*dashes, ""),
+        ("github-token-manager.a.long-name.of.its.own.a.b", ""),
+        ("123", ""),
+        ("1e5", ""),
+        ("on", ""),
+        ("7up", ""),
+        ("a.b.c", ""),
+        ("x", whole),
+    ] {
+        let arguments = ["template", release, CHART, "--set-string", more];
+        let rendered = helm(&[&arguments[..], &numbers].concat()).unwrap();
+        let check = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let answer = cluster.kubectl_with_input(&check, &rendered).await;
+        answer.unwrap_or_else(|error| panic!("{release} {more}: {error}"));
         for object in objects(&rendered) {
             let name = object["metadata"]["name"].as_str().unwrap();
             assert!(name.len() <= 63 || object["kind"] != "Service", "{name}");

@@ -5,6 +5,7 @@ mod accepted;
 mod cert_manager;
 mod documented;
 mod helm;
+mod installed;
 mod monitors;
 mod placed;
 mod readme;

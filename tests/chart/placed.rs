@@ -19,6 +19,8 @@ deployment: {podLabels: {a: b}} | Deployment | /spec/template/metadata/labels/a 
 deployment: {priorityClassName: high} | Deployment | :/priorityClassName | "high"
 deployment: {hostNetwork: true} | Deployment | :/hostNetwork | true
 deployment: {hostNetwork: true} | Deployment | :/dnsPolicy | "ClusterFirstWithHostNet"
+deployment: {hostNetwork: true} | Deployment | /spec/strategy/rollingUpdate | {"maxUnavailable": 1, "maxSurge": 0}
+deployment: {podLabels: {a: b}} | Job | /spec/template/metadata/labels/a | "b"
 deployment: {terminationGracePeriodSeconds: 60} | Deployment | :/terminationGracePeriodSeconds | 60
 deployment: {imagePullSecrets: [{name: pull}]} | Deployment | :/imagePullSecrets | [{"name": "pull"}]
 deployment: {imagePullSecrets: [{name: pull}]} | Job | :/imagePullSecrets | [{"name": "pull"}]
@@ -33,6 +35,7 @@ deployment: {containers: {githubTokenManager: {image: {pullPolicy: Always}}}} | 
 deployment: {containers: {githubTokenManager: {image: {pullPolicy: Always}}}} | Job | ./imagePullPolicy | "Always"
 deployment: {containers: {githubTokenManager: {resources: {limits: {memory: 1Gi}}}}} | Deployment | ./resources/limits/memory | "1Gi"
 deployment: {containers: {githubTokenManager: {resources: {limits: {memory: 1Gi}}}}} | Job | ./resources/limits/memory | "1Gi"
+podDisruptionBudget: {maxUnavailable: 0} | PodDisruptionBudget | /spec/maxUnavailable | 0
 podDisruptionBudget: {maxUnavailable: 50%} | PodDisruptionBudget | /spec/maxUnavailable | "50%"
 rbac: {serviceAccount: {name: other}} | ServiceAccount | /metadata/name | "other"
 rbac: {serviceAccount: {name: other}} | Deployment | :/serviceAccountName | "other"
@@ -45,6 +48,8 @@ proxy: {httpProxy: 'http://p'} | Deployment | ./env/1 | {"name": "HTTP_PROXY", "
 proxy: {httpsProxy: 'http://p'} | Deployment | ./env/1 | {"name": "HTTPS_PROXY", "value": "http://p"}
 proxy: {noProxy: .internal} | Deployment | ./env/1 | {"name": "NO_PROXY", "value": ".internal"}
 extraEnv: [{name: A, value: b}] | Deployment | ./env/1 | {"name": "A", "value": "b"}
+{proxy: {httpsProxy: 'http://p', noProxy: a}, extraEnv: [{name: HTTPS_PROXY, value: 'http://q'}]} | Deployment | ./env/1 | {"name": "NO_PROXY", "value": "a"}
+{proxy: {httpsProxy: 'http://p', noProxy: a}, extraEnv: [{name: HTTPS_PROXY, value: 'http://q'}]} | Deployment | ./env/2 | {"name": "HTTPS_PROXY", "value": "http://q"}
 extraEnvFrom: [{secretRef: {name: a}}] | Deployment | ./envFrom | [{"secretRef": {"name": "a"}}]
 extraVolumes: [{name: a, emptyDir: {}}] | Deployment | :/volumes/1 | {"name": "a", "emptyDir": {}}
 extraVolumeMounts: [{name: a, mountPath: /a}] | Deployment | ./volumeMounts/1 | {"name": "a", "mountPath": "/a"}

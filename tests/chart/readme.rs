@@ -19,7 +19,7 @@ applied by other means before, add `--take-ownership`, or set `crds.install=fals
 [docs/rbac.md](../../docs/rbac.md).
 
 `helm uninstall` first runs a Job with the operator's image, which lets go of all managed Secrets. Where it cannot run (the image cannot be pulled any more), helm gives up after its `--timeout` and the operator goes on:
-run `gtm release` with your own kubeconfig, then `helm uninstall --no-hooks` ([docs/operations.md](../../docs/operations.md#install-upgrade-roll-back)).
+run `gtm release` with your own kubeconfig, then `helm uninstall --no-hooks`; or `helm rollback` to the revision that `helm history` shows as `uninstalling`, to keep it ([docs/operations.md](../../docs/operations.md#install-upgrade-roll-back)).
 
 ## Values
 

@@ -3,7 +3,7 @@
 use crate::helm::template;
 
 /// Values, and words of the error: the place, and what is wrong with it.
-const WRONG: [(&str, &[&str]); 17] = [
+const WRONG: [(&str, &[&str]); 18] = [
     ("deployment: {replicas: -1}", &["/deployment/replicas", "minimum"]),
     ("deployment: {replicas: two}", &["/deployment/replicas", "want integer"]),
     ("deployment: {replica: 2}", &["/deployment", "'replica' not allowed"]),
@@ -27,6 +27,10 @@ const WRONG: [(&str, &[&str]); 17] = [
     (
         "deployment: {containers: {githubTokenManager: {image: {digest: latest}}}}",
         &["/image/digest", "pattern"],
+    ),
+    (
+        "metrics: {service: {type: ExternalName}}",
+        &["/metrics/service/type", "'LoadBalancer'"],
     ),
     // Helm takes `null` for "without this default".
     ("webhook: null", &["missing property 'webhook'"]),

@@ -12,9 +12,9 @@ fn numbers(items: &Value, field: &str) -> BTreeSet<u64> {
     items.filter_map(|item| item[field].as_u64()).collect()
 }
 
-/// Whether a selector finds the pods of the Deployment.
-fn selects(selector: &Value, deployment: &Value) -> bool {
-    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+/// Whether a selector finds the pods of a Deployment or Job.
+fn selects(selector: &Value, workload: &Value) -> bool {
+    let labels = &workload["spec"]["template"]["metadata"]["labels"];
     let wanted = selector["matchLabels"].as_object().expect("labels");
     !wanted.is_empty() && wanted.iter().all(|(name, value)| labels[name] == *value)
 }
@@ -25,7 +25,7 @@ fn the_network_policy_lets_in_what_the_operator_listens_on_and_out_what_it_calls
         "",
         "webhook: {enabled: false}",
         "metrics: {enabled: false}",
-        "deployment: {podLabels: {app.kubernetes.io/name: other}}",
+        "deployment: {podLabels: {app.kubernetes.io/name: other, app.kubernetes.io/part-of: other}}",
     ] {
         let values = format!("networkPolicy: {{enabled: true}}\n{more}\n");
         let rendered = objects(&template(&values, &[]).unwrap());
@@ -33,7 +33,12 @@ fn the_network_policy_lets_in_what_the_operator_listens_on_and_out_what_it_calls
             one(&rendered, "NetworkPolicy")["spec"].clone(),
             one(&rendered, "Deployment"),
         );
-        assert!(selects(&policy["podSelector"], &deployment), "{more}: {policy}");
+        for kind in ["Deployment", "Job"] {
+            assert!(
+                selects(&policy["podSelector"], &one(&rendered, kind)),
+                "{more}: {kind} {policy}"
+            );
+        }
         assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
         let rules = policy["ingress"].as_array().unwrap();
         let let_in: BTreeSet<u64> = rules.iter().flat_map(|rule| numbers(&rule["ports"], "port")).collect();
@@ -43,6 +48,29 @@ fn the_network_policy_lets_in_what_the_operator_listens_on_and_out_what_it_calls
         assert_eq!(numbers(&out["ports"], "port"), [53, 443, 6443].into(), "{more}");
         assert!(out["to"].is_null(), "GitHub's addresses change: {out}");
     }
+}
+
+/// A Service would send reviews to it, and a sidecar would go on when it has ended.
+#[test]
+fn the_job_before_an_uninstallation_is_nobodys_pod_but_its_own() {
+    let values = "deployment: {podLabels: {app.kubernetes.io/name: github-token-manager, sidecar.istio.io/inject: 'true'}, podAnnotations: {linkerd.io/inject: enabled}}";
+    let rendered = objects(&template(values, &[]).unwrap());
+    let (deployment, job) = (one(&rendered, "Deployment"), one(&rendered, "Job"));
+    let services = rendered.iter().filter(|object| object["kind"] == "Service");
+    let services: Vec<Value> = services
+        .map(|service| json!({"matchLabels": service["spec"]["selector"]}))
+        .collect();
+    assert_eq!(services.len(), 2);
+    let budget = one(&rendered, "PodDisruptionBudget")["spec"]["selector"].clone();
+    for selector in services.iter().chain([&budget]) {
+        assert!(selects(selector, &deployment) && !selects(selector, &job), "{selector}");
+    }
+    let meta = &job["spec"]["template"]["metadata"];
+    assert_eq!(meta["labels"]["sidecar.istio.io/inject"], "false");
+    assert_eq!(
+        meta["annotations"],
+        json!({"linkerd.io/inject": "disabled", "sidecar.istio.io/inject": "false"})
+    );
 }
 
 #[test]

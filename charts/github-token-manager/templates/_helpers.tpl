@@ -5,13 +5,22 @@
 {{- /* With the longest ending, -metrics-service, 63 characters. */ -}}
 {{- define "gtm.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- $full := printf "%s-%s" .Release.Name $name -}}
 {{- if .Values.fullnameOverride -}}
-{{ .Values.fullnameOverride | trunc 47 | trimSuffix "-" }}
+{{- $full = .Values.fullnameOverride -}}
 {{- else if contains $name .Release.Name -}}
-{{ .Release.Name | trunc 47 | trimSuffix "-" }}
-{{- else -}}
-{{ printf "%s-%s" .Release.Name $name | trunc 47 | trimSuffix "-" }}
+{{- $full = .Release.Name -}}
+{{- end -}}
+{{ regexReplaceAll "[-.]+$" (trunc 47 $full) "" }}
 {{- end }}
+
+{{- /* What the Services' names begin with: they have no dots and begin with a letter, unlike a release's. */ -}}
+{{- define "gtm.serviceName" -}}
+{{- $name := include "gtm.fullname" . | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $name = printf "gtm-%s" $name | trunc 47 | trimSuffix "-" -}}
+{{- end -}}
+{{ $name }}
 {{- end }}
 
 {{- define "gtm.namespace" -}}
@@ -33,6 +42,12 @@ app.kubernetes.io/name: {{ include "gtm.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- /* All pods of a release: the operator's, and that of the Job before an uninstallation. */ -}}
+{{- define "gtm.pods" -}}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/part-of: github-token-manager
+{{- end }}
+
 {{- define "gtm.labels" -}}
 {{ include "gtm.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -44,11 +59,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{- /* The metadata of an object: (list $ NAME LABELS ANNOTATIONS), with the operator's namespace. */ -}}
+{{- /* The metadata of an object: (list $ NAME LABELS ANNOTATIONS), with the operator's namespace. What is a number to YAML is quoted. */ -}}
 {{- define "gtm.metadata" -}}
 {{- $root := index . 0 -}}
-name: {{ index . 1 }}
-namespace: {{ include "gtm.namespace" $root }}
+{{ dict "name" (index . 1) "namespace" (include "gtm.namespace" $root) | toYaml }}
 {{ include "gtm.marks" (list $root (index . 2) (index . 3)) }}
 {{- end }}
 
@@ -63,7 +77,7 @@ annotations:
 {{- end }}
 
 {{- define "gtm.clusterMetadata" -}}
-name: {{ index . 1 }}
+{{ dict "name" (index . 1) | toYaml }}
 {{ include "gtm.marks" (list (index . 0) (index . 2) (index . 3)) }}
 {{- end }}
 
