@@ -188,13 +188,15 @@ async fn a_backup_brings_everything_back_in_an_empty_cluster() {
     operations.follow("> github-tokens.yaml");
     drop(operator);
 
-    let other = World::with(Cluster::builder().with_crds(crds()), |settings| settings).await;
+    let other = World::with(Cluster::builder(), |settings| settings).await;
+    other.helm();
     for file in ["github-tokens.yaml", "gtm-config.yaml"] {
         let text = std::fs::read_to_string(world.folder.path().join(file)).expect("the backup");
         other.file(file, &text);
     }
-    other.sh("kubectl create namespace github-token-manager && kubectl create namespace team-a");
     other.follow(operations.guide.block("kubectl apply -f gtm-config.yaml"));
+    let installed = other.sh("helm -n github-token-manager list --deployed --short");
+    assert_eq!(installed, "github-token-manager\n");
     let _operator = other.operator().await;
     other.ready("-n team-a token ci");
     other.ready("clustertoken shared");
