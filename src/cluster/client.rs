@@ -1,5 +1,6 @@
 //! The connection to the API server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Either, Full};
@@ -16,6 +17,8 @@ use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
+use super::lanes::{ABREAST, Lanes};
+
 /// How long the API server may take for its answer, or to begin a watch, which begins at once. It cuts its own work short after a minute.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection on which nothing came for so long is asked whether it still lives.
@@ -26,8 +29,13 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// has a schedule of its own, which knows how much time is left.
 const RETRIES: (u32, Duration, Duration) = (3, Duration::from_millis(100), Duration::from_secs(1));
 
+/// How far a watch may be ahead of whoever reads it, in bytes: all of a connection's watches have as much, so that one that nobody reads
+/// for a while holds up none of the others.
+const AHEAD: u32 = 64 << 10;
+
 /// A client of the API server. kube's own speaks HTTP/1.1 only, which takes a connection for each call under way; over HTTP/2
-/// one does for all, and a dead one is noticed although nothing is sent. It also repeats a refused call for minutes.
+/// one does for all but watches, which have [`Lanes`], and a dead one is noticed although nothing is sent. It also repeats a refused
+/// call for minutes.
 ///
 /// # Errors
 /// A text that says which part of the kubeconfig cannot be used.
@@ -54,13 +62,22 @@ pub fn connect(config: Config) -> Result<Client, String> {
             .map_err(|_| wrong(&format!("tls-server-name {name} is no name")))?;
         https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+    let connector = https.enable_all_versions().wrap_connector(tcp);
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .http2_keep_alive_interval(PING_AFTER)
         .http2_keep_alive_timeout(PING_PATIENCE)
-        .http2_keep_alive_while_idle(true)
-        .build(https.enable_all_versions().wrap_connector(tcp));
+        .http2_keep_alive_while_idle(true);
+    let http: legacy::Client<_, Body> = builder.build(connector.clone());
+    let lanes = Arc::new(Lanes::new(move || {
+        let mut builder = builder.clone();
+        builder
+            .http2_initial_stream_window_size(AHEAD)
+            .http2_initial_connection_window_size(AHEAD * ABREAST as u32);
+        builder.build::<_, Body>(connector.clone())
+    }));
     let (times, first, longest) = RETRIES;
     let retry = RetryPolicy::new(first, longest, times, false).map_err(|error| wrong(&error))?;
     let service = ServiceBuilder::new()
@@ -69,26 +86,33 @@ pub fn connect(config: Config) -> Result<Client, String> {
         .option_layer(config.auth_layer().map_err(|error| wrong(&error))?)
         .layer(config.extra_headers_layer().map_err(|error| wrong(&error))?)
         .layer(TimeoutLayer::new(PATIENCE))
-        .service_fn(move |request| whole(http.clone(), request));
+        .service_fn(move |request| {
+            let (http, lanes) = (http.clone(), lanes.clone());
+            async move {
+                if is_watch(&request) {
+                    lanes.watch(request).await
+                } else {
+                    whole(http, request).await.map(|answer| answer.map(Either::Right))
+                }
+            }
+        });
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
-/// The answer with all of its body, but for a watch's: whoever waits for the answer has a limit to that, and none for a body that stops
-/// half way.
-async fn whole<S, B>(http: S, request: Request<Body>) -> Result<Response<Either<B, Full<Bytes>>>, BoxError>
+fn is_watch(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|part| part == "watch=true")
+}
+
+/// The answer with all of its body: whoever waits for the answer has a limit to that, and none for a body that stops half way.
+async fn whole<S, B>(http: S, request: Request<Body>) -> Result<Response<Full<Bytes>>, BoxError>
 where
     S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>>,
     B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let query = request.uri().query().unwrap_or_default();
-    let watch = query.split('&').any(|part| part == "watch=true");
     let (head, body) = http.oneshot(request).await.map_err(Into::into)?.into_parts();
-    let body = if watch {
-        Either::Left(body)
-    } else {
-        Either::Right(Full::new(body.collect().await.map_err(Into::into)?.to_bytes()))
-    };
-    Ok(Response::from_parts(head, body))
+    let body = body.collect().await.map_err(Into::into)?.to_bytes();
+    Ok(Response::from_parts(head, Full::new(body)))
 }
 
 #[cfg(test)]
@@ -117,10 +141,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_stops_half_way_is_given_up_and_a_watch_may_be_silent() {
-        let asked = |query| timeout(PATIENCE, whole(service_fn(stuck), request(query)));
-        assert!(asked("&limit=250").await.is_err());
+        let listed = whole(service_fn(stuck), request("&limit=250"));
+        assert!(timeout(PATIENCE, listed).await.is_err());
+        let lanes = Lanes::new(|| service_fn(stuck));
+        let watch = request("&watch=true&timeoutSeconds=290");
+        assert!(is_watch(&watch) && !is_watch(&request("&limit=250")));
         let begun = Instant::now();
-        assert!(asked("&watch=true&timeoutSeconds=290").await.unwrap().is_ok());
+        let answer = lanes.watch::<_, Full<Bytes>, _>(watch);
+        assert!(timeout(PATIENCE, answer).await.unwrap().is_ok());
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 }

@@ -5,6 +5,7 @@ mod client;
 mod configurations;
 mod error;
 mod events;
+mod lanes;
 mod owner;
 mod packed;
 mod policies;

@@ -1,6 +1,7 @@
 //! App objects: keys of tenants, what their status says, and that one App's trouble is nobody else's.
 
 mod hostile;
+mod many;
 mod outage;
 mod pool;
 

@@ -1,0 +1,48 @@
+//! More App objects than an API server allows requests on one connection.
+
+use futures::{StreamExt, stream};
+use lab::github::{AppKey, Settings};
+
+use super::{World, in_secret, of_app};
+use crate::world::cluster;
+
+const MANY: usize = 150;
+
+impl World {
+    /// Applies this many Apps, `app-0` and so on, each with its key in the Secret that it is given.
+    async fn many_apps(&self, count: usize, secret: impl Fn(usize) -> String) {
+        let apply = async |n: usize| self.app(&format!("app-{n}"), in_secret(&secret(n))).await;
+        stream::iter(0..count).for_each_concurrent(16, apply).await;
+    }
+}
+
+#[tokio::test]
+async fn many_apps_hold_up_neither_the_lease_nor_tokens_and_each_hears_of_its_new_key() {
+    let world = World::with(cluster().with_audit_log(), Settings::default(), |operator| {
+        operator.leader_elect(true)
+    })
+    .await;
+    let last = format!("app-{}", MANY - 1);
+    for secret in ["key", "last"] {
+        world.key_secret(secret, &world.good_pem()).await;
+    }
+    let secret = |n| if n == MANY - 1 { "last" } else { "key" }.to_owned();
+    world.many_apps(MANY, secret).await;
+    for n in 0..MANY {
+        world.app_condition(&format!("app-{n}"), "Ready", "True", "").await;
+    }
+    world.token("plain", serde_json::json!({})).await;
+    world.ready("plain").await;
+    world.token("of-last", of_app(&last)).await;
+    world.ready("of-last").await;
+
+    let other = AppKey::generate().expect("a key");
+    world.key_secret("last", &other.pkcs1_pem()).await;
+    world
+        .app_condition(&last, "KeyValid", "False", "AppAuthenticationFailed")
+        .await;
+    world.key_secret("last", &world.good_pem()).await;
+    world.app_condition(&last, "KeyValid", "True", "").await;
+    let leads = world.operator.metrics().await.expect("metrics are served");
+    assert_eq!(leads.value("github_token_manager_leader", &[]), Some(1.0));
+}
