@@ -45,6 +45,7 @@ fn client(github: &GitHub, key: &AppKey, total_timeout: Duration, limits: Limits
         base_url: github.enterprise_url().parse().unwrap(),
         api_version: "2022-11-28".to_owned(),
         limits,
+        quotes: true,
     };
     let options = HttpOptions {
         ca_bundle: github.ca_pem().map(|pem| pem.as_bytes().to_vec()),
@@ -238,6 +239,7 @@ async fn a_server_whose_ca_is_unknown_is_not_talked_to() {
         base_url: setup.github.url().parse().unwrap(),
         api_version: "2022-11-28".to_owned(),
         limits: Limits::default(),
+        quotes: true,
     };
     let signer = Signer::from_pem(setup.github.key().unwrap().pkcs8_pem().as_bytes()).unwrap();
     let http = http_client(&HttpOptions::default()).unwrap();

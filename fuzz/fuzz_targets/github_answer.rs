@@ -71,6 +71,7 @@ fuzz_target!(|data: &[u8]| {
         let asked = Asked {
             base_url: &base_url,
             issuer: &issuer,
+            quotes: true,
             call,
         };
         check(&classify(&asked, &answer));

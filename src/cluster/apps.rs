@@ -1,5 +1,7 @@
 //! App objects, and the Secrets that hold their keys.
 
+use std::sync::Arc;
+
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use k8s_openapi::ByteString;
@@ -35,7 +37,7 @@ pub struct AppObject {
     /// The generation of its spec.
     pub generation: i64,
     /// The object, or why it cannot be read.
-    pub read: Result<App, Problem>,
+    pub read: Result<Arc<App>, Problem>,
 }
 
 impl AppObject {
@@ -47,7 +49,7 @@ impl AppObject {
             uid: object.uid().unwrap_or_default(),
             resource_version: object.resource_version().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
-            read: parsed.map_err(|error| unreadable(&error)),
+            read: parsed.map(Arc::new).map_err(|error| unreadable(&error)),
         }
     }
 

@@ -136,7 +136,12 @@ async fn mint<S: Sign>(
     let result = app.client.mint(installation, &(&intent.scope).into(), permit).await;
     context.observer.minted(&task.key, result.is_ok(), started.elapsed());
     result.map_err(|error| {
-        let problem = Problem::new(error.reason(), error.retry(), error.to_string());
+        let vanished = match error {
+            Error::InstallationNotFound { .. } => app.facts.vanished(intent),
+            _ => None,
+        };
+        let message = vanished.unwrap_or_else(|| error.to_string());
+        let problem = Problem::new(error.reason(), error.retry(), message);
         (problem, error.is_about_the_app())
     })
 }

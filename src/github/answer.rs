@@ -24,6 +24,9 @@ pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// GitHub's wish where it limits without saying for how long.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
+/// Stands for a message that is not quoted.
+const UNQUOTED: &str = "its message is not shown, since an App object has named this address";
+
 /// An HTTP answer. The body is a secret, since it may hold a token.
 pub struct Answer {
     status: u16,
@@ -145,6 +148,8 @@ pub struct Asked<'a> {
     pub base_url: &'a BaseUrl,
     /// Which App.
     pub issuer: &'a Issuer,
+    /// Whether errors quote the answer. Not where who may read them has chosen the address, and could not ask there himself.
+    pub quotes: bool,
     /// What.
     pub call: Call<'a>,
 }
@@ -239,7 +244,11 @@ impl Asked<'_> {
 #[must_use]
 pub fn classify(asked: &Asked<'_>, answer: &Answer) -> Error {
     let lower = answer.message().to_lowercase();
-    let said = answer.said();
+    let said = if asked.quotes {
+        answer.said()
+    } else {
+        UNQUOTED.to_owned()
+    };
     match answer.status {
         408 | 500..=599 => asked.unavailable(format!("HTTP {} {said}", answer.status)),
         403 | 429 => forbidden(asked, answer, &lower, said),
@@ -250,6 +259,7 @@ pub fn classify(asked: &Asked<'_>, answer: &Answer) -> Error {
         404 if lower.contains("integration not found") => asked.app_refused(said),
         404 => not_found(asked, said),
         422 => unprocessable(asked, &lower, said),
+        300..=399 if !asked.quotes => asked.invalid(format!("HTTP {} redirects to another address", answer.status)),
         300..=399 => asked.invalid(format!("HTTP {} redirects to {}", answer.status, redirection(answer))),
         400..=499 => asked.refused(answer.status, said),
         other => asked.invalid(format!("HTTP {other} is not expected here")),

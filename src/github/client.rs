@@ -50,6 +50,8 @@ pub struct AppSettings {
     pub api_version: String,
     /// How much at once and in a minute.
     pub limits: Limits,
+    /// Whether errors quote what is answered.
+    pub quotes: bool,
 }
 
 /// What the client keeps to, so that GitHub need not enforce it. Mints and revocations have a gate of this size each, since
@@ -96,7 +98,8 @@ pub struct Client<S> {
     base_url: BaseUrl,
     api_version: String,
     signer: S,
-    http: reqwest::Client,
+    quotes: bool,
+    http: Arc<reqwest::Client>,
     clock: Clock,
     pub(super) observe: Arc<dyn Observe>,
     skew: Skew,
@@ -118,7 +121,7 @@ impl<S: Sign> Client<S> {
     pub fn new(
         settings: AppSettings,
         signer: S,
-        http: reqwest::Client,
+        http: impl Into<Arc<reqwest::Client>>,
         clock: Clock,
         observe: Arc<dyn Observe>,
     ) -> Self {
@@ -128,8 +131,9 @@ impl<S: Sign> Client<S> {
                 .map_or(Issuer::AppId(settings.app_id), Issuer::ClientId),
             base_url: settings.base_url,
             api_version: settings.api_version,
+            quotes: settings.quotes,
             signer,
-            http,
+            http: http.into(),
             clock,
             observe,
             skew: Skew::default(),
@@ -251,6 +255,7 @@ impl<S: Sign> Client<S> {
         Asked {
             base_url: &self.base_url,
             issuer: &self.issuer,
+            quotes: self.quotes,
             call,
         }
     }

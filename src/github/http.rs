@@ -1,6 +1,8 @@
 //! HTTP: the connection pool, a request with GitHub's headers, a bounded answer.
 
+use std::collections::HashMap;
 use std::error::Error as _;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -9,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::error::Error;
+use crate::domain::digest::base64_sha256;
 use crate::domain::quote;
 
 /// GitHub refuses requests without a name.
@@ -44,15 +47,29 @@ impl Default for HttpOptions {
     }
 }
 
+/// What a CA bundle is.
+const BUNDLE: &str = "it must be PEM certificates, each between BEGIN CERTIFICATE and END CERTIFICATE";
+
 /// Why there is no HTTP client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
     /// The CA bundle is not one.
-    #[error("ca_bundle {0}: it must be PEM certificates, each between BEGIN CERTIFICATE and END CERTIFICATE")]
+    #[error("ca_bundle {0}: {BUNDLE}")]
     CaBundle(&'static str),
     /// TLS cannot be set up.
     #[error("the HTTPS client cannot be set up: {0}; an image without CA certificates needs a ca_bundle")]
     Tls(String),
+}
+
+impl HttpError {
+    /// What is wrong, where the CA bundle stands in this field.
+    #[must_use]
+    pub fn in_field(&self, field: &str) -> String {
+        match self {
+            HttpError::CaBundle(what) => format!("{field} {what}: {BUNDLE}"),
+            HttpError::Tls(_) => self.to_string(),
+        }
+    }
 }
 
 /// A client with a connection pool. It follows no redirects: a JWT or a token goes to the host that was configured only.
@@ -78,6 +95,32 @@ pub fn http_client(options: &HttpOptions) -> Result<reqwest::Client, HttpError> 
         builder = builder.tls_certs_merge(certificates);
     }
     builder.build().map_err(|error| HttpError::Tls(cause(&error)))
+}
+
+/// The HTTP clients in use, by the certificates that they trust beside the system's: each holds all of the system's, too, which is about
+/// a megabyte, and so Apps that trust the same share one. A clone is a handle on the same.
+#[derive(Clone, Default)]
+pub struct HttpClients(Arc<Mutex<HashMap<Option<String>, Weak<reqwest::Client>>>>);
+
+impl HttpClients {
+    /// The client that trusts this CA bundle; it is kept for as long as someone uses it.
+    ///
+    /// # Errors
+    /// [`HttpError`]
+    pub fn trusting(&self, ca_bundle: Option<&[u8]>) -> Result<Arc<reqwest::Client>, HttpError> {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = ca_bundle.map(base64_sha256);
+        if let Some(shared) = clients.get(&name).and_then(Weak::upgrade) {
+            return Ok(shared);
+        }
+        let client = Arc::new(http_client(&HttpOptions {
+            ca_bundle: ca_bundle.map(<[u8]>::to_vec),
+            ..HttpOptions::default()
+        })?);
+        clients.retain(|_, client| client.strong_count() > 0);
+        clients.insert(name, Arc::downgrade(&client));
+        Ok(client)
+    }
 }
 
 /// A request with GitHub's headers; `bearer` is who asks, if it is anyone.
@@ -160,4 +203,27 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
         ""
     };
     format!("{kind}{}{cure}", quote(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_trusts_the_same_shares_a_client_for_as_long_as_anyone_uses_it() {
+        let authority = |name: &str| {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let parameters = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+            parameters.self_signed(&key).expect("a certificate").pem().into_bytes()
+        };
+        let (one, other) = (authority("one.test"), authority("other.test"));
+        let clients = HttpClients::default();
+        let trusting = |bundle: Option<&[u8]>| clients.trusting(bundle).expect("a client");
+        let (plain, first, second) = (trusting(None), trusting(Some(&one)), trusting(Some(&other)));
+        assert!(Arc::ptr_eq(&plain, &trusting(None)) && Arc::ptr_eq(&first, &trusting(Some(&one))));
+        assert!(!Arc::ptr_eq(&plain, &first) && !Arc::ptr_eq(&first, &second));
+        drop((first, second));
+        let _third = trusting(Some(&authority("third.test")));
+        assert_eq!(clients.0.lock().expect("it is whole").len(), 2);
+    }
 }

@@ -24,7 +24,7 @@ pub use budget::Budget;
 pub use client::{ACTIVATION, AppSettings, Client, Clock, Limits, Revoked};
 pub use error::Error;
 pub use gate::{Gate, Permit};
-pub use http::{HttpError, HttpOptions, http_client};
+pub use http::{HttpClients, HttpError, HttpOptions, http_client};
 pub use mint::{MintScope, Minted, RepositorySelection, parse_mint_answer};
 pub use observe::{Observation, Observe, Route};
 pub use registration::{ConversionError, Registered, convert};

@@ -11,11 +11,12 @@ use secrecy::SecretString;
 use crate::api::Reason;
 use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource, variables};
 use crate::controller::{App, StartupApp};
+use crate::domain::intent::invalid;
 use crate::domain::plan::AppFacts;
 use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
-use crate::github::{AppSettings, Client, Error, HttpOptions, Limits, Observe, http_client};
+use crate::github::{AppSettings, Client, Error, HttpClients, HttpError, Limits, Observe};
 use crate::signer::{Ambient, KeySpec, Signer};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
@@ -26,6 +27,26 @@ pub const SOON: Duration = Duration::from_secs(1);
 /// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the fields are called by which an App is described, for messages.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Fields {
+    /// Where the key is.
+    pub key: &'static str,
+    /// Which key of the Secret it is, where that has a field of its own.
+    pub secret_key: Option<&'static str>,
+    /// The certificates to trust, where an App object has its own.
+    pub ca_bundle: Option<&'static str>,
+}
+
+impl Fields {
+    /// Those of the startup configuration.
+    pub const CONFIGURATION: Self = Fields {
+        key: "key",
+        secret_key: None,
+        ca_bundle: None,
+    };
+}
+
 /// Everything an App is made of, for telling whether something has changed.
 #[derive(Clone, PartialEq)]
 pub struct Ingredients {
@@ -35,7 +56,9 @@ pub struct Ingredients {
     limits: Limits,
     ca_bundle: Option<Vec<u8>>,
     probe_tokens: bool,
+    quotes: bool,
     key: KeySpec,
+    fields: Fields,
 }
 
 impl Ingredients {
@@ -44,6 +67,19 @@ impl Ingredients {
     /// # Errors
     /// A [`Problem`] that names the file or Secret.
     pub async fn gather(config: &Config, cluster: Option<(&Cluster, &str)>) -> Result<Option<Self>, Problem> {
+        Self::described(config, cluster, Fields::CONFIGURATION, true).await
+    }
+
+    /// The same of an App whose fields are called so; `quotes` says whether errors may quote what its GitHub answers.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names the file or Secret.
+    pub async fn described(
+        config: &Config,
+        cluster: Option<(&Cluster, &str)>,
+        fields: Fields,
+        quotes: bool,
+    ) -> Result<Option<Self>, Problem> {
         let Some(app) = &config.app else { return Ok(None) };
         Ok(Some(Ingredients {
             app: app.clone(),
@@ -52,7 +88,9 @@ impl Ingredients {
             limits: config.rate_limit.limits_for(&config.base_url),
             ca_bundle: ca_bundle(config).await?,
             probe_tokens: config.probe_tokens,
-            key: key(&app.key, cluster).await?,
+            quotes,
+            key: key(&app.key, cluster, fields).await?,
+            fields,
         }))
     }
 
@@ -74,21 +112,16 @@ impl Ingredients {
         matches!(self.key, KeySpec::Service(_))
     }
 
-    /// Connects to the key and builds the App. GitHub is not asked.
+    /// Connects to the key and builds the App, which has one of the HTTP clients. GitHub is not asked.
     ///
     /// # Errors
     /// A [`Problem`] of the key, the base URL or the CA bundle.
-    pub async fn build(&self, observe: Arc<dyn Observe>) -> Result<App<Signer>, Problem> {
-        let wrong =
-            |message: String| Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message);
+    pub async fn build(&self, http: &HttpClients, observe: Arc<dyn Observe>) -> Result<App<Signer>, Problem> {
         let base_url = &self.base_url;
         let signer = Signer::connect(&self.key, &Ambient::new(variables(), clock::now)).await;
         let signer = signer.map_err(|error| key_problem(&error))?;
-        let options = HttpOptions {
-            ca_bundle: self.ca_bundle.clone(),
-            ..HttpOptions::default()
-        };
-        let http = http_client(&options).map_err(|error| wrong(error.to_string()))?;
+        let http = http.trusting(self.ca_bundle.as_deref());
+        let http = http.map_err(|error| self.untrustworthy(&error))?;
         let issuer = self.app.identity.issuer();
         let settings = AppSettings {
             app_id: self.app.identity.app_id().unwrap_or_default(),
@@ -99,6 +132,7 @@ impl Ingredients {
             limits: self.limits,
             base_url: base_url.clone(),
             api_version: self.api_version.clone(),
+            quotes: self.quotes,
         };
         Ok(App {
             facts: AppFacts {
@@ -117,6 +151,17 @@ impl Ingredients {
             client: Arc::new(Client::new(settings, signer, http, Arc::new(clock::steady), observe)),
         })
     }
+
+    fn untrustworthy(&self, error: &HttpError) -> Problem {
+        match self.fields.ca_bundle {
+            Some(field) => invalid(error.in_field(field)),
+            None => Problem::new(
+                Reason::AppNotReady,
+                Retry::Every(Duration::from_secs(600)),
+                error.to_string(),
+            ),
+        }
+    }
 }
 
 /// The certificates to trust beside the system's, PEM.
@@ -128,11 +173,12 @@ pub(super) async fn ca_bundle(config: &Config) -> Result<Option<Vec<u8>>, Proble
     })
 }
 
-async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<KeySpec, Problem> {
+async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>, fields: Fields) -> Result<KeySpec, Problem> {
+    let field = fields.key;
     let text = match source {
         KeySource::Service(key) => return Ok(KeySpec::Service(key.clone())),
         KeySource::Pem(pem) => return Ok(KeySpec::Pem(pem.secret().clone())),
-        KeySource::File(path) => String::from_utf8(read("key", path).await?).ok(),
+        KeySource::File(path) => String::from_utf8(read(field, path).await?).ok(),
         KeySource::Secret { name, key } => {
             let Some((cluster, namespace)) = cluster else {
                 return Err(unavailable(
@@ -142,25 +188,31 @@ async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>) -> Result<Ke
             let secrets: Api<Secret> = Api::namespaced(cluster.clone(), namespace);
             let found = secrets.get_opt(name).await.map_err(|error| {
                 unavailable(format!(
-                    "key: the Secret {namespace}/{name} cannot be read: {}",
+                    "{field}: the Secret {namespace}/{name} cannot be read: {}",
                     crate::cluster::ClusterError::from(error)
                 ))
             })?;
             let Some(secret) = found else {
                 return Err(unavailable(format!(
-                    "key: the Secret {namespace}/{name} does not exist; create it with the key {key}"
+                    "{field}: the Secret {namespace}/{name} does not exist; create it with the key {key}"
                 )));
             };
             let bytes = secret.data.and_then(|mut data| data.remove(key)).ok_or_else(|| {
-                unavailable(format!("key: the Secret {namespace}/{name} has no key {key}; write the PEM there, or name the key as {name}/KEY"))
+                let other = match fields.secret_key {
+                    Some(field) => format!("name the key in {field}"),
+                    None => format!("name the key as {name}/KEY"),
+                };
+                unavailable(format!(
+                    "{field}: the Secret {namespace}/{name} has no key {key}; write the PEM there, or {other}"
+                ))
             })?;
             String::from_utf8(bytes.0).ok()
         }
     };
     text.map(SecretString::from).map(KeySpec::Pem).ok_or_else(|| {
-        key_problem(&SignError::InvalidKey(
-            "key: it is no text, so no PEM; use the .pem file as GitHub gave it".to_owned(),
-        ))
+        key_problem(&SignError::InvalidKey(format!(
+            "{field}: it is no text, so no PEM; use the .pem file as GitHub gave it"
+        )))
     })
 }
 

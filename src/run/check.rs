@@ -14,7 +14,7 @@ use crate::controller::App;
 use crate::domain::Problem;
 use crate::domain::intent::{AppKey, Intent, Key, TokenObject, app_not_found, invalid, unreadable};
 use crate::domain::plan::AppFacts;
-use crate::github::Installation;
+use crate::github::{HttpClients, Installation};
 use crate::signer::Signer;
 
 use super::apps::{Ingredients, signs};
@@ -130,7 +130,7 @@ async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -
         "configuration",
         "it names an App, its key can be reached, and nothing contradicts itself",
     );
-    let app = chain.need("key", made_of.build(Arc::new(())).await)?;
+    let app = chain.need("key", made_of.build(&HttpClients::default(), Arc::new(())).await)?;
     let fingerprint = app.client.signer().fingerprint().unwrap_or_default();
     chain.good(
         "key",

@@ -143,17 +143,43 @@ pub fn shown(installation: &Installation) -> InstallationStatus {
     }
 }
 
-/// Whether a wish for a new list is granted: many Tokens of one vanished installation ask for it at about the same time.
-pub fn granted(last: &mut Option<Instant>) -> bool {
-    let granted = last.is_none_or(|at| at.elapsed() >= SHORTEST_PERIOD);
-    if granted {
-        *last = Some(Instant::now());
+/// Wishes of Tokens for a new list of their App's installations, since they did not find their own. Many of one vanished installation
+/// have the same wish at about the same time; one that comes too soon after the last list waits for its time.
+pub struct Wishes {
+    heard: broadcast::Receiver<AppKey>,
+    app: AppKey,
+    waiting: bool,
+    /// The next one is granted then.
+    next: Instant,
+}
+
+impl Wishes {
+    /// For lists of this App.
+    #[must_use]
+    pub fn new(heard: broadcast::Receiver<AppKey>, app: AppKey) -> Self {
+        Wishes {
+            heard,
+            app,
+            waiting: false,
+            next: Instant::now(),
+        }
     }
-    granted
+
+    /// Waits until one is granted.
+    pub async fn granted(&mut self) {
+        while !self.waiting || Instant::now() < self.next {
+            tokio::select! {
+                () = asked(&mut self.heard, &self.app) => self.waiting = true,
+                () = tokio::time::sleep_until(self.next), if self.waiting => {}
+            }
+        }
+        self.waiting = false;
+        self.next = Instant::now() + SHORTEST_PERIOD;
+    }
 }
 
 /// Waits until a Token of this App does not find its installation.
-pub async fn asked(rediscover: &mut broadcast::Receiver<AppKey>, app: &AppKey) {
+async fn asked(rediscover: &mut broadcast::Receiver<AppKey>, app: &AppKey) {
     loop {
         match rediscover.recv().await {
             Ok(asked) if asked == *app => return,
@@ -208,5 +234,25 @@ mod tests {
                 assert_eq!(pause_after(&answer, at(now)), pause);
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_that_comes_too_soon_is_granted_when_its_time_has_come() {
+        let (tell, heard) = broadcast::channel(16);
+        let mut wishes = Wishes::new(heard, AppKey::Startup);
+        let begun = Instant::now();
+        let of_another = AppKey::Object {
+            namespace: None,
+            name: "other".to_owned(),
+        };
+        for wish in [of_another, AppKey::Startup, AppKey::Startup] {
+            tell.send(wish).expect("it is heard");
+        }
+        wishes.granted().await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        wishes.granted().await;
+        assert_eq!(begun.elapsed(), SHORTEST_PERIOD);
+        let none = tokio::time::timeout(10 * SHORTEST_PERIOD, wishes.granted()).await;
+        assert!(none.is_err(), "nobody has wished for more");
     }
 }

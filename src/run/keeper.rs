@@ -16,12 +16,13 @@ use crate::controller::{App, Apps, Rediscover, StartupApp};
 use crate::domain::Problem;
 use crate::domain::intent::AppKey;
 use crate::domain::schedule::Retry;
-use crate::github::Observe;
+use crate::github::{HttpClients, Observe};
 use crate::signer::Signer;
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::apps::{Ingredients, accepted, broken, outdated, startup_app};
-use super::{clock, discovery};
+use super::clock;
+use super::discovery::{self, Wishes};
 
 /// How often the configuration and the key are looked at. By content: the kubelet's swap of a mounted Secret raises no useful
 /// file event.
@@ -47,6 +48,8 @@ pub struct Keeper<L> {
     pub load: L,
     /// The cluster, and the operator's namespace in it.
     pub cluster: (Client, String),
+    /// What GitHub is asked through.
+    pub http: HttpClients,
     /// Hears of each request of the App's.
     pub observe: Arc<dyn Observe>,
     /// Counts configurations that cannot be used.
@@ -67,8 +70,8 @@ struct Refused {
 impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
     /// Works until it is aborted.
     pub async fn run(mut self) {
-        let (mut refused, mut wished) = (None, None);
-        let mut rediscover = self.rediscover.subscribe();
+        let mut refused = None;
+        let mut wishes = Wishes::new(self.rediscover.subscribe(), AppKey::Startup);
         let objects = AppObjects::new(self.cluster.0.clone());
         self.discover().await;
         let mut key: Option<(String, BoxStream<'static, ()>)> = None;
@@ -82,9 +85,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
                 _ = hurried => {}
-                () = discovery::asked(&mut rediscover, &AppKey::Startup) => {
-                    self.discovery = self.discovery.filter(|_| !discovery::granted(&mut wished));
-                }
+                () = wishes.granted() => self.discovery = None,
             }
             let config = (self.load)();
             if let Ok(config) = &config {
@@ -127,7 +128,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             return;
         }
         let built = match &gathered {
-            Ok(Some(new)) => new.build(self.observe.clone()).await.map(Some),
+            Ok(Some(new)) => new.build(&self.http, self.observe.clone()).await.map(Some),
             Ok(None) => Ok(None),
             Err(problem) => Err(problem.clone()),
         };

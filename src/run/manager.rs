@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
 use crate::domain::policy::{DefaultPolicy, Policies};
 use crate::domain::{Problem, digest};
-use crate::github::Observe;
+use crate::github::{HttpClients, Observe};
 use crate::signer::Signer;
 use crate::telemetry::http::{self, BindAddress, Heartbeat, Probes, Readiness, Server};
 use crate::telemetry::metrics::Metrics;
@@ -122,13 +122,15 @@ async fn start(
 
     let observe: Arc<dyn Observe> = Arc::new(AppRecorder::of_startup(&metrics));
     let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
-    let startup = first_app(&config, &gathered, observe.clone(), &metrics).await?;
+    let http = HttpClients::default();
+    let startup = first_app(&config, &gathered, (&http, observe.clone()), &metrics).await?;
     let publish = Arc::new(watch::Sender::new(Apps::new(&options.namespace, startup)));
     pool::tell_budgets(&metrics, publish.clone());
     let (settings, configured) = watch::channel(Arc::new(config));
     let rediscover = Rediscover::new(REDISCOVERIES);
     let objects = Objects {
         client: client.clone(),
+        http: http.clone(),
         namespace: options.namespace.clone(),
         scope: options.scope.clone(),
         settings: configured,
@@ -145,6 +147,7 @@ async fn start(
         current: gathered,
         load,
         cluster: (client.clone(), options.namespace.clone()),
+        http,
         observe,
         metrics: metrics.clone(),
         connected: Instant::now(),
@@ -225,12 +228,12 @@ async fn webhook(
 async fn first_app(
     config: &Config,
     gathered: &Result<Option<Ingredients>, Problem>,
-    observe: Arc<dyn Observe>,
+    (http, observe): (&HttpClients, Arc<dyn Observe>),
     metrics: &Metrics,
 ) -> Result<StartupApp<Signer>, ManagerError> {
     let validate = config.app.as_ref().is_some_and(|app| app.validate_key);
     let mut built = match gathered {
-        Ok(Some(ingredients)) => ingredients.build(observe).await.map(Some),
+        Ok(Some(ingredients)) => ingredients.build(http, observe).await.map(Some),
         Ok(None) => Ok(None),
         Err(problem) => Err(problem.clone()),
     };

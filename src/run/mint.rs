@@ -12,7 +12,7 @@ use crate::config::{AppConfig, Config};
 use crate::domain::Problem;
 use crate::domain::intent::Scope;
 use crate::domain::schedule::Retry;
-use crate::github::Observe;
+use crate::github::{HttpClients, Observe};
 
 use super::apps::Ingredients;
 use super::discovery;
@@ -50,7 +50,7 @@ pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<Min
         ));
     };
     let observe: Arc<dyn Observe> = Arc::new(());
-    let mut app = Arc::new(ingredients.build(observe).await?);
+    let mut app = Arc::new(ingredients.build(&HttpClients::default(), observe).await?);
     if app.facts.installation.is_none() {
         let found = discovery::installations(&app).await?;
         app = discovery::with_installations(&app, &found).unwrap_or(app);

@@ -24,7 +24,7 @@ use crate::signer::Signer;
 
 use super::apps::{Ingredients, outdated, signs};
 use super::clock;
-use super::discovery;
+use super::discovery::{self, Wishes};
 use super::object_spec::{self, ingredients, key_secret};
 use super::objects::{Objects, label};
 use super::pool;
@@ -86,10 +86,9 @@ impl Caretaker {
 
     /// Works for as long as the object exists.
     pub async fn work(mut self) {
-        let mut rediscover = self.shared.rediscover.subscribe();
+        let mut wishes = Wishes::new(self.shared.rediscover.subscribe(), self.key());
         let mut settings = self.shared.settings.clone();
         let mut apps = self.shared.publish.subscribe();
-        let mut wished = None;
         let mut secret: Option<(String, BoxStream<'static, ()>)> = None;
         loop {
             let object = self.object.borrow_and_update().clone();
@@ -100,7 +99,7 @@ impl Caretaker {
                 secret = named.map(|name| (name.to_owned(), objects.secret_changes(&object.namespace, name)));
             }
             let pause = self.attend(&object, &config).await;
-            let (app, until) = (self.key(), Instant::now() + pause);
+            let until = Instant::now() + pause;
             loop {
                 let hurried = async {
                     match &mut secret {
@@ -120,12 +119,7 @@ impl Caretaker {
                     changed = self.object.changed() => if changed.is_err() { return },
                     changed = settings.changed() => if changed.is_err() { return },
                     () = hurried => {}
-                    () = discovery::asked(&mut rediscover, &app) => {
-                        if !discovery::granted(&mut wished) {
-                            continue;
-                        }
-                        self.asked = None;
-                    }
+                    () = wishes.granted() => self.asked = None,
                     () = tokio::time::sleep_until(until) => {}
                 }
                 break;
@@ -237,7 +231,7 @@ impl Caretaker {
         let candidate = match (&self.current, held) {
             (Some(used), _) if !outdated => Ok(used.app.clone()),
             (_, Some((_, app))) if app.client.on_hold().is_some() => Ok(app),
-            _ => made_of.build(self.observe()).await.map(Arc::new),
+            _ => made_of.build(&self.shared.http, self.observe()).await.map(Arc::new),
         };
         let candidate = match candidate {
             Ok(candidate) => candidate,
@@ -334,7 +328,8 @@ impl Caretaker {
                 app: Ok(former.app.clone()),
             },
             None => {
-                let about_key = problem.reason.is_about_the_app() && problem.reason != Reason::AppAuthenticationFailed;
+                let about_key = problem.reason.is_about_the_app()
+                    && !matches!(problem.reason, Reason::AppAuthenticationFailed | Reason::AppNotReady);
                 let app = Err(not_ready(&self.name, &problem));
                 Look {
                     findings: Findings {

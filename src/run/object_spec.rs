@@ -16,7 +16,7 @@ use crate::domain::schedule::Retry;
 use crate::domain::{BaseUrl, Problem, quote};
 use crate::signer::ServiceKey;
 
-use super::apps::Ingredients;
+use super::apps::{Fields, Ingredients};
 
 /// What the App object and the configuration together say of the App.
 ///
@@ -38,8 +38,24 @@ pub async fn ingredients(
         },
         ..config.clone()
     };
-    let gathered = Ingredients::gather(&configured, Some((cluster, &object.namespace))).await?;
+    // Error texts are read in the App's namespace; what answers at an address of the tenant's choice may be meant for the operator alone.
+    let theirs = configured.base_url.is_enterprise_server()
+        && configured.base_url.web_host() != config.base_url.web_host()
+        && object.namespace != own;
+    let (place, fields) = (Some((cluster, &*object.namespace)), fields(&app.spec));
+    let gathered = Ingredients::described(&configured, place, fields, !theirs).await?;
     gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
+}
+
+fn fields(spec: &AppSpec) -> Fields {
+    Fields {
+        key: match spec.provider {
+            Provider::Secret => "spec.keyRef",
+            _ => "spec.key",
+        },
+        secret_key: Some("spec.keyRef.key"),
+        ca_bundle: spec.ca_bundle.as_ref().map(|_| "spec.caBundle"),
+    }
 }
 
 /// What the spec alone says of the App; `None` where it contradicts itself.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events, Scope};
 use crate::config::Config;
 use crate::controller::{AppName, Apps, Rediscover};
+use crate::github::HttpClients;
 use crate::signer::Signer;
 use crate::telemetry::metrics::Metrics;
 
@@ -22,6 +23,8 @@ use super::object::Caretaker;
 pub struct Objects {
     /// The cluster.
     pub client: Client,
+    /// What GitHub is asked through.
+    pub http: HttpClients,
     /// The operator's own namespace.
     pub namespace: String,
     /// The namespaces whose Apps are served.

@@ -147,9 +147,10 @@ pub struct AppSpec {
     #[serde(rename = "baseURL", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub base_url: Option<String>,
-    /// Certificates (PEM) that the API server of GitHub may be signed by, beside the system's. Default: the operator's ca_bundle.
+    /// Certificates (PEM) that the API server of GitHub may be signed by, beside the system's, at most
+    /// 32,768 characters. Default: the operator's ca_bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 262_144))]
+    #[schemars(length(min = 1, max = 32_768))]
     pub ca_bundle: Option<String>,
     /// Apps of the same namespace that share this one's load: a new token of its Tokens comes from whichever has most of GitHub's
     /// budget left. They are at the same GitHub, and installed for the same account with the same permissions and repositories.

@@ -108,15 +108,14 @@ impl AppFacts {
     }
 
     fn why_none(&self, asked: Option<&String>) -> Problem {
-        let asked = asked.map(|owner| ("spec.owner", owner));
-        let Some((field, owner)) = asked.or_else(|| Some(("the App's owner", self.owner.as_ref()?))) else {
+        let Some((field, owner)) = self.owner_for(asked) else {
             return Problem::new(
                 Reason::InstallationUnknown,
                 Retry::Every(Duration::from_secs(600)),
                 "spec.installationID and spec.owner are not set, and the App's configuration names no installation either; set one of them: the owner is the account's login, the ID the number at the end of the installation's URL",
             );
         };
-        let Some(installations) = &self.installations else {
+        if self.installations.is_none() {
             let message = format!(
                 "{field}: GitHub has not listed the App's installations yet, so that of {} is not known",
                 quote(owner)
@@ -126,20 +125,85 @@ impl AppFacts {
                 Retry::After(Duration::from_secs(60)),
                 message,
             );
-        };
-        let known: Vec<_> = installations.keys().take(10).map(String::as_str).collect();
-        let known = if known.is_empty() {
-            "no account".to_owned()
-        } else {
-            known.join(", ")
-        };
+        }
+        // Where else the App is installed is not for everyone who may write a Token.
         Problem::new(
             Reason::InstallationNotFound,
             Retry::Every(Duration::from_secs(60)),
             format!(
-                "{field}: {} has no installation of the App, which is installed for {known}; install it there, or correct the name",
+                "{field}: {} has no installation of the App; install it there, or correct the name (gtm check lists where it is installed)",
                 quote(owner)
             ),
         )
+    }
+
+    /// The field and the account that a Token's installation was found by, if none names its ID.
+    fn owner_for<'a>(&'a self, asked: Option<&'a String>) -> Option<(&'static str, &'a String)> {
+        let asked = asked.map(|owner| ("spec.owner", owner));
+        asked.or_else(|| Some(("the App's owner", self.owner.as_ref()?)))
+    }
+
+    /// What is wrong when GitHub does not know a Token's installation that it had listed, if that was found by its account.
+    #[must_use]
+    pub fn vanished(&self, intent: &Intent) -> Option<String> {
+        let by_id = intent.installation.is_some() || intent.owner.is_none() && self.installation.is_some();
+        let (field, owner) = self.owner_for(intent.owner.as_ref()).filter(|_| !by_id)?;
+        Some(format!(
+            "{field}: the installation for {} that GitHub had listed is gone; the list is asked for anew, and the Token goes on by itself \
+             where the App was installed again; install it there, or name another account",
+            quote(owner)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::fixtures::intent;
+
+    fn app(owner: Option<&str>, installation: Option<u64>) -> AppFacts {
+        let listed = ["acme", "secretive"].map(|name| (name.to_owned(), Installed::default()));
+        AppFacts {
+            github: "https://api.github.com/".to_owned(),
+            identity: "https://api.github.com/ appID 1".to_owned(),
+            installation,
+            owner: owner.map(str::to_owned),
+            installations: Some(listed.into()),
+        }
+    }
+
+    #[test]
+    fn who_names_an_account_without_an_installation_is_not_told_which_have_one() {
+        let none = app(None, None).no_installation(&intent(json!({"owner": "nobody"})));
+        assert_eq!(none.reason, Reason::InstallationNotFound);
+        assert!(
+            none.message.contains("nobody") && !none.message.contains("secretive"),
+            "{}",
+            none.message
+        );
+    }
+
+    #[test]
+    fn a_vanished_installation_is_spoken_of_as_it_was_named() {
+        for (app, spec, told) in [
+            (
+                app(None, None),
+                json!({"owner": "Acme"}),
+                Some("spec.owner: the installation for Acme"),
+            ),
+            (
+                app(Some("acme"), None),
+                json!({}),
+                Some("the App's owner: the installation for acme"),
+            ),
+            (app(Some("acme"), None), json!({"installationID": 7}), None),
+            (app(None, Some(7)), json!({}), None),
+        ] {
+            let vanished = app.vanished(&intent(spec));
+            assert_eq!(vanished.is_some(), told.is_some(), "{vanished:?}");
+            assert!(vanished.unwrap_or_default().starts_with(told.unwrap_or_default()));
+        }
     }
 }

@@ -348,3 +348,37 @@ fn waits_count_from_githubs_date_and_not_from_our_clock() {
     let error = with_asked(true, |asked| classify(asked, &answer(429, &headers, "")));
     assert_eq!(error.retry(), Retry::HoldApp(at(NOW - 3_600 + 30)));
 }
+
+#[test]
+fn an_answer_of_an_address_that_a_stranger_has_chosen_is_understood_and_not_quoted() {
+    let answers = [
+        (401, "Bad credentials of the intranet"),
+        (403, "suspended by the intranet"),
+        (404, "the intranet has none"),
+        (500, "the intranet is down"),
+    ];
+    for (status, text) in answers {
+        let tell = |quotes| {
+            with_asked(true, |asked| {
+                classify(&Asked { quotes, ..*asked }, &answer(status, &[], message(text)))
+            })
+        };
+        let (quoted, unquoted) = (tell(true), tell(false));
+        assert!(
+            quoted.to_string().contains(text) && !unquoted.to_string().contains("intranet"),
+            "{unquoted}"
+        );
+        assert_eq!(quoted.reason(), unquoted.reason(), "{status}");
+    }
+    let elsewhere = answer(302, &[("location", "https://intranet.corp/login")], "");
+    let told = with_asked(true, |asked| {
+        classify(
+            &Asked {
+                quotes: false,
+                ..*asked
+            },
+            &elsewhere,
+        )
+    });
+    assert!(!told.to_string().contains("intranet"), "{told}");
+}

@@ -90,7 +90,7 @@ proptest! {
         let (base_url, issuer) = (BaseUrl::GITHUB_COM.parse().unwrap(), Issuer::ClientId("Iv1".into()));
         let (answer, scope) = (Answer::new(status, headers, body, at(0)), scope());
         for call in [Call::App, Call::Installations, Call::Verify, Call::Revoke, Call::Mint { installation_id: 1, scope: &scope }] {
-            let asked = Asked { base_url: &base_url, issuer: &issuer, call };
+            let asked = Asked { base_url: &base_url, issuer: &issuer, quotes: true, call };
             check(&super::super::classify(&asked, &answer))?;
             if let Err(error) = parse_app(&asked, &answer) {
                 check(&error)?;

@@ -68,6 +68,7 @@ fn with_asked<T>(mint: bool, f: impl FnOnce(&Asked<'_>) -> T) -> T {
     f(&Asked {
         base_url: &base_url,
         issuer: &issuer,
+        quotes: true,
         call,
     })
 }

@@ -146,6 +146,7 @@ pub(super) async fn setup(limits: Limits, answers: impl IntoIterator<Item = Scri
         base_url,
         api_version: "2022-11-28".into(),
         limits,
+        quotes: true,
     };
     let http = http_client(&HttpOptions::default()).unwrap();
     Setup {
