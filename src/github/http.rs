@@ -97,8 +97,8 @@ pub fn http_client(options: &HttpOptions) -> Result<reqwest::Client, HttpError> 
     builder.build().map_err(|error| HttpError::Tls(cause(&error)))
 }
 
-/// The HTTP clients in use, by the certificates that they trust beside the system's: each holds all of the system's, too, which is about
-/// a megabyte, and so Apps that trust the same share one. A clone is a handle on the same.
+/// The HTTP clients in use, by the certificates that they trust beside the system's: each holds all of the system's, too, and has
+/// connections of its own, and so Apps that trust the same share one. A clone is a handle on the same.
 #[derive(Clone, Default)]
 pub struct HttpClients(Arc<Mutex<HashMap<Option<String>, Weak<reqwest::Client>>>>);
 
