@@ -168,12 +168,81 @@ async fn an_own_authority_is_trusted_by_a_ca_bundle_only() {
         .expect("written");
     let ca = bench.path("ca.pem");
     done(&bench.mint(&["--ca-bundle", &ca]).await, 0);
-    let key = bench.path("key.pem");
+    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    bench.folder.write("damaged.pem", damaged).expect("written");
+    for (file, told) in [
+        ("key.pem", "ca_bundle holds no certificate"),
+        ("damaged.pem", "ca_bundle holds a damaged certificate"),
+        ("absent.pem", "ca_bundle: "),
+    ] {
+        let file = bench.path(file);
+        fails(&bench.mint(&["--ca-bundle", &file]).await, 2, &[told, &file]);
+    }
+}
+
+#[tokio::test]
+async fn an_owner_from_a_stronger_place_counts_more_than_the_files_installation() {
+    let bench = Bench::new(Settings::default()).await;
+    let other = lab::github::Installation {
+        id: 99,
+        account: "other".into(),
+        ..lab::github::Installation::default()
+    };
+    bench.github.install(other);
+    done(&bench.mint(&["--owner", "other"]).await, 0);
+    assert_eq!(bench.github.mints()[0].installation, 99);
+    let both = ["--owner", "other", "--installation-id", "67890"];
+    fails(&bench.mint(&both).await, 2, &["owner (--owner)", "keep the one"]);
+}
+
+#[tokio::test]
+async fn variables_have_no_blanks_and_an_empty_one_is_absent() {
+    let bench = Bench::new(Settings::default()).await;
+    let file = format!(" {}\n", bench.path("gtm.yaml"));
+    done(&gtm(&["mint"], &[("GTM_CONFIG", &file)]).await, 0);
     fails(
-        &bench.mint(&["--ca-bundle", &key]).await,
-        1,
-        &["ca_bundle holds no certificate"],
+        &gtm(&["mint"], &[("GTM_CONFIG", "")]).await,
+        2,
+        &["no App is configured"],
     );
+    let empty = [
+        "GTM_WATCH_NAMESPACES",
+        "GTM_NAMESPACE",
+        "GTM_LEADER_ELECT",
+        "GTM_LOG_LEVEL",
+        "GTM_METRICS_BIND_ADDRESS",
+    ];
+    let mut variables: Vec<_> = empty.map(|name| (name, " ")).into();
+    variables.push(("GTM_APP_ID", "x"));
+    // It comes as far as the configuration.
+    fails(
+        &gtm(&["manager"], &variables).await,
+        2,
+        &["app_id in the environment (GTM_APP_ID)"],
+    );
+    for (name, value, told) in [
+        ("GTM_DEFAULT_POLICY", "perhaps", "--default-policy"),
+        ("GTM_WATCH_NAMESPACES", "a,B c", "write at most 63 lower-case letters"),
+        ("GTM_LEADER_ELECT", " maybe ", "--leader-elect"),
+    ] {
+        fails(
+            &gtm(&["manager"], &[(name, value)]).await,
+            2,
+            &[told, &format!("the variable {name}")],
+        );
+    }
+    let given = gtm(&["manager", "--default-policy=no"], &[("GTM_DEFAULT_POLICY", "deny")]).await;
+    assert!(!said(&given).1.contains("the variable"), "{given:?}");
+}
+
+#[tokio::test]
+async fn a_key_as_an_argument_is_not_shown() {
+    let bench = Bench::new(Settings::default()).await;
+    let pem = bench.github.key().expect("a key").pkcs1_pem();
+    let output = bench.mint(&["--key", &pem]).await;
+    fails(&output, 2, &["what stands after --key is not shown", "GTM_KEY"]);
+    let (_, stderr) = said(&output);
+    assert!(pem.lines().all(|line| !stderr.contains(line)), "{stderr}");
 }
 
 #[tokio::test]
@@ -236,16 +305,19 @@ async fn what_github_or_the_key_refuses_ends_with_1_and_the_cure() {
     }
     let garbage = bench.folder.write("garbage.pem", "garbage").expect("written");
     let garbage = garbage.to_str().expect("a path");
-    fails(
-        &bench.mint(&["--key", garbage]).await,
-        1,
-        &["not a PEM text", "Private keys"],
-    );
-    fails(
-        &bench.mint(&["--key", "/nonexistent.pem"]).await,
-        1,
-        &["key: /nonexistent.pem cannot be read"],
-    );
+    // What is no key at all is a wrong configuration.
+    let absent = ["--provider", "secret", "--key", "app-key"];
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["--key", garbage], &["not a PEM text", "Private keys"]),
+        (
+            &["--key", "/nonexistent.pem"],
+            &["key: /nonexistent.pem cannot be read"],
+        ),
+        (&absent, &["provider: secret needs a cluster"]),
+    ];
+    for (arguments, parts) in cases {
+        fails(&bench.mint(arguments).await, 2, parts);
+    }
     assert_eq!(bench.github.mint_count(), 0);
 }
 

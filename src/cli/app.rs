@@ -4,7 +4,7 @@ mod next;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -162,7 +162,25 @@ impl CreateArgs {
             organization: self.organization.clone(),
             base_url: config.base_url.clone(),
             port: self.port,
+            resume: self.resume(config),
         })
+    }
+
+    /// The command that goes on with an App that is registered already, up to its code.
+    fn resume(&self, config: &Config) -> String {
+        let mut words = vec!["gtm app create".to_owned()];
+        words.extend(next::own_github(&config.base_url).map(|url| format!("--base-url {url}")));
+        let bundle = self.ca_bundle.as_ref().map(Path::new);
+        words.extend(bundle.map(|path| format!("--ca-bundle {}", next::quoted(path))));
+        let place = Path::new("private-key.pem");
+        let file = self
+            .key_file
+            .as_deref()
+            .or_else(|| self.secret.is_none().then_some(place));
+        words.extend(file.map(|path| format!("--key-file {}", next::quoted(path))));
+        words.extend(self.secret.as_ref().map(|secret| format!("--secret {secret}")));
+        words.push("--code".to_owned());
+        words.join(" ")
     }
 
     /// What was given by `--code`, or stands in standard input.

@@ -7,7 +7,9 @@ use super::output::{Form, print};
 use super::{ConfigFile, Failure};
 use crate::config::{self, Flags};
 use crate::domain::intent::{Key, Kind};
-use crate::run::{self, Link, Subject, Verdict};
+use crate::domain::name::{NAMES, is_namespace, is_object_name};
+use crate::domain::quote;
+use crate::run::{self, Link, Section, Subject, Verdict};
 
 /// The arguments of `gtm check`.
 #[derive(clap::Args)]
@@ -23,12 +25,12 @@ pub struct CheckArgs {
     #[arg(value_name = "NAME")]
     name: Option<String>,
 
-    /// A manifest of a Token or ClusterToken instead, - for standard input; needs no cluster
+    /// Manifests of Tokens or ClusterTokens instead, - for standard input; needs no cluster, unless one names an App
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with = "kind")]
     file: Option<PathBuf>,
 
     /// The operator's own namespace [default: POD_NAMESPACE, then the service account's, then github-token-manager]
-    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE")]
+    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = super::namespace())]
     namespace: Option<String>,
 
     /// text: a line for each check; json: for programs
@@ -46,12 +48,12 @@ enum CheckedKind {
 }
 
 impl CheckArgs {
-    fn subject(&self) -> Result<Subject, Failure> {
+    fn subjects(&self) -> Result<Vec<Subject>, Failure> {
         if let Some(file) = &self.file {
-            return manifest(file).map(Subject::Manifest);
+            return Ok(manifests(file)?.into_iter().map(Subject::Manifest).collect());
         }
         let (Some(kind), Some(name)) = (self.kind, &self.name) else {
-            return Ok(Subject::App);
+            return Ok(vec![Subject::App]);
         };
         let key = match (kind, name.split_once('/')) {
             (CheckedKind::Token, Some((namespace, name))) => Key {
@@ -71,12 +73,18 @@ impl CheckArgs {
                 )));
             }
         };
-        Ok(Subject::Object(key))
+        // Anything else would change the URL that it becomes part of.
+        let namespace = key.namespace.as_deref();
+        if !is_object_name(&key.name) || !namespace.is_none_or(is_namespace) {
+            let name = quote(name);
+            return Err(Failure::Usage(format!("'{name}' names no object: {NAMES}")));
+        }
+        Ok(vec![Subject::Object(key)])
     }
 }
 
-/// The first Token or ClusterToken of a file.
-fn manifest(file: &Path) -> Result<serde_json::Value, Failure> {
+/// The Tokens and ClusterTokens of a file.
+fn manifests(file: &Path) -> Result<Vec<serde_json::Value>, Failure> {
     let unreadable = |error: io::Error| Failure::Usage(format!("{} cannot be read: {error}", file.display()));
     let mut text = String::new();
     if file == Path::new("-") {
@@ -90,40 +98,83 @@ fn manifest(file: &Path) -> Result<serde_json::Value, Failure> {
     };
     let documents = serde_saphyr::from_multiple::<serde_json::Value>(&text)
         .map_err(|error| Failure::Usage(format!("{} is no YAML: {error}", file.display())))?;
-    let found = documents.into_iter().find(wanted);
-    found.ok_or_else(|| Failure::Usage(format!("{} holds no Token and no ClusterToken", file.display())))
+    let found: Vec<_> = documents.into_iter().filter(wanted).collect();
+    if found.is_empty() {
+        let file = file.display();
+        return Err(Failure::Usage(format!("{file} holds no Token and no ClusterToken")));
+    }
+    Ok(found)
 }
 
-fn write(links: &[Link], output: Form, to: &mut impl Write) -> io::Result<()> {
+fn write(sections: &[Section], output: Form, to: &mut impl Write) -> io::Result<()> {
     match output {
         Form::Json => {
-            let each = |link: &Link| serde_json::json!({"check": link.name, "verdict": link.verdict.as_str(), "message": link.message});
-            let all: Vec<_> = links.iter().map(each).collect();
+            let all: Vec<_> = sections.iter().flat_map(json).collect();
             writeln!(to, "{:#}", serde_json::Value::from(all))
         }
-        Form::Text => links.iter().try_for_each(|link| {
-            let mark = match link.verdict {
-                Verdict::Good => "ok",
-                Verdict::Doubtful => "??",
-                Verdict::Bad => "NO",
-            };
-            writeln!(to, "{mark} {}: {}", link.name, link.message)
+        Form::Text => sections.iter().enumerate().try_for_each(|(index, section)| {
+            if let Some(object) = section.object.as_ref().filter(|_| sections.len() > 1) {
+                let gap = if index > 0 { "\n" } else { "" };
+                writeln!(to, "{gap}{object}")?;
+            }
+            text(&section.links, to)
         }),
     }
 }
 
+fn json(section: &Section) -> impl Iterator<Item = serde_json::Value> {
+    section.links.iter().map(|link| {
+        let mut line =
+            serde_json::json!({"check": link.name, "verdict": link.verdict.as_str(), "message": link.message});
+        if let Some(object) = &section.object {
+            line["object"] = object.as_str().into();
+        }
+        line
+    })
+}
+
+fn text(links: &[Link], to: &mut impl Write) -> io::Result<()> {
+    links.iter().try_for_each(|link| {
+        let mark = match link.verdict {
+            Verdict::Good => "ok",
+            Verdict::Doubtful => "??",
+            Verdict::Bad => "NO",
+        };
+        writeln!(to, "{mark} {}: {}", link.name, link.message)
+    })
+}
+
+/// Each check that failed, by its first broken link.
+fn broken(sections: &[Section]) -> Vec<String> {
+    let first = |section: &Section| {
+        let link = section.links.iter().find(|link| link.verdict == Verdict::Bad)?;
+        Some(match section.object.as_ref().filter(|_| sections.len() > 1) {
+            Some(object) => format!("the check of {} failed for {object}", link.name),
+            None => format!("the check of {} failed", link.name),
+        })
+    };
+    sections.iter().filter_map(first).collect()
+}
+
 pub(super) fn run(args: CheckArgs) -> Result<(), Failure> {
     let environment = config::environment();
-    let subject = args.subject()?;
+    let subjects = args.subjects()?;
     let (config, warnings) = args.config.load(&environment, &Flags::default())?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
     let own = config::namespace(args.namespace.as_deref(), &environment);
-    let links = super::block_on(run::check(&config, subject, &own))?;
-    print(|to| write(&links, args.output, to))?;
-    match links.iter().find(|link| link.verdict == Verdict::Bad) {
-        None => Ok(()),
-        Some(link) => Err(Failure::Failed(format!("the check of {} failed", link.name))),
+    let sections = super::block_on(async {
+        let mut sections = Vec::new();
+        for subject in subjects {
+            sections.push(run::check(&config, subject, &own).await);
+        }
+        sections
+    })?;
+    print(|to| write(&sections, args.output, to))?;
+    let broken = broken(&sections);
+    if broken.is_empty() {
+        return Ok(());
     }
+    Err(Failure::Failed(broken.join("\n")))
 }

@@ -133,17 +133,20 @@ impl ManagerArgs {
 pub(super) fn run(args: ManagerArgs) -> Result<(), Failure> {
     let environment = config::environment();
     let options = args.options(&environment);
-    let (config, warnings) = args.config.load(&environment, &Flags::default())?;
+    let (config, mut told) = args.config.load(&environment, &Flags::default())?;
     let (format, level) = args.logs();
     logs::init(format, level).map_err(|error| Failure::Failed(error.to_string()))?;
-    let warnings = warnings.iter().map(ToString::to_string);
+    let warnings = told.iter().map(ToString::to_string);
     for warning in args.ignored().chain(warnings) {
         tracing::warn!("{warning}");
     }
     let load = move || {
         let text = |(Failure::Usage(text) | Failure::Failed(text)): Failure| text;
-        let loaded = args.config.load(&environment, &Flags::default());
-        loaded.map(|(config, _)| config).map_err(text)
+        let (config, warnings) = args.config.load(&environment, &Flags::default()).map_err(text)?;
+        let new = warnings.iter().filter(|warning| !told.contains(warning));
+        new.for_each(|warning| tracing::warn!("{warning}"));
+        told = warnings;
+        Ok(config)
     };
     super::block_on(crate::run::manager(options, config, load))?.map_err(|error| match error {
         ManagerError::Config(text) => Failure::Usage(text),

@@ -9,7 +9,7 @@ use super::output::print;
 use super::{ConfigFile, Failure};
 use crate::config::{self, AppConfig, Config, Environment, Flags};
 use crate::domain::intent::Scope;
-use crate::run::{self, MintAnswer};
+use crate::run::{self, MintAnswer, MintError};
 
 /// The most repositories that GitHub takes in one request.
 const MAX_REPOSITORIES: usize = 500;
@@ -28,11 +28,11 @@ pub struct MintArgs {
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
 
-    /// The installation's numeric ID, instead of installation_id of the configuration
+    /// The installation's numeric ID, instead of installation_id or owner of the configuration
     #[arg(long, value_name = "ID")]
     installation_id: Option<String>,
 
-    /// The account whose installation is meant, where no ID is known
+    /// The account whose installation is meant, instead of installation_id or owner of the configuration
     #[arg(long, value_name = "LOGIN")]
     owner: Option<String>,
 
@@ -210,6 +210,9 @@ fn repository(text: &str) -> Result<String, String> {
 pub(super) fn run(args: MintArgs) -> Result<(), Failure> {
     let request = args.request(&config::environment())?;
     let answer = super::block_on(run::mint(&request.config, &request.app, &request.scope))?;
-    let answer = answer.map_err(|problem| Failure::Failed(problem.message))?;
+    let answer = answer.map_err(|error| match error {
+        MintError::Configuration(problem) => Failure::Usage(problem.message),
+        MintError::Refused(problem) => Failure::Failed(problem.message),
+    })?;
     print(|to| answer.write(request.output, to))
 }

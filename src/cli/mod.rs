@@ -1,6 +1,7 @@
 //! The command line: arguments, and one file for each command.
 
 mod app;
+mod arguments;
 mod check;
 pub mod crds;
 mod failure;
@@ -17,10 +18,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::cluster::Scope;
 use crate::config::{self, Config, Environment, Flags, Warning};
+use crate::domain::name::{NAMESPACES, is_namespace};
 pub use app::{AppArgs, CreateArgs};
 pub use check::CheckArgs;
 pub use failure::Failure;
@@ -90,13 +93,13 @@ struct Whereabouts {
     /// The operator's own namespace: of the Lease, of Apps that a ClusterToken names without a namespace, of key Secrets
     ///
     /// [default: POD_NAMESPACE, then the service account's namespace, then github-token-manager]
-    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = namespace())]
     namespace: Option<String>,
 
     /// Look into these namespaces only, separated by commas: Tokens, Apps and Secrets elsewhere are not seen, nor are ClusterTokens
     ///
     /// [default: all namespaces, and ClusterTokens]
-    #[arg(long, value_name = "NAMES", env = "GTM_WATCH_NAMESPACES", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAMES", env = "GTM_WATCH_NAMESPACES", value_delimiter = ',', value_parser = namespace())]
     watch_namespaces: Vec<String>,
 }
 
@@ -110,9 +113,18 @@ impl Whereabouts {
     }
 }
 
+/// A parser of namespaces: anything else would be asked for without end, since it changes the URL that it becomes part of.
+fn namespace() -> impl TypedValueParser<Value = String> {
+    NonEmptyStringValueParser::new().try_map(|text| {
+        let name = text.trim();
+        let wrong = || format!("it is no namespace: {NAMESPACES}");
+        is_namespace(name).then(|| name.to_owned()).ok_or_else(wrong)
+    })
+}
+
 /// Runs what the arguments ask for. Results go to standard output, errors to standard error.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let done = match Cli::try_parse_from(go_style::normalise(arguments)) {
+    let done = match arguments::parse(arguments, &config::environment()) {
         Ok(Cli {
             command: Command::Manager(args),
         }) => manager::run(args),

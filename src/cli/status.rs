@@ -15,7 +15,7 @@ use crate::run::{self, Overview};
 #[derive(clap::Args)]
 pub struct StatusArgs {
     /// Tokens of this namespace, and ClusterTokens that keep their Secret in it [default: all]
-    #[arg(short, long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(short, long, value_name = "NAME", value_parser = super::namespace())]
     namespace: Option<String>,
 
     /// text: a table, those in trouble first; json: for programs

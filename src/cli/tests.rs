@@ -12,10 +12,10 @@ use crate::telemetry::http::BindAddress;
 use crate::telemetry::logs;
 
 fn parsed(line: &str) -> Result<Command, String> {
-    let arguments = std::iter::once("gtm")
+    let words = std::iter::once("gtm")
         .chain(line.split_whitespace())
         .map(OsString::from);
-    Cli::try_parse_from(go_style::normalise(arguments))
+    arguments::parse(words, &Environment::default())
         .map(|cli| cli.command)
         .map_err(|error| error.to_string())
 }
@@ -187,6 +187,15 @@ fn a_wrong_argument_is_told_with_its_flag_its_value_and_the_cure() {
             "\"loud\" is no level: give off, error",
         ),
         ("manager --namespace=", "--namespace", "a value is required"),
+        (
+            "manager --namespace=A_B",
+            "--namespace",
+            "no namespace: write at most 63 lower-case letters",
+        ),
+        ("manager --watch-namespaces=a,b/c", "--watch-namespaces", "'b/c'"),
+        ("release --watch-namespaces=a.b", "--watch-namespaces", "no namespace"),
+        ("status -n Team", "--namespace", "no namespace"),
+        ("check --namespace a/b", "--namespace", "no namespace"),
         (
             "manager --metrics-address=:1",
             "--metrics-address",

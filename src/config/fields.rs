@@ -239,7 +239,7 @@ pub(super) fn ca_bundle(value: &Value) -> Checked<CaBundle> {
 /// A map may be given as a text, since that is all that a variable can hold.
 fn untext(value: &Value) -> Value {
     match value {
-        Value::String(text) => yaml(text).unwrap_or_else(|_| value.clone()),
+        Value::String(text) => yaml(text).unwrap_or_else(|| value.clone()),
         _ => value.clone(),
     }
 }

@@ -29,7 +29,9 @@ const ALIASES: &[&str] = &[
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read, or was named and does not exist.
-    #[error("--config {path}: {error}: give a readable file, or leave the flag out to use environment variables alone")]
+    #[error(
+        "--config {path}: {error}: give a readable file, or leave --config and GTM_CONFIG out to use the other variables alone"
+    )]
     Unreadable {
         /// The file.
         path: String,

@@ -90,6 +90,7 @@ impl Reader<'_> {
         let client_id = self.get(&source::CLIENT_ID, fields::client_id);
         let installation_id = self.get(&source::INSTALLATION_ID, fields::installation_id);
         let owner = self.get(&source::OWNER, fields::owner);
+        self.forbid_both();
         let provider = match self.sources.get(&source::PROVIDER) {
             None => Some(Provider::File),
             Some(_) => self.get(&source::PROVIDER, fields::provider),
@@ -112,6 +113,18 @@ impl Reader<'_> {
             key,
             validate_key,
         })
+    }
+
+    /// An ID and an account would each name an installation: of one place, neither wins.
+    fn forbid_both(&mut self) {
+        let (id, owner) = (
+            self.sources.get(&source::INSTALLATION_ID),
+            self.sources.get(&source::OWNER),
+        );
+        if let (Some(_), Some(owner)) = (id, owner) {
+            let text = "installation_id is given there, too: keep the one that is meant".to_owned();
+            self.note(&source::OWNER, Some(owner.origin), text);
+        }
     }
 
     /// Notes what is missing of an App that is given in part.

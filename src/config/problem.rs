@@ -13,6 +13,18 @@ pub enum Origin {
     Flag(&'static str),
 }
 
+impl Origin {
+    /// Which wins of two: the flag, the variable of our own name, its alias, the file.
+    pub(super) fn strength(&self) -> u8 {
+        match self {
+            Origin::Flag(_) => 3,
+            Origin::Variable(name) if name.starts_with("GTM_") => 2,
+            Origin::Variable(_) => 1,
+            Origin::File => 0,
+        }
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

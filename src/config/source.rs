@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::problem::{Origin, Problem, Warning};
+use crate::domain::nearest;
 
 /// Environment variables by name. It may hold a private key: there is no `Debug`.
 #[derive(Clone, Default)]
@@ -50,29 +51,34 @@ pub(super) struct Key {
     /// In the order in which they win.
     pub variables: &'static [&'static str],
     pub flag: Option<(&'static str, ReadFlag)>,
+    /// The key that says the same in another way: of the two, the one from the stronger place counts.
+    pub rival: Option<&'static Key>,
 }
 
 type ReadFlag = fn(&Flags) -> Option<&String>;
 
 macro_rules! keys {
-    ($($id:ident = $name:literal, [$($variable:literal),+] $(, $flag:literal $field:ident)?;)+) => {
-        $(pub(super) const $id: Key = Key {
+    ($($id:ident = $name:literal, [$($variable:literal),+] $(, $flag:literal $field:ident)? $(, not $rival:ident)?;)+) => {
+        $(pub(super) static $id: Key = Key {
             name: $name,
             variables: &[$($variable),+],
             flag: keys!(@flag $($flag $field)?),
+            rival: keys!(@rival $($rival)?),
         };)+
         /// Every key, in the order in which problems are told.
-        pub(super) const KEYS: &[&Key] = &[$(&$id),+];
+        pub(super) static KEYS: &[&Key] = &[$(&$id),+];
     };
     (@flag $flag:literal $field:ident) => { Some(($flag, |flags| flags.$field.as_ref())) };
     (@flag) => { None };
+    (@rival $rival:ident) => { Some(&$rival) };
+    (@rival) => { None };
 }
 
 keys! {
-    APP_ID = "app_id", ["GTM_APP_ID", "GITHUB_APP_ID"], "--app-id" app_id;
-    CLIENT_ID = "client_id", ["GTM_CLIENT_ID"], "--client-id" client_id;
-    INSTALLATION_ID = "installation_id", ["GTM_INSTALLATION_ID", "GITHUB_INSTALLATION_ID"], "--installation-id" installation_id;
-    OWNER = "owner", ["GTM_OWNER"], "--owner" owner;
+    APP_ID = "app_id", ["GTM_APP_ID", "GITHUB_APP_ID"], "--app-id" app_id, not CLIENT_ID;
+    CLIENT_ID = "client_id", ["GTM_CLIENT_ID"], "--client-id" client_id, not APP_ID;
+    INSTALLATION_ID = "installation_id", ["GTM_INSTALLATION_ID", "GITHUB_INSTALLATION_ID"], "--installation-id" installation_id, not OWNER;
+    OWNER = "owner", ["GTM_OWNER"], "--owner" owner, not INSTALLATION_ID;
     PROVIDER = "provider", ["GTM_PROVIDER", "KMS_PROVIDER"], "--provider" provider;
     KEY = "key", ["GTM_KEY", "KMS_KEY", "GITHUB_PRIVATE_KEY"], "--key" key;
     VALIDATE_KEY = "validate_key", ["GTM_VALIDATE_KEY"];
@@ -112,11 +118,9 @@ impl<'a> Sources<'a> {
         for (key, value) in text.map_or_else(|| Ok(Map::new()), read)? {
             // The peer's reader (viper) does not tell upper case from lower case in keys.
             let name = key.to_lowercase();
-            if !KEYS.iter().any(|known| known.name == name) {
-                warnings.push(Warning::UnknownKey {
-                    nearest: nearest(&name),
-                    key,
-                });
+            if !is_known(&name) {
+                let nearest = nearest(&name, KEYS.iter().map(|key| key.name)).unwrap_or(APP_ID.name);
+                warnings.push(Warning::UnknownKey { nearest, key });
             } else if file.contains_key(&name) {
                 return Err(of_file(format!("{name} is given twice: keep one")));
             } else {
@@ -133,8 +137,16 @@ impl<'a> Sources<'a> {
         ))
     }
 
-    /// The value that wins, a text without blanks around it, unless none is given anywhere; `null` in the file counts as not given.
+    /// The value that counts: the one that wins, unless the key's rival is given in a stronger place.
     pub fn get(&self, key: &Key) -> Option<Given> {
+        let given = self.winner(key)?;
+        let rival = key.rival.and_then(|rival| self.winner(rival));
+        let stronger = rival.is_some_and(|rival| rival.origin.strength() > given.origin.strength());
+        (!stronger).then_some(given)
+    }
+
+    /// The value that wins, a text without blanks around it, unless none is given anywhere; `null` in the file counts as not given.
+    fn winner(&self, key: &Key) -> Option<Given> {
         let flag = || {
             let (name, get) = key.flag?;
             let value = get(self.flags)?;
@@ -166,29 +178,55 @@ impl<'a> Sources<'a> {
 
 /// The file's top level. The parser's own words are not repeated: they may quote the text, and the text may hold a key.
 fn read(text: &str) -> Result<Map<String, Value>, Problem> {
-    match yaml(text) {
+    match parsed(text) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(Value::Null) => Ok(Map::new()),
         Ok(_) => Err(of_file(
             "it must be a map of keys, such as `app_id: 1234`, one a line".to_owned(),
         )),
-        Err(place) => Err(of_file(format!(
-            "it is not YAML or JSON{place}: write `key: value`, one a line and each key once; \
-             a PEM goes below `key: |`, indented"
-        ))),
+        Err(error) => Err(of_file(unread(&error))),
     }
 }
 
-/// Parses YAML, or says where it stops to be YAML.
-pub(super) fn yaml(text: &str) -> Result<Value, String> {
+/// Why the file's text cannot be read, and the cure.
+fn unread(error: &serde_saphyr::Error) -> String {
+    let place = place(error);
+    match error.without_snippet() {
+        serde_saphyr::Error::MultipleDocuments { .. } => {
+            format!("it holds several documents{place}: keep one, and remove the lines `---` between them")
+        }
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            let known = key.as_deref().filter(|key| is_known(&key.to_lowercase()));
+            format!("{} is given twice{place}: keep one", known.unwrap_or("a key"))
+        }
+        _ => format!(
+            "it is not YAML or JSON{place}: write `key: value`, one a line and each key once; \
+             a PEM goes below `key: |`, indented"
+        ),
+    }
+}
+
+fn place(error: &serde_saphyr::Error) -> String {
+    error.location().map_or_else(String::new, |place| {
+        format!(" (line {}, column {})", place.line(), place.column())
+    })
+}
+
+fn is_known(name: &str) -> bool {
+    KEYS.iter().any(|known| known.name == name)
+}
+
+/// Parses YAML; a text of blanks is nothing.
+fn parsed(text: &str) -> Result<Value, serde_saphyr::Error> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    serde_saphyr::from_str(text).map_err(|error| {
-        error.location().map_or_else(String::new, |place| {
-            format!(" (line {}, column {})", place.line(), place.column())
-        })
-    })
+    serde_saphyr::from_str(text)
+}
+
+/// Parses YAML, if it is any.
+pub(super) fn yaml(text: &str) -> Option<Value> {
+    parsed(text).ok()
 }
 
 fn of_file(text: String) -> Problem {
@@ -197,34 +235,4 @@ fn of_file(text: String) -> Problem {
         origin: Some(Origin::File),
         text,
     }
-}
-
-/// The known key with the fewest edits between it and `name`.
-fn nearest(name: &str) -> &'static str {
-    KEYS.iter()
-        .map(|key| key.name)
-        .min_by_key(|known| distance(name, known))
-        .unwrap_or(APP_ID.name)
-}
-
-/// Levenshtein's distance; dashes, underscores and dots are not told apart nor counted, so that `app-id` is near `app_id`.
-fn distance(a: &str, b: &str) -> usize {
-    let letters = |text: &str| {
-        text.chars()
-            .filter(|c| !matches!(c, '_' | '-' | '.'))
-            .take(64)
-            .collect::<Vec<_>>()
-    };
-    let (a, b) = (letters(a), letters(b));
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -177,7 +177,7 @@ pub fn no_startup_app() -> Problem {
     Problem::new(
         Reason::NoStartupConfig,
         Retry::Every(Duration::from_secs(600)),
-        "spec.appRef is not set, and the operator was started without an App; set app_id, installation_id and key in gtm.yaml, or name an App",
+        "spec.appRef is not set, and the operator has no App of its own; set app_id, installation_id and key in gtm.yaml, or name an App",
     )
 }
 

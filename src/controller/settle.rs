@@ -192,7 +192,9 @@ pub fn cluster_problem(error: &ClusterError) -> Problem {
         ClusterError::NamespaceUnavailable(message) => Problem::new(
             Reason::NamespaceUnavailable,
             minute,
-            format!("the Secret cannot be written: {message}"),
+            format!(
+                "the Secret cannot be written: {message}; it takes a namespace that is there to stay: create it, or name another one (spec.secret.namespace of a ClusterToken)"
+            ),
         ),
         ClusterError::Invalid(message) => Problem::new(
             Reason::SecretWriteFailed,

@@ -77,7 +77,26 @@ impl HttpError {
 /// # Errors
 /// [`HttpError`]
 pub fn http_client(options: &HttpOptions) -> Result<reqwest::Client, HttpError> {
-    let mut builder = reqwest::Client::builder()
+    let Some(pem) = &options.ca_bundle else {
+        return built(builder(options));
+    };
+    let certificates = Certificate::from_pem_bundle(pem).map_err(|_| HttpError::CaBundle("cannot be read"))?;
+    if certificates.is_empty() {
+        return Err(HttpError::CaBundle("holds no certificate"));
+    }
+    built(builder(options).tls_certs_merge(certificates)).map_err(|error| match built(builder(options)) {
+        // Without the bundle it would do.
+        Ok(_) => HttpError::CaBundle("holds a damaged certificate"),
+        Err(_) => error,
+    })
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, HttpError> {
+    builder.build().map_err(|error| HttpError::Tls(cause(&error)))
+}
+
+fn builder(options: &HttpOptions) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(options.connect_timeout)
@@ -86,15 +105,7 @@ pub fn http_client(options: &HttpOptions) -> Result<reqwest::Client, HttpError> 
         .pool_idle_timeout(IDLE)
         // A connection that a firewall has forgotten is found out before it costs a request its whole time.
         .http2_keep_alive_interval(Duration::from_secs(15))
-        .http2_keep_alive_timeout(Duration::from_secs(5));
-    if let Some(pem) = &options.ca_bundle {
-        let certificates = Certificate::from_pem_bundle(pem).map_err(|_| HttpError::CaBundle("cannot be read"))?;
-        if certificates.is_empty() {
-            return Err(HttpError::CaBundle("holds no certificate"));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().map_err(|error| HttpError::Tls(cause(&error)))
+        .http2_keep_alive_timeout(Duration::from_secs(5))
 }
 
 /// The HTTP clients in use, by the certificates that they trust beside the system's: each holds all of the system's, too, and has

@@ -1,6 +1,6 @@
 //! From configuration to a working App, and again whenever the configuration, its file or its key changes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::domain::plan::AppFacts;
 use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
-use crate::github::{AppSettings, Client, Error, HttpClients, HttpError, Limits, Observe};
+use crate::github::{AppSettings, Client, Error, HttpClients, Limits, Observe};
 use crate::signer::{Ambient, KeySpec, Signer};
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
@@ -54,7 +54,7 @@ pub struct Ingredients {
     base_url: BaseUrl,
     api_version: String,
     limits: Limits,
-    ca_bundle: Option<Vec<u8>>,
+    ca_bundle: Option<Authorities>,
     probe_tokens: bool,
     quotes: bool,
     key: KeySpec,
@@ -120,8 +120,7 @@ impl Ingredients {
         let base_url = &self.base_url;
         let signer = Signer::connect(&self.key, &Ambient::new(variables(), clock::now)).await;
         let signer = signer.map_err(|error| key_problem(&error))?;
-        let http = http.trusting(self.ca_bundle.as_deref());
-        let http = http.map_err(|error| self.untrustworthy(&error))?;
+        let http = https(http, self.ca_bundle.as_ref(), self.fields)?;
         let issuer = self.app.identity.issuer();
         let settings = AppSettings {
             app_id: self.app.identity.app_id().unwrap_or_default(),
@@ -151,25 +150,44 @@ impl Ingredients {
             client: Arc::new(Client::new(settings, signer, http, Arc::new(clock::steady), observe)),
         })
     }
-
-    fn untrustworthy(&self, error: &HttpError) -> Problem {
-        match self.fields.ca_bundle {
-            Some(field) => invalid(error.in_field(field)),
-            None => Problem::new(
-                Reason::AppNotReady,
-                Retry::Every(Duration::from_secs(600)),
-                error.to_string(),
-            ),
-        }
-    }
 }
 
-/// The certificates to trust beside the system's, PEM.
-pub(super) async fn ca_bundle(config: &Config) -> Result<Option<Vec<u8>>, Problem> {
-    Ok(match &config.ca_bundle {
-        None => None,
-        Some(CaBundle::Pem(pem)) => Some(pem.clone().into_bytes()),
-        Some(CaBundle::File(path)) => Some(read("ca_bundle", path).await?),
+/// Certificates to trust beside the system's.
+#[derive(Clone, PartialEq)]
+pub(super) struct Authorities {
+    pem: Vec<u8>,
+    /// The file that they were read from.
+    file: Option<PathBuf>,
+}
+
+/// The certificates to trust beside the system's.
+pub(super) async fn ca_bundle(config: &Config) -> Result<Option<Authorities>, Problem> {
+    let (pem, file) = match &config.ca_bundle {
+        None => return Ok(None),
+        Some(CaBundle::Pem(pem)) => (pem.clone().into_bytes(), None),
+        Some(CaBundle::File(path)) => (read("ca_bundle", path).await?, Some(path.clone())),
+    };
+    Ok(Some(Authorities { pem, file }))
+}
+
+/// A client that trusts them.
+///
+/// # Errors
+/// A [`Problem`] that names the field, or the file that they were read from.
+pub(super) fn https(
+    clients: &HttpClients,
+    ca_bundle: Option<&Authorities>,
+    fields: Fields,
+) -> Result<Arc<reqwest::Client>, Problem> {
+    let http = clients.trusting(ca_bundle.map(|bundle| bundle.pem.as_slice()));
+    http.map_err(|error| {
+        let file = ca_bundle.and_then(|bundle| bundle.file.as_ref());
+        let message = match (fields.ca_bundle, file) {
+            (Some(field), _) => return invalid(error.in_field(field)),
+            (None, Some(file)) => format!("{}: {error}", file.display()),
+            (None, None) => error.to_string(),
+        };
+        Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message)
     })
 }
 

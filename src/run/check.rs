@@ -1,18 +1,19 @@
 //! Why does it not work: the chain from the configuration to what a token may do, link by link. The first that is broken says what
 //! helps; what hangs on it is not tried.
 
+mod manifest;
 mod token;
 
 use std::sync::Arc;
 
 use kube::Client as Cluster;
 
-use crate::api::{App as AppResource, ClusterToken, Token, condition};
+use crate::api::{App as AppResource, condition};
 use crate::cluster::{AppObjects, Scope, Tokens};
 use crate::config::Config;
 use crate::controller::App;
 use crate::domain::Problem;
-use crate::domain::intent::{AppKey, Intent, Key, TokenObject, app_not_found, invalid, unreadable};
+use crate::domain::intent::{AppKey, Intent, Key, app_not_found, invalid};
 use crate::domain::plan::AppFacts;
 use crate::github::{HttpClients, Installation};
 use crate::signer::Signer;
@@ -68,6 +69,14 @@ pub enum Subject {
     Manifest(serde_json::Value),
 }
 
+/// What was found out about one subject.
+pub struct Section {
+    /// Which, where a manifest names it.
+    pub object: Option<String>,
+    /// The links that were looked at.
+    pub links: Vec<Link>,
+}
+
 /// The links that were looked at.
 #[derive(Default)]
 struct Chain(Vec<Link>);
@@ -95,19 +104,33 @@ impl Chain {
 }
 
 /// Looks at every link. `own` is the operator's namespace.
-pub async fn check(config: &Config, subject: Subject, own: &str) -> Vec<Link> {
+pub async fn check(config: &Config, subject: Subject, own: &str) -> Section {
+    let object = match &subject {
+        Subject::Manifest(manifest) => Some(manifest::title(manifest)),
+        Subject::App | Subject::Object(_) => None,
+    };
     let mut chain = Chain::default();
     // What broke is in the chain.
     let _ = walk(&mut chain, config, subject, own).await;
-    chain.0
+    let links = chain.0;
+    Section { object, links }
 }
 
 async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -> Result<(), Broken> {
-    let in_cluster = matches!(subject, Subject::Object(_)) || Ingredients::key_secret(config).is_some();
-    let cluster = if in_cluster { Some(cluster(chain).await?) } else { None };
+    let instead = match &subject {
+        _ if Ingredients::key_secret(config).is_some() => {
+            Some("give the key in a file: provider secret reads it there")
+        }
+        Subject::Object(_) => Some("check a manifest with -f, which needs none unless it names an App"),
+        Subject::App | Subject::Manifest(_) => None,
+    };
+    let mut cluster = match instead {
+        Some(instead) => Some(connected(chain, instead).await?),
+        None => None,
+    };
     let intent = match subject {
         Subject::App => None,
-        Subject::Manifest(manifest) => Some(chain.need("token", of_manifest(manifest))?),
+        Subject::Manifest(manifest) => Some(chain.need("token", manifest::of_manifest(manifest))?),
         Subject::Object(key) => Some(of_cluster(chain, cluster.as_ref(), &key).await?),
     };
     if let Some(intent) = &intent {
@@ -124,6 +147,10 @@ async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -
         }
     }
     let app_key = intent.as_ref().map_or(AppKey::Startup, |intent| intent.app.clone());
+    if let (None, AppKey::Object { name, .. }) = (&cluster, &app_key) {
+        let instead = format!("leave spec.appRef out: to check the App {name}, it has to be read");
+        cluster = Some(connected(chain, &instead).await?);
+    }
     let made_of = ingredients(chain, config, cluster, &app_key, own).await;
     let made_of = chain.need("configuration", made_of)?;
     chain.good(
@@ -145,13 +172,10 @@ async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -
     }
 }
 
-async fn cluster(chain: &mut Chain) -> Result<Cluster, Broken> {
+/// A client of the cluster; `instead` is what can be done without one.
+async fn connected(chain: &mut Chain, instead: &str) -> Result<Cluster, Broken> {
     connect().await.map_err(|error| {
-        chain.say(
-            "cluster",
-            Verdict::Bad,
-            format!("{error}; or check a manifest with -f, which needs no cluster"),
-        );
+        chain.say("cluster", Verdict::Bad, format!("{error}; or {instead}"));
         Broken
     })
 }
@@ -189,20 +213,6 @@ async fn of_cluster(chain: &mut Chain, cluster: Option<&Cluster>, key: &Key) -> 
     chain.need("token", intent)
 }
 
-fn of_manifest(mut manifest: serde_json::Value) -> Result<Intent, Problem> {
-    fn read<T: TokenObject + serde::de::DeserializeOwned>(manifest: serde_json::Value) -> Result<Intent, Problem> {
-        Intent::new(&serde_json::from_value::<T>(manifest).map_err(|error| unreadable(&error))?)
-    }
-    if manifest.get("kind").and_then(serde_json::Value::as_str) == Some("ClusterToken") {
-        return read::<ClusterToken>(manifest);
-    }
-    // As kubectl would: what names no namespace is applied to the present one, which makes no difference here.
-    if let Some(meta) = manifest.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
-        meta.entry("namespace").or_insert_with(|| "default".into());
-    }
-    read::<Token>(manifest)
-}
-
 async fn ingredients(
     chain: &mut Chain,
     config: &Config,
@@ -216,10 +226,7 @@ async fn ingredients(
             gathered.ok_or_else(crate::controller::no_startup_app)
         }
         AppKey::Object { namespace, name } => {
-            let cluster = match cluster {
-                Some(cluster) => cluster,
-                None => connect().await.map_err(invalid)?,
-            };
+            let cluster = cluster.ok_or_else(|| invalid("spec.appRef: an App is read from a cluster"))?;
             let objects = AppObjects::new(cluster.clone());
             let place = namespace.as_deref().unwrap_or(own);
             let found = objects.get(place, name).await;

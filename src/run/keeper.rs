@@ -62,12 +62,12 @@ pub struct Keeper<L> {
 
 /// A configuration that is not used, and why.
 struct Refused {
-    ingredients: Option<Ingredients>,
+    gathered: Result<Option<Ingredients>, Problem>,
     problem: Problem,
     at: Instant,
 }
 
-impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
+impl<L: FnMut() -> Result<Config, String> + Send> Keeper<L> {
     /// Works until it is aborted.
     pub async fn run(mut self) {
         let mut refused = None;
@@ -112,7 +112,7 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             Err(error) => Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
         };
         let unchanged = gathered == self.current;
-        let same = |refused: &Refused| refused.ingredients.as_ref() == gathered.as_ref().ok().and_then(Option::as_ref);
+        let same = |refused: &Refused| refused.gathered == gathered;
         if unchanged && !self.service_is_due() {
             // What was refused of the same configuration is a new version of its key.
             refused.take_if(|refused| !same(refused));
@@ -137,17 +137,19 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
             *refused = None;
             return;
         }
+        let works = matches!(self.startup(), Some(Ok(_)));
         let accepted = match &built {
             Ok(Some(app)) => accepted(app).await,
+            // A file that was emptied, or has gone, is a slip more often than a wish.
+            Ok(None) if works => Err(nameless()),
             Ok(None) => Ok(()),
             Err(problem) => Err(problem.clone()),
         };
-        let works = matches!(self.startup(), Some(Ok(_)));
         match accepted {
             // The trouble is the service's, and whoever needs a signature tells of it.
             Err(_) if unchanged && self.has_its_key(&built) => *refused = None,
             // What works stays in use until the new one works, too.
-            Err(problem) if works => self.refuse(gathered.ok().flatten(), problem, refused),
+            Err(problem) if works => self.refuse(gathered, problem, refused),
             outcome => {
                 match outcome {
                     Ok(()) => tracing::info!("the configuration has changed and is used from now on"),
@@ -212,18 +214,23 @@ impl<L: Fn() -> Result<Config, String> + Send> Keeper<L> {
         }
     }
 
-    fn refuse(&self, ingredients: Option<Ingredients>, problem: Problem, refused: &mut Option<Refused>) {
+    fn refuse(&self, gathered: Result<Option<Ingredients>, Problem>, problem: Problem, refused: &mut Option<Refused>) {
         if refused.as_ref().is_none_or(|before| before.problem != problem) {
             tracing::warn!(reason = %problem.reason, "the new configuration is not used: {}", problem.message);
             self.metrics.config_failed(Controller::App, ConfigSource::Startup);
         }
         let at = Instant::now();
-        *refused = Some(Refused {
-            ingredients,
-            problem,
-            at,
-        });
+        *refused = Some(Refused { gathered, problem, at });
     }
+}
+
+/// What is wrong with a configuration without an App while one is in use.
+fn nameless() -> Problem {
+    Problem::new(
+        Reason::NoStartupConfig,
+        Retry::Backoff,
+        "it names no App, and the former one stays in use; set app_id, installation_id and key in gtm.yaml, or restart the operator to have it work without one",
+    )
 }
 
 /// Whether a connection of its own may bring more than the App in use has.

@@ -89,7 +89,7 @@ struct Manager {
 pub async fn manager(
     options: ManagerOptions,
     config: Config,
-    load: impl Fn() -> Result<Config, String> + Send + 'static,
+    load: impl FnMut() -> Result<Config, String> + Send + 'static,
 ) -> Result<(), ManagerError> {
     let mut signals = Signals::listen()?;
     let probes = Probes::default();
@@ -108,7 +108,7 @@ pub async fn manager(
 async fn start(
     options: ManagerOptions,
     config: Config,
-    load: impl Fn() -> Result<Config, String> + Send + 'static,
+    load: impl FnMut() -> Result<Config, String> + Send + 'static,
     probes: &Probes,
     stop: &CancellationToken,
 ) -> Result<Tasks, ManagerError> {

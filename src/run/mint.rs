@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -11,7 +10,6 @@ use crate::api::Reason;
 use crate::config::{AppConfig, Config};
 use crate::domain::Problem;
 use crate::domain::intent::Scope;
-use crate::domain::schedule::Retry;
 use crate::github::{HttpClients, Observe};
 
 use super::apps::Ingredients;
@@ -33,24 +31,39 @@ pub struct MintAnswer {
     pub repositories: Vec<String>,
 }
 
+/// Why there is no token.
+pub enum MintError {
+    /// What is configured cannot be used, whatever GitHub and a key service say.
+    Configuration(Problem),
+    /// The key's service or GitHub does not give one.
+    Refused(Problem),
+}
+
+impl From<Problem> for MintError {
+    fn from(problem: Problem) -> Self {
+        MintError::Refused(problem)
+    }
+}
+
 /// Issues a token of this App, with what is configured beside it.
 ///
 /// # Errors
-/// A [`Problem`] of the key or of GitHub.
-pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<MintAnswer, Problem> {
+/// [`MintError`]
+pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<MintAnswer, MintError> {
     let config = Config {
         app: Some(app.clone()),
         ..config.clone()
     };
-    let Some(ingredients) = Ingredients::gather(&config, None).await? else {
-        return Err(Problem::new(
-            Reason::NoStartupConfig,
-            Retry::Every(Duration::from_secs(600)),
-            "no App is configured",
-        ));
-    };
+    let gathered = Ingredients::gather(&config, None).await;
+    let ingredients = gathered.and_then(|found| found.ok_or_else(crate::controller::no_startup_app));
+    let ingredients = ingredients.map_err(MintError::Configuration)?;
     let observe: Arc<dyn Observe> = Arc::new(());
-    let mut app = Arc::new(ingredients.build(&HttpClients::default(), observe).await?);
+    let built = ingredients.build(&HttpClients::default(), observe).await;
+    let mut app = Arc::new(built.map_err(|problem| match problem.reason {
+        // The CA bundle, and a key that is none.
+        Reason::AppNotReady | Reason::InvalidKey | Reason::ProviderNotBuilt => MintError::Configuration(problem),
+        _ => MintError::Refused(problem),
+    })?);
     if app.facts.installation.is_none() {
         let found = discovery::installations(&app).await?;
         app = discovery::with_installations(&app, &found).unwrap_or(app);

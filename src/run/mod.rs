@@ -21,10 +21,10 @@ mod status;
 mod used;
 mod webhook;
 
-pub use check::{Link, Subject, Verdict, check};
+pub use check::{Link, Section, Subject, Verdict, check};
 pub use clock::now;
 pub use manager::{ManagerError, ManagerOptions, manager};
-pub use mint::{MintAnswer, mint};
+pub use mint::{MintAnswer, MintError, mint};
 pub use register::{NewApp, Places, RegisterOptions, Request as RegisterRequest, register, registration_form, salt};
 pub use release::release;
 pub use status::{Overview, status};

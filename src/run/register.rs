@@ -17,10 +17,10 @@ use crate::config::{Config, variables};
 use crate::domain::intent::SecretKey;
 use crate::domain::manifest::{Manifest, settings_page};
 use crate::domain::{BaseUrl, quote};
-use crate::github::{ConversionError, HttpOptions, Registered, convert, http_client};
+use crate::github::{ConversionError, HttpClients, Registered, convert};
 use crate::signer::{Ambient, KeySpec, Signer};
 
-use super::apps::ca_bundle;
+use super::apps::{Fields, ca_bundle, https};
 use super::clock::now;
 pub use browser::{registration_form, salt};
 pub use store::Places;
@@ -41,6 +41,8 @@ pub struct Request {
     pub base_url: BaseUrl,
     /// The port of the page; 0 for a free one.
     pub port: u16,
+    /// The command that goes on with an App that is registered already; it lacks what stands after its `--code`.
+    pub resume: String,
 }
 
 /// How an App is registered.
@@ -89,11 +91,9 @@ pub struct NewApp {
 /// # Errors
 /// A text that says what is wrong, what helps, and what is left at GitHub and here.
 pub async fn register(options: RegisterOptions, say: impl Fn(&str)) -> Result<NewApp, String> {
-    let http = HttpOptions {
-        ca_bundle: ca_bundle(&options.config).await.map_err(|problem| problem.message)?,
-        ..HttpOptions::default()
-    };
-    let http = http_client(&http).map_err(|error| error.to_string())?;
+    let trusted = ca_bundle(&options.config).await.map_err(|problem| problem.message)?;
+    let http =
+        https(&HttpClients::default(), trusted.as_ref(), Fields::CONFIGURATION).map_err(|problem| problem.message)?;
     let (mut store, code) = uninterrupted(prepare(&options, &say)).await?;
     let base_url = &options.request.base_url;
     let registered = exchange(&http, base_url, &options.config.api_version, &code)
@@ -121,8 +121,19 @@ async fn prepare(options: &RegisterOptions, say: &impl Fn(&str)) -> Result<(Stor
         Some(code) => code.clone(),
         None => browser::code(&options.request, options.open, options.timeout, say).await?,
     };
-    store.check().await?;
+    store
+        .check()
+        .await
+        .map_err(|problem| registered_already(&problem, &options.request.resume))?;
     Ok((store, code))
+}
+
+/// What is left when there is no place for the key any more, and the code is not used yet.
+fn registered_already(problem: &str, resume: &str) -> String {
+    format!(
+        "{problem}; the App is registered at GitHub already: do not register another, but run `{resume} 'ADDRESS'` within the hour, \
+         with the address that GitHub sent the browser to, and with another place if this one stays taken"
+    )
 }
 
 /// The work, unless a signal comes first.

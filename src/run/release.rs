@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -26,28 +26,64 @@ const RENEW: Duration = Duration::from_secs(1);
 const TRIES: usize = 5;
 
 /// Takes the Lease from the replica that leads, and the finalizer from every managed Secret of `scope`. The number of Secrets. Tokens
-/// stay good until they expire.
+/// stay good until they expire. Who may not do this leaves the lead where it is.
 ///
 /// # Errors
 /// A text: what the API server said.
 pub async fn release(namespace: &str, scope: Scope) -> Result<usize, String> {
     let client = connect().await?;
     let lease = Api::<Lease>::namespaced(client.clone(), namespace);
+    let secrets = Secrets::new(client);
+    let of_secrets = |error| format!("the managed Secrets: {error}");
+    // Before the operator is stopped for it: may they be listed at all?
+    secrets.held(&scope).await.map_err(of_secrets)?;
+    let done = alone(&lease, &secrets, &scope).await;
+    if done.is_err() {
+        give_back(&lease).await;
+    }
+    done.map_err(|error| match error {
+        Trouble::Lease(error) => format!("the Lease {namespace}/{LEASE}: {error}"),
+        Trouble::Secrets(error) => of_secrets(error),
+    })
+}
+
+/// What could not be changed.
+enum Trouble {
+    Lease(ClusterError),
+    Secrets(ClusterError),
+}
+
+/// Lets go of the Secrets while no replica leads.
+async fn alone(lease: &Api<Lease>, secrets: &Secrets, scope: &Scope) -> Result<usize, Trouble> {
     let started = Instant::now();
     // Without a Lease, no replica has ever worked here.
-    while take(&lease)
-        .await
-        .map_err(|error| format!("the Lease {namespace}/{LEASE}: {error}"))?
-        && started.elapsed() < NOTICE
-    {
+    while take(lease).await.map_err(Trouble::Lease)? && started.elapsed() < NOTICE {
         sleep(RENEW).await;
     }
-    let released = let_go(&Secrets::new(client), &scope).await;
-    let released = released.map_err(|error| format!("the managed Secrets: {error}"))?;
-    take(&lease)
-        .await
-        .map_err(|error| format!("the Lease {namespace}/{LEASE}: {error}"))?;
+    let released = let_go(secrets, scope).await.map_err(Trouble::Secrets)?;
+    take(lease).await.map_err(Trouble::Lease)?;
     Ok(released)
+}
+
+/// Lets a replica lead again at once, if the Lease is still ours; else it does so by itself when the minute is over.
+async fn give_back(lease: &Api<Lease>) {
+    let held = lease.get_opt(LEASE).await.ok().flatten();
+    let ours = |spec: &LeaseSpec| spec.holder_identity.as_deref() == Some(HOLDER);
+    let Some(held) = held.filter(|held| held.spec.as_ref().is_some_and(ours)) else {
+        return;
+    };
+    let nobody = Patch::Merge(
+        json!({"metadata": {"resourceVersion": held.metadata.resource_version}, "spec": {
+        "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": null}}),
+    );
+    let _ = lease.patch(LEASE, &params(), &nobody).await;
+}
+
+fn params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 /// `false` when there is no Lease.
@@ -55,12 +91,8 @@ async fn take(lease: &Api<Lease>) -> Result<bool, ClusterError> {
     let time = format!("{:.6}", now());
     let ours = json!({"spec": {
         "holderIdentity": HOLDER, "acquireTime": time, "renewTime": time, "leaseDurationSeconds": PEACE}});
-    let params = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
     match lease
-        .patch(LEASE, &params, &Patch::Merge(&ours))
+        .patch(LEASE, &params(), &Patch::Merge(&ours))
         .await
         .map_err(ClusterError::from)
     {

@@ -141,6 +141,40 @@ async fn asked(cluster: &Cluster, audit: &lab::cluster::AuditLog, times: usize) 
 }
 
 #[tokio::test]
+async fn a_place_that_goes_while_the_person_is_in_the_browser_leaves_the_code_for_another() {
+    let (bench, cluster) = (Bench::new().await, cluster().await);
+    let running = bench.create_in(
+        "--organization octo-org --secret default/late",
+        Some(cluster.kubeconfig_path()),
+    );
+    let back = bench.press(&running).await;
+    foreign(&cluster, "late", "a=b").await;
+    bench.open(&back).await;
+    let resume = format!(
+        "gtm app create --base-url {} --secret default/late --code 'ADDRESS'",
+        bench.github.url()
+    );
+    let always = [
+        "the App is registered at GitHub already: do not register another",
+        "within the hour",
+    ];
+    let parts = [&always[..], &["it exists already", &resume]].concat();
+    bench.fails(&running, 1, &parts).await;
+
+    std::fs::create_dir(bench.path("keys")).expect("a folder");
+    let running = bench.create("--organization octo-org --name moved --key-file keys/key.pem");
+    let back = bench.press(&running).await;
+    std::fs::rename(bench.path("keys"), bench.path("moved")).expect("moved");
+    bench.open(&back).await;
+    let parts = [&always[..], &["--key-file", "make its folder again"]].concat();
+    bench.fails(&running, 1, &parts).await;
+    assert_eq!(bench.conversions(), 0);
+    let running = bench.create(&format!("--key-file key.pem --code {back}"));
+    running.ended(0).await;
+    bench.has_key_of(&bench.registered());
+}
+
+#[tokio::test]
 async fn a_secret_that_comes_in_between_costs_no_key_and_the_text_says_what_is_left() {
     let (bench, cluster) = (Bench::new().await, cluster().await);
     for (arguments, name, parts) in [

@@ -150,6 +150,61 @@ async fn a_manifest_is_tried_for_reading_pushing_and_pull_requests_without_a_clu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_manifest_of_a_file_is_checked_in_a_section_of_its_own() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    let token = |name: &str, spec: &str| {
+        format!("apiVersion: github.as-code.io/v1\nkind: Token\nmetadata: {{name: {name}}}\nspec: {spec}\n---\n")
+    };
+    let all = [
+        token("one", "{permissions: {contents: read}}"),
+        token("two", "{permisions: {contents: read}}"),
+        token("three", "{appRef: {name: mine}}"),
+    ];
+    let file = folder
+        .write("tokens.yaml", all.concat())
+        .expect("a file")
+        .display()
+        .to_string();
+    let report = Report::of(&config, None, &["-f", &file]);
+    assert!(!report.success);
+    let of = |object: &str| Report {
+        links: report
+            .links
+            .iter()
+            .filter(|link| link["object"] == object)
+            .cloned()
+            .collect(),
+        success: true,
+    };
+    of("Token one").expect("can read", "good", "");
+    of("Token two").expect("token", "bad", "spec.permisions is unknown: did you mean permissions?");
+    of("Token three").expect("cluster", "bad", "to check the App mine");
+    of("Token three").expect("cluster", "bad", "KUBECONFIG");
+    assert_eq!(github.mint_count(), 1);
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gtm"));
+    command
+        .env_clear()
+        .args(["check", "-f", &file, "--config"])
+        .arg(&config);
+    let output = command.output().expect("gtm runs");
+    let (text, error) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text.starts_with("Token one\nok token") && text.contains("\n\nToken two\nNO token"),
+        "{text}"
+    );
+    assert!(
+        error.contains("error: the check of token failed for Token two"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_token_is_given_some_seconds_and_may_be_good_for_an_organization_alone() {
     let (github, folder) = github().await;
     let config = configure(&folder, &github);

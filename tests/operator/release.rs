@@ -57,6 +57,61 @@ async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_oper
 }
 
 #[tokio::test]
+async fn who_may_not_change_the_secrets_leaves_the_lead_to_the_operator() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    let kubeconfig = world.cluster.kubeconfig_for("limited", &[]).expect("a kubeconfig");
+    let may = |name: &str, group: &str, resource: &str, verbs: [&str; 3]| {
+        json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
+                "rules": [{"apiGroups": [group], "resources": [resource], "verbs": verbs}]},
+            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "limited"}]}]})
+    };
+    let lease = may(
+        "limited-lease",
+        "coordination.k8s.io",
+        "leases",
+        ["get", "patch", "update"],
+    );
+    world
+        .cluster
+        .apply(&lease.to_string())
+        .await
+        .expect("rights to the Lease");
+    refused(&kubeconfig).await;
+    let logs = world.operator.logs();
+    assert!(!logs.contains("does not lead any more"), "{logs}");
+
+    let secrets = may("limited-secrets", "", "secrets", ["get", "list", "watch"]);
+    world
+        .cluster
+        .apply(&secrets.to_string())
+        .await
+        .expect("rights to see Secrets");
+    refused(&kubeconfig).await;
+    // It led no more for as long as this took, and leads again long before the minute is over.
+    world.token("later", json!({})).await;
+    world.ready("later").await;
+    assert_eq!(finalizers(&world, "ci").await, ["github.as-code.io/revoke-token"]);
+}
+
+/// Runs `gtm release` with rights that are too few.
+async fn refused(kubeconfig: &std::path::Path) {
+    let mut release = Command::new(env!("CARGO_BIN_EXE_gtm"));
+    let release = release
+        .env_clear()
+        .env("KUBECONFIG", kubeconfig)
+        .args(["release", "--namespace", "default"]);
+    let output = release.kill_on_drop(true).output().await.expect("gtm runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the managed Secrets: "), "{said}");
+}
+
+#[tokio::test]
 async fn an_operator_that_is_not_uninstalled_after_all_goes_on_by_itself() {
     let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
     world.token("ci", json!({})).await;

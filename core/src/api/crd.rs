@@ -33,6 +33,13 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     vec![token, cluster_token, App::crd(), TokenPolicy::crd()]
 }
 
+/// The schema of a kind.
+#[must_use]
+pub fn schema_of(kind: &str) -> Option<JSONSchemaProps> {
+    let mut crd = all().into_iter().find(|crd| crd.spec.names.kind == kind)?;
+    schema(&mut crd).cloned()
+}
+
 fn property<'a>(schema: &'a mut JSONSchemaProps, name: &str) -> Option<&'a mut JSONSchemaProps> {
     schema.properties.as_mut()?.get_mut(name)
 }

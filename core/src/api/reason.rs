@@ -46,7 +46,7 @@ reasons! {
     AppNotReady,
     /// An App of `spec.pool` is missing, does not work or cannot issue the same tokens, and is skipped.
     PoolIncomplete,
-    /// No `spec.appRef`, and the operator was started without an App.
+    /// No `spec.appRef`, and the operator has no App of its own.
     NoStartupConfig,
     /// The App's namespace may not use this key.
     KeyNotAllowed,

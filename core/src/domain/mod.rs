@@ -12,6 +12,7 @@ pub mod intent;
 pub mod jwt;
 pub mod manifest;
 pub mod name;
+mod nearest;
 pub mod overview;
 pub mod permissions;
 pub mod plan;
@@ -26,8 +27,10 @@ pub mod secret;
 mod sign;
 pub mod status;
 pub mod template;
+pub mod unknown;
 
 pub use base_url::BaseUrl;
+pub use nearest::nearest;
 pub use problem::Problem;
 pub use quote::quote;
 pub use sign::{Sign, SignError};

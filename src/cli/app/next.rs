@@ -39,7 +39,7 @@ pub fn steps(app: &NewApp) -> String {
          \n   {install_url}\n\
          \n\
          {used}\n\
-         Or keep the key in a key service, and nowhere else: import it, set provider and key to what is named, and delete {place}.\n\
+         Or keep the key in a key service, and nowhere else: import it, set provider and key to what is named, and delete {place}. In bash:\n\
          \n{}",
         imports(app, &key)
     )
@@ -53,7 +53,7 @@ fn configuration(app: &NewApp, provider: &str, key: &str) -> String {
     lines.extend(client_id.map(|id| format!("client_id: {}", text(id))));
     lines.extend(app.owner.as_ref().map(|owner| format!("owner: {}", text(owner))));
     lines.extend([format!("provider: {provider}"), format!("key: {}", text(key))]);
-    lines.extend(own_github(app).map(|url| format!("base_url: {}", text(&url))));
+    lines.extend(own_github(&app.base_url).map(|url| format!("base_url: {}", text(&url))));
     block(&lines)
 }
 
@@ -86,7 +86,7 @@ fn values(app: &NewApp, provider: &str, key: &str) -> String {
             .map(|owner| format!("--set-string config.owner={owner}")),
     );
     lines.push(format!("--set config.provider={provider} {key}"));
-    lines.extend(own_github(app).map(|url| format!("--set config.base_url={url}")));
+    lines.extend(own_github(&app.base_url).map(|url| format!("--set config.base_url={url}")));
     block(&[lines.join(" \\\n     ")])
 }
 
@@ -101,7 +101,7 @@ fn object(app: &NewApp, secret: &SecretKey) -> String {
         format!("  appID: {}", app.id),
     ];
     lines.extend(app.owner.as_ref().map(|owner| format!("  owner: {}", text(owner))));
-    lines.extend(own_github(app).map(|url| format!("  baseURL: {}", text(&url))));
+    lines.extend(own_github(&app.base_url).map(|url| format!("  baseURL: {}", text(&url))));
     lines.extend([
         "  provider: secret".to_owned(),
         "  keyRef:".to_owned(),
@@ -122,7 +122,7 @@ fn imports(app: &NewApp, key: &str) -> String {
         ));
     }
     lines.push(format!(
-        "(umask 077; openssl pkcs8 -topk8 -nocrypt -outform DER -in {key} -out key.der)   # delete it afterwards"
+        "(umask 077; openssl pkcs8 -topk8 -nocrypt -outform DER -in {key} -out key.der)"
     ));
     let rest = [
         "",
@@ -143,20 +143,28 @@ fn imports(app: &NewApp, key: &str) -> String {
         "gcloud kms keys versions import --location L --keyring R --key gtm --import-job gtm --algorithm rsa-sign-pkcs1-2048-sha256 --target-key-file key.der",
         "",
         "# aws: key: alias/gtm",
+        // Who has these files has the key: nobody else may read them, and they go whatever happens.
+        "(",
+        "umask 077",
+        "trap 'rm -f aes aes.wrapped key.wrapped' EXIT",
         "id=$(aws kms create-key --origin EXTERNAL --key-spec RSA_2048 --key-usage SIGN_VERIFY --query KeyMetadata.KeyId --output text)",
         "aws kms create-alias --alias-name alias/gtm --target-key-id $id",
         "read -r public token < <(aws kms get-parameters-for-import --key-id $id --wrapping-algorithm RSA_AES_KEY_WRAP_SHA_256 --wrapping-key-spec RSA_4096 --query '[PublicKey,ImportToken]' --output text)",
         "openssl rand 32 > aes && openssl enc -id-aes256-wrap-pad -iv A65959A6 -K $(od -An -v -tx1 aes | tr -d ' \\n') -in key.der -out key.wrapped",
         "openssl pkeyutl -encrypt -pubin -keyform DER -inkey <(base64 -d <<< $public) -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -pkeyopt rsa_mgf1_md:sha256 -in aes -out aes.wrapped",
         "aws kms import-key-material --key-id $id --expiration-model KEY_MATERIAL_DOES_NOT_EXPIRE --import-token fileb://<(base64 -d <<< $token) --encrypted-key-material fileb://<(cat aes.wrapped key.wrapped)",
+        ")",
+        "",
+        "# at last, when the service has it",
     ];
     lines.extend(rest.map(str::to_owned));
+    lines.push(format!("rm -f key.der {key}"));
     block(&lines)
 }
 
 /// The address of a GitHub that is not github.com.
-fn own_github(app: &NewApp) -> Option<String> {
-    let url = app.base_url.to_string();
+pub(super) fn own_github(base_url: &BaseUrl) -> Option<String> {
+    let url = base_url.to_string();
     (url != BaseUrl::GITHUB_COM).then_some(url)
 }
 
@@ -177,7 +185,7 @@ fn text(value: &str) -> String {
 }
 
 /// A path as a shell reads it back.
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     if plain(&path) {
         path

@@ -64,6 +64,34 @@ fn an_app_needs_nothing_but_a_place_for_its_key() {
 }
 
 #[test]
+fn the_command_that_goes_on_with_a_code_is_whole() {
+    for (line, command) in [
+        ("--print-page", "gtm app create --key-file private-key.pem --code"),
+        ("--key-file k", "gtm app create --key-file k --code"),
+        (
+            "--key-file it's --secret a/b --base-url https://ghe.acme.org/api/v3 --ca-bundle /ca.pem",
+            "gtm app create --base-url https://ghe.acme.org/api/v3 --ca-bundle /ca.pem --key-file 'it'\\''s' --secret a/b --code",
+        ),
+        ("--secret a/b", "gtm app create --secret a/b --code"),
+    ] {
+        assert_eq!(request(line).expect("good").resume, command, "{line}");
+    }
+}
+
+#[test]
+fn what_a_key_can_be_had_from_is_nobodys_to_read_and_goes() {
+    let steps = next::steps(&app());
+    let (_, aws) = steps.split_once("# aws:").expect("a block");
+    let (block, rest) = aws.split_once("\n   )\n").expect("its end");
+    let (before, after) = block.split_once("openssl rand").expect("the key that wraps");
+    for part in ["\n   (\n", "umask 077", "trap 'rm -f aes aes.wrapped key.wrapped' EXIT"] {
+        assert!(before.contains(part), "no {part} in {before}");
+    }
+    assert!(after.contains("aws kms import-key-material"), "{after}");
+    assert!(rest.contains("rm -f key.der /keys/key.pem"), "{rest}");
+}
+
+#[test]
 fn a_wrong_argument_is_told_with_its_flag_its_value_and_the_cure() {
     let long = format!("--key-file k --name {}", "n".repeat(35));
     for (line, flag, told) in [

@@ -224,8 +224,14 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     (
         "app_id: 1\napp_id: 2",
         "configuration file",
-        "is not YAML or JSON (line 2",
-        "each key once",
+        "app_id is given twice (line 2",
+        "keep one",
+    ),
+    (
+        "MIIE: 1\nMIIE: 2",
+        "configuration file",
+        "a key is given twice (line 2",
+        "keep one",
     ),
     (
         "app_id: 1\nApp_Id: 2",
@@ -236,8 +242,14 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
     (
         "a: 1\n---\nb: 2",
         "configuration file",
-        "is not YAML or JSON",
-        "each key once",
+        "it holds several documents",
+        "keep one",
+    ),
+    (
+        "installation_id: 1\nowner: my-org",
+        "owner in the configuration file",
+        "installation_id is given there, too",
+        "keep the one",
     ),
 ];
 

@@ -220,6 +220,10 @@ fn a_ca_bundle_that_is_none_names_its_field() {
             "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n",
             "ca_bundle",
         ),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "ca_bundle holds a damaged certificate: it must be PEM certificates",
+        ),
     ] {
         let error = http_client(&HttpOptions {
             ca_bundle: Some(pem.into()),

@@ -16,6 +16,7 @@ pub fn form(request: &Request, redirect_url: &str, state: &str) -> String {
         manifest,
         organization,
         base_url,
+        resume,
         ..
     } = request;
     let Manifest { name, permissions, .. } = manifest;
@@ -33,7 +34,8 @@ pub fn form(request: &Request, redirect_url: &str, state: &str) -> String {
          <input type=\"hidden\" name=\"manifest\" value=\"{manifest}\">\n\
          <button type=\"submit\">Register this App at GitHub</button>\n</form>\n\
          <p>GitHub asks once more, lets you change the name, and sends you back to {back}. If nothing answers there, copy the \
-         address and run <code>gtm app create --code ADDRESS</code> within the hour, once.</p>\n",
+         address and run <code>{resume} 'ADDRESS'</code> within the hour, once.</p>\n",
+        resume = escaped(resume),
         name = escaped(name),
         host = escaped(&base_url.web_host()),
         rows = rows.collect::<String>(),
@@ -79,12 +81,14 @@ mod tests {
             organization: Some("acme".to_owned()),
             base_url: "https://api.github.com".parse().unwrap(),
             port: 0,
+            resume: "gtm app create --key-file 'a<b' --code".to_owned(),
         };
         let page = form(&request, "http://127.0.0.1:1/callback", "s1");
         assert!(
             !page.contains("<script") && !page.contains("<b>\"") && !page.contains("alert('"),
             "{page}"
         );
+        assert!(page.contains("<code>gtm app create --key-file &#39;a&lt;b&#39; --code 'ADDRESS'</code>"));
         assert!(page.contains("action=\"https://github.com/organizations/acme/settings/apps/new?state=s1\""));
         let value = page
             .split("name=\"manifest\" value=\"")

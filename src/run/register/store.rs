@@ -1,8 +1,8 @@
 //! Where a new App's private key goes: a file, a Secret, or both. Each place is made sure of before GitHub is asked for the key.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -50,11 +50,12 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the Secret can still be made.
+    /// Whether the file is where it was made, and the Secret can still be made.
     ///
     /// # Errors
     /// What stands in the way, and the cure.
     pub async fn check(&self) -> Result<(), String> {
+        self.file.as_ref().map_or(Ok(()), Claim::check)?;
         match &self.secret {
             None => Ok(()),
             Some(place) => place.write(&SecretString::from("no key yet"), true).await,
@@ -65,12 +66,9 @@ impl Store {
     pub async fn keep(&mut self, pem: &SecretString) -> Vec<String> {
         let mut failures = Vec::new();
         if let Some(file) = &mut self.file
-            && let Err(error) = file.keep(pem)
+            && let Err(problem) = file.keep(pem)
         {
-            failures.push(format!(
-                "--key-file {}: its key could not be written: {error}",
-                file.path.display()
-            ));
+            failures.push(problem);
         }
         if let Some(place) = &mut self.secret {
             match place.write(pem, false).await {
@@ -157,20 +155,45 @@ impl Claim {
         Ok(claim)
     }
 
-    fn keep(&mut self, pem: &SecretString) -> io::Result<()> {
-        let pem = pem.expose_secret().as_bytes();
+    /// Whether the path still leads to the file: a folder that is moved or removed takes it along.
+    fn check(&self) -> Result<(), String> {
+        let place = |found: &Metadata| (found.dev(), found.ino());
+        let ours = self.file.metadata().map(|found| place(&found));
+        let there = std::fs::symlink_metadata(&self.path).map(|found| place(&found));
+        if ours.is_ok_and(|ours| there.is_ok_and(|there| ours == there)) {
+            return Ok(());
+        }
+        Err(format!(
+            "--key-file {}: the file that was made there has gone; make its folder again",
+            self.path.display()
+        ))
+    }
+
+    fn keep(&mut self, pem: &SecretString) -> Result<(), String> {
+        let written = self.write(pem.expose_secret().as_bytes());
+        written.map_err(|error| {
+            format!(
+                "--key-file {}: its key could not be written: {error}",
+                self.path.display()
+            )
+        })?;
+        self.check()?;
+        self.kept = true;
+        Ok(())
+    }
+
+    fn write(&mut self, pem: &[u8]) -> io::Result<()> {
         self.file.rewind()?;
         self.file.write_all(pem)?;
         self.file.set_len(pem.len().try_into().unwrap_or(u64::MAX))?;
-        self.file.sync_all()?;
-        self.kept = true;
-        Ok(())
+        self.file.sync_all()
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if !self.kept {
+        // What stands there by now may be someone else's.
+        if !self.kept && self.check().is_ok() {
             // It is empty: nobody misses what cannot be removed.
             let _ = std::fs::remove_file(&self.path);
         }

@@ -71,7 +71,9 @@ async fn a_cluster_token_waits_for_its_namespace_and_asks_github_once() {
     let status = status.await;
     check_status(&status, "NamespaceUnavailable");
     let message = &status.condition("Ready").unwrap().message;
-    assert!(message.contains("\"not-yet\" not found"), "{message}");
+    for part in ["\"not-yet\" not found", "create it", "spec.secret.namespace"] {
+        assert!(message.contains(part), "{message}");
+    }
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "not-yet"}})).unwrap();
     let namespaces = Api::<Namespace>::all(world.client.clone());
     namespaces.create(&Default::default(), &namespace).await.unwrap();

@@ -112,6 +112,34 @@ async fn a_wrong_file_that_comes_while_no_app_works_is_told_and_counted() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_emptied_leaves_the_app_in_use_and_is_told_and_counted() {
+    let world = World::new().await;
+    world.token("demo", json!({})).await;
+    let first = world.settled("demo").await;
+    let right = std::fs::read_to_string(world.folder.path().join("gtm.yaml")).unwrap();
+    world.folder.write("gtm.yaml", right.replace("67890", "many")).unwrap();
+    logged(&world.operator, "many").await;
+    // The one comes after the other, and is told all the same.
+    for (text, also) in [
+        ("{}", "it names no App"),
+        (&format!("{right}nonsense: 1\n"), "is ignored; did you mean"),
+    ] {
+        world.folder.write("gtm.yaml", text).unwrap();
+        logged(&world.operator, also).await;
+    }
+    let logs = world.operator.logs();
+    for part in ["the former one stays in use", "set app_id, installation_id and key"] {
+        assert!(logs.contains(part), "{logs}");
+    }
+    let counted = [("controller", "github-app"), ("source", "ghapp")];
+    let metrics = world.operator.metrics().await.unwrap();
+    assert_eq!(metrics.value("config_errors_total", &counted), Some(2.0));
+    world.request("demo", "1").await;
+    world.good_token("demo", Some(&first)).await;
+    world.ready("demo").await;
+}
+
+#[tokio::test]
 async fn a_refusal_of_the_former_app_that_comes_late_does_not_hold_up_the_new_one() {
     let (world, right) = begun_with(|right| right.replace("67890", "99")).await;
     world.github.fail_while(Some(Route::Mint), Fault::Hang);

@@ -47,6 +47,30 @@ async fn without_a_key_the_file_goes_again() {
 }
 
 #[tokio::test]
+async fn a_file_whose_folder_goes_meanwhile_does_not_count_as_kept() {
+    let folder = Folder::new("moved");
+    let inner = folder.0.join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let mut store = Store::claim(&folder.places("inner/key.pem")).await.unwrap();
+    assert_eq!(store.check().await, Ok(()));
+    std::fs::remove_dir_all(&inner).unwrap();
+    for told in [
+        store.check().await.unwrap_err(),
+        store.keep(&SecretString::from("PEM\n")).await.join("; "),
+    ] {
+        assert!(
+            told.starts_with("--key-file ") && told.contains("make its folder again"),
+            "{told}"
+        );
+    }
+    assert_eq!(store.kept(), Vec::<String>::new());
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::write(inner.join("key.pem"), "theirs").unwrap();
+    drop(store);
+    assert_eq!(std::fs::read_to_string(inner.join("key.pem")).unwrap(), "theirs");
+}
+
+#[tokio::test]
 async fn what_cannot_be_written_is_told_before_anything_is_asked_for() {
     let folder = Folder::new("refused");
     std::fs::write(folder.0.join("there.pem"), "mine").unwrap();

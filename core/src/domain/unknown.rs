@@ -1,0 +1,108 @@
+//! Fields that a kind does not have. The API server refuses them where it is asked to be strict, as kubectl does, and else drops them.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use serde_json::Value;
+
+use super::{nearest, quote};
+
+/// What is said of each field of `value` that its schema does not have; `path` is where the value stands.
+#[must_use]
+pub fn unknown_fields(path: &str, value: &Value, schema: &JSONSchemaProps) -> Vec<String> {
+    let mut found = Vec::new();
+    visit(path, value, schema, &mut found);
+    found
+}
+
+fn visit(path: &str, value: &Value, schema: &JSONSchemaProps, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) if schema.x_kubernetes_preserve_unknown_fields != Some(true) => {
+            for (name, value) in fields {
+                let path = format!("{path}.{}", quote(name));
+                match (property(schema, name), &schema.additional_properties) {
+                    (Some(schema), _) => visit(&path, value, schema, found),
+                    (None, Some(JSONSchemaPropsOrBool::Schema(schema))) => visit(&path, value, schema, found),
+                    (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
+                    (None, _) => found.push(told(&path, name, schema)),
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items else {
+                return;
+            };
+            for (index, item) in items.iter().enumerate() {
+                visit(&format!("{path}[{index}]"), item, schema, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn property<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
+    schema.properties.as_ref()?.get(name)
+}
+
+fn told(path: &str, name: &str, schema: &JSONSchemaProps) -> String {
+    let known = || schema.properties.iter().flat_map(|all| all.keys()).map(String::as_str);
+    match nearest(name, known()) {
+        None => format!("{path} is unknown: leave it out"),
+        Some(meant) => {
+            let all = known().collect::<Vec<_>>().join(", ");
+            format!("{path} is unknown: did you mean {meant}? There are {all}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::crd;
+
+    fn of(kind: &str, spec: &Value) -> Vec<String> {
+        let schema = crd::schema_of(kind).expect("a kind");
+        unknown_fields("spec", spec, property(&schema, "spec").expect("a spec"))
+    }
+
+    #[test]
+    fn a_field_that_a_kind_does_not_have_is_told_with_the_one_that_was_meant() {
+        for (spec, path, meant) in [
+            (
+                json!({"permisions": {}}),
+                "spec.permisions",
+                "did you mean permissions?",
+            ),
+            (
+                json!({"secret": {"fromat": "netrc"}}),
+                "spec.secret.fromat",
+                "mean format?",
+            ),
+            (
+                json!({"appRef": {"name": "a", "nam": 1}}),
+                "spec.appRef.nam",
+                "mean name?",
+            ),
+            (
+                json!({"secret": {"extraData": [{}, {"inlin": {}}]}}),
+                "spec.secret.extraData[1].inlin",
+                "mean inline?",
+            ),
+        ] {
+            let told = of("Token", &spec).join("\n");
+            let begins = told.starts_with(&format!("{path} is unknown: "));
+            assert!(begins && told.contains(meant) && told.lines().count() == 1, "{told}");
+        }
+        assert!(of("Token", &json!({"permisions": {}}))[0].contains("There are appRef, installationID"));
+        assert_eq!(of("Token", &json!({"secret": {"namespace": "a"}})).len(), 1);
+    }
+
+    #[test]
+    fn names_that_are_free_are_no_fields() {
+        let spec = json!({"permissions": {"anything": "read"}, "secret": {"labels": {"a/b": "c"}, "namespace": "n",
+            "template": {"x": "y"}, "extraData": [{"inline": {"K": "v"}}]}, "repositories": ["a"], "appRef": {"name": "a", "namespace": "b"}});
+        assert_eq!(of("ClusterToken", &spec), Vec::<String>::new());
+    }
+}
