@@ -17,14 +17,21 @@ pub fn parse(
     environment: &Environment,
     flags: &Flags,
 ) -> Result<(Config, Vec<Warning>), ConfigError> {
-    let (sources, warnings) = Sources::new(text, environment, flags).map_err(|problem| ConfigError {
+    let (sources, mut warnings) = Sources::new(text, environment, flags).map_err(|problem| ConfigError {
         problems: vec![problem],
     })?;
     let mut reader = Reader {
         sources,
         problems: Vec::new(),
     };
-    let app = reader.app();
+    let mut app = reader.app();
+    if let Some(app) = &mut app
+        && app.installation_id.is_some()
+        && app.owner.take().is_some()
+    {
+        // Of one place, where neither is stronger: the number is what was always taken.
+        warnings.push(Warning::OwnerUnused);
+    }
     let base_url = reader.base_url();
     let api_version = reader.get(&source::API_VERSION, fields::api_version);
     let ca_bundle = reader.get(&source::CA_BUNDLE, fields::ca_bundle);
@@ -90,7 +97,6 @@ impl Reader<'_> {
         let client_id = self.get(&source::CLIENT_ID, fields::client_id);
         let installation_id = self.get(&source::INSTALLATION_ID, fields::installation_id);
         let owner = self.get(&source::OWNER, fields::owner);
-        self.forbid_both();
         let provider = match self.sources.get(&source::PROVIDER) {
             None => Some(Provider::File),
             Some(_) => self.get(&source::PROVIDER, fields::provider),
@@ -113,18 +119,6 @@ impl Reader<'_> {
             key,
             validate_key,
         })
-    }
-
-    /// An ID and an account would each name an installation: of one place, neither wins.
-    fn forbid_both(&mut self) {
-        let (id, owner) = (
-            self.sources.get(&source::INSTALLATION_ID),
-            self.sources.get(&source::OWNER),
-        );
-        if let (Some(_), Some(owner)) = (id, owner) {
-            let text = "installation_id is given there, too: keep the one that is meant".to_owned();
-            self.note(&source::OWNER, Some(owner.origin), text);
-        }
     }
 
     /// Notes what is missing of an App that is given in part.

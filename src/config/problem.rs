@@ -81,6 +81,8 @@ pub enum Warning {
         /// The known key that looks most like it.
         nearest: &'static str,
     },
+    /// `owner` is given beside an `installation_id` of the same place.
+    OwnerUnused,
 }
 
 impl fmt::Display for Warning {
@@ -93,6 +95,9 @@ impl fmt::Display for Warning {
                     "configuration file: unknown key {key} is ignored; did you mean {nearest}?"
                 )
             }
+            Warning::OwnerUnused => f.write_str(
+                "owner: it is not used, since installation_id is given in the same place; keep the one that is meant",
+            ),
         }
     }
 }

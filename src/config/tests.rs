@@ -140,6 +140,12 @@ fn of_two_keys_that_say_the_same_the_one_from_the_stronger_place_counts() {
     ] {
         assert_eq!((app.installation_id, app.owner), expected);
     }
+    let (config, warnings) = of_file(&format!("{file}{id}\n{owner}")).expect("only a warning");
+    let app = config.app.expect("an App");
+    assert_eq!(
+        (app.installation_id, app.owner, warnings),
+        (Some(5), None, vec![Warning::OwnerUnused])
+    );
     let identity = |variables: &[_], flags: Flags| of(id, variables, flags).identity;
     let (app_id, client_id) = (given("2"), given("Iv2"));
     let by_id = Flags {

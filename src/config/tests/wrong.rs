@@ -245,12 +245,6 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
         "it holds several documents",
         "keep one",
     ),
-    (
-        "installation_id: 1\nowner: my-org",
-        "owner in the configuration file",
-        "installation_id is given there, too",
-        "keep the one",
-    ),
 ];
 
 #[test]
