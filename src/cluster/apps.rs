@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::stream::{self, BoxStream};
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
@@ -18,6 +18,7 @@ use crate::api::{App, AppStatus, DEFAULT_KEY};
 use crate::domain::Problem;
 use crate::domain::intent::{SecretKey, unreadable};
 
+use super::served::is_served;
 use super::status::{Seen, replace};
 use super::tokens::api_version;
 use super::watch::{bare, heard};
@@ -82,6 +83,16 @@ pub enum AppChange {
     Failed(ClusterError),
 }
 
+/// [`ClusterError::Unserved`] only where the API server says that the kind is not served: no App is known then.
+async fn failure(client: &Client, error: ClusterError) -> ClusterError {
+    match error {
+        ClusterError::Unserved if is_served(client, "App").await != Ok(false) => {
+            ClusterError::Unavailable(error.to_string())
+        }
+        error => error,
+    }
+}
+
 /// The App objects of the cluster.
 #[derive(Clone)]
 pub struct AppObjects {
@@ -138,16 +149,20 @@ impl AppObjects {
             None => Api::all_with(self.client.clone(), &kind),
         };
         let events = scope.watch(api, &watcher::Config::default(), bare);
-        events.flat_map(|event| {
-            stream::iter(match event {
-                Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                    [AppChange::Put(Box::new(AppObject::new(&object)))]
+        let client = self.client.clone();
+        events.then(move |event| {
+            let client = client.clone();
+            async move {
+                match event {
+                    Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                        AppChange::Put(Box::new(AppObject::new(&object)))
+                    }
+                    Ok(Event::Delete(object)) => AppChange::Gone(Box::new(AppObject::new(&object))),
+                    Ok(Event::Init) => AppChange::Restart,
+                    Ok(Event::InitDone) => AppChange::Listed,
+                    Err(error) => AppChange::Failed(failure(&client, error.into()).await),
                 }
-                Ok(Event::Delete(object)) => [AppChange::Gone(Box::new(AppObject::new(&object)))],
-                Ok(Event::Init) => [AppChange::Restart],
-                Ok(Event::InitDone) => [AppChange::Listed],
-                Err(error) => [AppChange::Failed(error.into())],
-            })
+            }
         })
     }
 

@@ -16,6 +16,12 @@ pub enum ClusterError {
     /// The object does not exist.
     #[error("the object does not exist")]
     Missing,
+    /// The API server, or something before it, knows no such path, which says nothing of the object: its kind may not be served any
+    /// more, or a proxy has lost its way.
+    #[error(
+        "a 404 came that does not say that the object does not exist: its kind is not served, or a proxy has answered"
+    )]
+    Unserved,
     /// The namespace does not exist or is being deleted.
     #[error("{0}")]
     NamespaceUnavailable(String),
@@ -57,7 +63,8 @@ impl From<&kube::Error> for ClusterError {
             (_, "AlreadyExists") => ClusterError::Exists,
             (403 | 404, _) if about_namespace => ClusterError::NamespaceUnavailable(message),
             (409, _) => ClusterError::Conflict,
-            (404, _) => ClusterError::Missing,
+            (404, "NotFound") => ClusterError::Missing,
+            (404, _) => ClusterError::Unserved,
             (422 | 400, _) => ClusterError::Invalid(message),
             (401 | 403, _) => ClusterError::Forbidden(message),
             _ => ClusterError::Unavailable(message),

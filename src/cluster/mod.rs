@@ -12,6 +12,7 @@ mod policies;
 mod record;
 mod scope;
 mod secrets;
+mod served;
 mod status;
 mod tokens;
 mod watch;

@@ -18,6 +18,17 @@ pub struct OwnerRef {
 }
 
 impl OwnerRef {
+    /// What a Secret of this owner is, for a Token that wants it.
+    #[must_use]
+    pub fn possession(&self, seeker: &Key) -> String {
+        if *self.key == *seeker {
+            return format!(
+                "belongs to a former {seeker} that was deleted, and waits for its own end, which a finalizer of someone else may hold up"
+            );
+        }
+        format!("belongs to {}", self.key)
+    }
+
     pub(super) fn reference(&self) -> OwnerReference {
         OwnerReference {
             api_version: api_version(),
@@ -63,5 +74,26 @@ impl OwnerRef {
             }),
             uid: owner.uid.as_str().into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_former_token_of_the_same_name_is_told_from_another_one() {
+        let key = |name: &str| Key {
+            kind: Kind::Token,
+            namespace: Some("team".into()),
+            name: name.into(),
+        };
+        let owner = OwnerRef {
+            key: Arc::new(key("ci")),
+            uid: "u".into(),
+        };
+        assert_eq!(owner.possession(&key("other")), "belongs to Token team/ci");
+        let own = owner.possession(&key("ci"));
+        assert!(own.contains("a former Token team/ci that was deleted"), "{own}");
     }
 }

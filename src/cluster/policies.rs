@@ -13,10 +13,10 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
 use crate::api::TokenPolicy;
-use crate::api::names::{GROUP, VERSION};
 use crate::domain::policy::{Labels, Policies, Policy};
 
 use super::ClusterError;
+use super::served::is_served;
 use super::watch::Pause;
 
 /// What happens to one of the two kinds.
@@ -44,7 +44,10 @@ pub async fn follow_policies(client: Client, mut now: Policies, publish: watch::
             Change::Policy(seen) => policies.take(*seen, &mut now.all),
             // Where no policy asks for labels, they are told with the first one that does.
             Change::Namespace(seen) => namespaces.take(seen, &mut now.namespaces) && now.needs_namespaces(),
-            Change::PoliciesFailed(ClusterError::Missing | ClusterError::Forbidden(_)) if !is_served(&client).await => {
+            // Where the kind is not served, a refusal by RBAC says nothing. What is not known must not count as no policy.
+            Change::PoliciesFailed(ClusterError::Unserved | ClusterError::Forbidden(_))
+                if is_served(&client, "TokenPolicy").await == Ok(false) =>
+            {
                 tracing::warn!(
                     "the API server does not know the kind TokenPolicy, so there are none: install the CustomResourceDefinitions, which `gtm crds` prints"
                 );
@@ -64,20 +67,6 @@ pub async fn follow_policies(client: Client, mut now: Policies, publish: watch::
         if changed && policies.listed && is_enough {
             publish.send_replace(Some(Arc::new(now.clone())));
         }
-    }
-}
-
-/// Whether the API server knows the kind. Where it does not, a refusal by RBAC says nothing: everyone may ask what is served.
-async fn is_served(client: &Client) -> bool {
-    let group = format!("{GROUP}/{VERSION}");
-    match client
-        .list_api_group_resources(&group)
-        .await
-        .map_err(ClusterError::from)
-    {
-        Ok(found) => found.resources.iter().any(|resource| resource.kind == "TokenPolicy"),
-        // Any other error says nothing, and what is not known must not count as no policy.
-        Err(error) => error != ClusterError::Missing,
     }
 }
 
@@ -161,44 +150,7 @@ fn read(object: &DynamicObject) -> Policy {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Full;
-    use hyper::body::Bytes;
-    use hyper::{Request, Response};
-    use kube::client::Body;
-    use serde_json::{Value, json};
-    use tower::service_fn;
-
     use super::*;
-
-    /// An API server that answers everything so.
-    fn server(status: u16, body: &Value) -> Client {
-        let body = Bytes::from(body.to_string());
-        let answer = move |_: Request<Body>| {
-            let answer = Response::builder().status(status).body(Full::new(body.clone()));
-            std::future::ready(answer)
-        };
-        Client::new(service_fn(answer), "default")
-    }
-
-    #[tokio::test]
-    async fn only_an_api_server_that_says_so_does_not_know_the_kind() {
-        let kinds = |kind: &str| {
-            json!({"groupVersion": format!("{GROUP}/{VERSION}"), "resources": [
-                {"name": "x", "singularName": "", "namespaced": false, "kind": kind, "verbs": []}]})
-        };
-        let failure = |code: u16, reason: &str| json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code});
-        for (status, body, served) in [
-            (200, kinds("TokenPolicy"), true),
-            (200, kinds("Token"), false),
-            (404, failure(404, "NotFound"), false),
-            (404, json!("404 page not found"), false),
-            // Before the roles are known to it, an API server that starts refuses everything.
-            (403, failure(403, "Forbidden"), true),
-            (503, failure(503, "ServiceUnavailable"), true),
-        ] {
-            assert_eq!(is_served(&server(status, &body)).await, served, "{status} {body}");
-        }
-    }
 
     #[test]
     fn what_is_seen_anew_is_news_only_where_it_is_another() {

@@ -13,7 +13,8 @@ use kube::core::Request;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::api::names::{FINALIZER, MANAGER};
+use crate::api::Time;
+use crate::api::names::{FINALIZER, MANAGER, annotation};
 use crate::domain::intent::SecretKey;
 use crate::domain::secret::{Rendered, own_labels};
 
@@ -178,42 +179,35 @@ impl Secrets {
         Ok(self.client.request(request).await?)
     }
 
-    /// Puts a new token into the Secret: its keys, annotations and labels; whatever others added stays. `others`: the finalizers of a
-    /// Secret that has lost ours, which is put to them.
+    /// Puts a new token into the Secret, which we hold: its keys, annotations and labels; whatever others added stays.
     ///
     /// # Errors
     /// [`ClusterError::Conflict`] if the Secret has changed since `uid` and `version` were seen.
-    pub async fn refill(
-        &self,
-        draft: SecretDraft<'_>,
-        uid: &str,
-        version: &str,
-        others: Option<Vec<String>>,
-    ) -> Result<Metadata, ClusterError> {
+    pub async fn refill(&self, draft: SecretDraft<'_>, uid: &str, version: &str) -> Result<Metadata, ClusterError> {
         let mut secret = self.build(draft);
         secret.type_ = None;
         secret.metadata.name = None;
         secret.metadata.namespace = None;
         secret.metadata.owner_references = None;
-        secret.metadata.finalizers = others.map(|mut all| {
-            all.push(FINALIZER.to_owned());
-            all
-        });
+        secret.metadata.finalizers = None;
         secret.metadata.uid = Some(uid.to_owned());
         secret.metadata.resource_version = Some(version.to_owned());
         Ok(self.patch(draft.key, secret).await?)
     }
 
-    /// Writes a Secret that was read, and then changed here. What makes it `owner`'s comes back if it has lost that.
+    /// Writes a Secret that was read, and then changed here. What makes it `owner`'s comes back if it has lost that; after
+    /// `gtm release` an operator may go on all the same, and holds again what it writes to.
     ///
     /// # Errors
     /// [`ClusterError::Conflict`] if the Secret has changed since it was read.
     pub async fn replace(&self, key: &SecretKey, held: Held, owner: &OwnerRef) -> Result<Metadata, ClusterError> {
         let mut secret = held.secret;
-        let finalizers = secret.metadata.finalizers.get_or_insert_default();
-        if !finalizers.iter().any(|name| name == FINALIZER) {
-            finalizers.push(FINALIZER.to_owned());
-        }
+        secret.metadata.finalizers = Some(with_ours(&secret.metadata));
+        secret
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .remove(annotation::RELEASED);
         owner.control(secret.metadata.owner_references.get_or_insert_default());
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
@@ -241,19 +235,40 @@ impl Secrets {
         Ok(self.patch(key, patch).await?)
     }
 
-    /// Lets go of a Secret that is being deleted.
+    /// Takes hold again of a Secret that has lost our finalizer: without it, it would go before its token is revoked. Whether it had.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] if it has changed meanwhile; one that is gone, or going, is none.
+    pub async fn hold(&self, key: &SecretKey, uid: &str) -> Result<bool, ClusterError> {
+        let found = self.look(key).await?.map(|found| found.metadata);
+        let lost =
+            |meta: &ObjectMeta| meta.uid.as_deref() == Some(uid) && meta.deletion_timestamp.is_none() && !is_held(meta);
+        let Some(meta) = found.filter(lost) else {
+            return Ok(false);
+        };
+        let patch = serde_json::json!({"metadata": {
+            "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": with_ours(&meta),
+            "annotations": {annotation::RELEASED: null}}});
+        gone_is_fine(self.patch(key, patch).await.map(drop))?;
+        Ok(true)
+    }
+
+    /// Lets go of a Secret. `at`: of one that stays, this is when, for an operator that goes on all the same.
     ///
     /// # Errors
     /// [`ClusterError`]; a Secret that is gone already is none.
-    pub async fn release(&self, key: &SecretKey, meta: &ObjectMeta) -> Result<(), ClusterError> {
+    pub async fn release(&self, key: &SecretKey, meta: &ObjectMeta, at: Option<Time>) -> Result<(), ClusterError> {
         let others: Vec<&String> = meta
             .finalizers
             .iter()
             .flatten()
             .filter(|name| *name != FINALIZER)
             .collect();
-        let patch = serde_json::json!({"metadata": {
+        let mut patch = serde_json::json!({"metadata": {
             "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": others}});
+        if let Some(at) = at {
+            patch["metadata"]["annotations"] = serde_json::json!({annotation::RELEASED: at.to_string()});
+        }
         gone_is_fine(self.patch(key, patch).await.map(drop))
     }
 
@@ -263,7 +278,7 @@ impl Secrets {
     /// [`ClusterError`]
     pub async fn let_go(&self, key: &SecretKey, uid: &str) -> Result<(), ClusterError> {
         match self.look(key).await? {
-            Some(meta) if meta.metadata.uid.as_deref() == Some(uid) => self.release(key, &meta.metadata).await,
+            Some(meta) if meta.metadata.uid.as_deref() == Some(uid) => self.release(key, &meta.metadata, None).await,
             _ => Ok(()),
         }
     }
@@ -339,6 +354,15 @@ fn bytes(data: &BTreeMap<String, SecretString>) -> impl Iterator<Item = (String,
 
 fn is_held(metadata: &ObjectMeta) -> bool {
     metadata.finalizers.iter().flatten().any(|name| name == FINALIZER)
+}
+
+/// Its finalizers, ours among them.
+fn with_ours(metadata: &ObjectMeta) -> Vec<String> {
+    let mut all = metadata.finalizers.clone().unwrap_or_default();
+    if !is_held(metadata) {
+        all.push(FINALIZER.to_owned());
+    }
+    all
 }
 
 fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), ClusterError> {

@@ -13,6 +13,7 @@ use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, Kind, TokenObject, unreadable};
 
 use super::packed::Packed;
+use super::served::is_served;
 use super::status::{Seen, replace};
 use super::wire::RawToken;
 use super::{ClusterError, OwnerRef, Scope};
@@ -195,17 +196,21 @@ impl Tokens {
         match apps.get_metadata_opt(name).await.map_err(ClusterError::from) {
             Ok(found) => Some(found.is_some()),
             // A cluster that does not know the kind has no App.
-            Err(ClusterError::Missing) => Some(false),
+            Err(ClusterError::Unserved) => is_served(&self.client, "App").await.ok().filter(|served| !served),
             Err(_) => None,
         }
     }
 
-    /// Whether the object with this UID exists: asked of the API server, not of a cache.
+    /// Whether the object with this UID exists: asked of the API server, not of a cache. With its kind, each is gone.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn exists(&self, key: &Key, uid: &str) -> Result<bool, ClusterError> {
-        let found = self.one(key).get_metadata_opt(&key.name).await?;
+        let found = self.one(key).get_metadata_opt(&key.name).await;
+        let found = match found.map_err(ClusterError::from) {
+            Err(ClusterError::Unserved) if !is_served(&self.client, key.kind.as_str()).await? => None,
+            found => found?,
+        };
         Ok(found.is_some_and(|object| {
             object.metadata.uid.as_deref() == Some(uid) && object.metadata.deletion_timestamp.is_none()
         }))

@@ -49,8 +49,8 @@ pub enum Change {
     SecretsListed,
     /// A watch was interrupted; it is taken up again by itself, after a pause.
     Failed(ClusterError),
-    /// A list failed, so nothing is watched; it is tried again by itself, after a pause.
-    Unlisted(ClusterError),
+    /// A list of this kind failed, so nothing of it is watched; it is tried again by itself, after a pause.
+    Unlisted(&'static str, ClusterError),
 }
 
 /// The labels of managed Secrets. Where ClusterTokens are not served, their Secrets are somebody else's business.
@@ -143,12 +143,11 @@ impl Backoff for Pause {
 }
 
 /// A list that fails was no watch.
-fn failed(error: watcher::Error, say: impl FnOnce(ClusterError) -> ClusterError) -> Change {
-    let change = match error {
-        watcher::Error::InitialListFailed(_) => Change::Unlisted,
-        _ => Change::Failed,
-    };
-    change(say(error.into()))
+fn failed(what: &'static str, error: watcher::Error, say: impl FnOnce(ClusterError) -> ClusterError) -> Change {
+    match error {
+        watcher::Error::InitialListFailed(_) => Change::Unlisted(what, say(error.into())),
+        _ => Change::Failed(say(error.into())),
+    }
 }
 
 fn token_change(kind: Kind, event: watcher::Result<Event<RawToken>>) -> Option<Change> {
@@ -157,8 +156,8 @@ fn token_change(kind: Kind, event: watcher::Result<Event<RawToken>>) -> Option<C
         Ok(Event::Delete(object)) => Change::TokenGone(TokenRecord::new(kind, object)?),
         Ok(Event::Init) => Change::TokensRestart(kind),
         Ok(Event::InitDone) => Change::TokensListed(kind),
-        Err(error) => failed(error, |error| match error {
-            ClusterError::Missing => ClusterError::Unavailable(format!(
+        Err(error) => failed(kind.as_str(), error, |error| match error {
+            ClusterError::Unserved => ClusterError::Unavailable(format!(
                 "the API server does not know the kind {}: install the CustomResourceDefinitions, which `gtm crds` prints",
                 kind.as_str()
             )),
@@ -173,7 +172,7 @@ fn secret_change(event: watcher::Result<Event<Metadata>>) -> Option<Change> {
         Ok(Event::Delete(meta)) => Change::SecretGone(Box::new(meta)),
         Ok(Event::Init) => Change::SecretsRestart,
         Ok(Event::InitDone) => Change::SecretsListed,
-        Err(error) => failed(error, |error| error),
+        Err(error) => failed("Secret", error, |error| error),
     })
 }
 
@@ -216,7 +215,7 @@ mod tests {
         assert!(matches!(
             told,
             [
-                Some(Change::Unlisted(ClusterError::Forbidden(_))),
+                Some(Change::Unlisted("Token", ClusterError::Forbidden(_))),
                 Some(Change::Failed(_))
             ]
         ));

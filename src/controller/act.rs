@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::domain::Sign;
 use crate::domain::intent::{Key, SecretKey};
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, SecretFacts};
 use crate::domain::schedule::later;
 
 use super::app::App;
@@ -97,14 +97,13 @@ impl<S: Sign + 'static> Engine<S> {
 
     /// Nothing to do: the status is written if it is not what it should be, and the alarm is set.
     fn rest(&mut self, key: &Arc<Key>, task: Task, app: Option<&App<S>>, until: Timestamp) {
-        let in_use = task
-            .in_use()
-            .and_then(|(secret, facts)| Some((&secret.key, facts.expires_at()?)));
-        let expires = in_use.map(|(_, at)| at);
+        let (secret, facts) = task.in_use();
+        let expires = facts.and_then(SecretFacts::expires_at);
         let alarm = expires.filter(|at| *at > task.now).map_or(until, |at| at.min(until));
         let unsettled = settle::wanted_status(&task, false) != task.status;
-        if task.intent.is_some() {
-            self.context.observer.expiry(key, in_use);
+        if let Some(secret) = secret {
+            let live = expires.map(|at| (&secret.key, at));
+            self.context.observer.expiry(key, live);
         }
         let Some(state) = self.states.get_mut(key) else { return };
         // A token that was just issued for the first time leaves nothing else to remember: it is forgotten soon.

@@ -15,7 +15,7 @@ use super::app::App;
 use super::engine::Engine;
 use super::job::Task;
 use super::record::SecretRecord;
-use super::settle::status_life;
+use super::settle::{status_life, status_place};
 use super::state::Place;
 
 /// What is to be done about a Token.
@@ -65,10 +65,12 @@ impl<S: Sign + 'static> Engine<S> {
             .managed_secret
             .as_ref()
             .and_then(|managed| managed.resource_version.as_deref());
-        let ours = intent
-            .as_ref()
-            .ok()
-            .and_then(|intent| self.index.secret(&intent.secret.key));
+        // Of a spec that cannot be read, the Secret of before is known: what is in it expires all the same.
+        let place = match &intent {
+            Ok(intent) => Some(intent.secret.key.clone()),
+            Err(_) => status_place(&status),
+        };
+        let ours = place.as_ref().and_then(|place| self.index.secret(place));
         let facts = ours
             .map(|secret| secret.facts(written))
             .filter(|facts| facts.is_of(key, &uid));
@@ -187,7 +189,7 @@ impl<S: Sign + 'static> Engine<S> {
         ) {
             (Some(facts), _, _) => Seen::Ours(facts.clone()),
             (None, Some(SecretRecord { owner: Some(owner), .. }), _) => Seen::Foreign {
-                whose: format!("belongs to {}", owner.key),
+                whose: owner.possession(&task.key),
             },
             (None, Some(_), _) => Seen::Foreign {
                 whose: "has no Token as its owner".to_owned(),

@@ -179,7 +179,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn change(&mut self, change: Change) {
-        let back = self.cut && !matches!(change, Change::Failed(_) | Change::Unlisted(_));
+        let back = self.cut && !matches!(change, Change::Failed(_) | Change::Unlisted(..));
         self.see(change);
         if back {
             self.cut = false;
@@ -231,8 +231,8 @@ impl<S: Sign + 'static> Engine<S> {
                 self.cut |= matches!(error, ClusterError::Unavailable(_));
                 tracing::warn!(%error, "a watch was interrupted; it is taken up again");
             }
-            Change::Unlisted(error) => {
-                tracing::warn!(%error, "what is to be watched cannot be listed; it is tried again");
+            Change::Unlisted(kind, error) => {
+                tracing::warn!(kind, %error, "what is to be watched cannot be listed; it is tried again");
             }
         }
     }

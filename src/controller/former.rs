@@ -36,14 +36,12 @@ impl Former {
 }
 
 impl Task {
-    /// The Secret that is in use: the wanted one, or a former one for as long as something stands in its way.
-    pub fn in_use(&self) -> Option<(&SecretIntent, &SecretFacts)> {
-        let wanted = &self.intent.as_ref()?.secret;
+    /// The Secret that is in use, and what is in it: the wanted one, or a former one for as long as something stands in its way.
+    pub fn in_use(&self) -> (Option<&SecretIntent>, Option<&SecretFacts>) {
         let former = self.former.as_ref().filter(|_| self.failure.is_some());
         match (&self.facts, former) {
-            (Some(facts), _) => Some((wanted, facts)),
-            (None, Some(former)) => Some((&former.secret, &former.facts)),
-            (None, None) => None,
+            (None, Some(former)) => (Some(&former.secret), Some(&former.facts)),
+            (facts, _) => (self.intent.as_ref().map(|intent| &intent.secret), facts.as_ref()),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::domain::{Problem, Sign};
 
 use super::app::{App, Rediscover};
 use super::former::Former;
+use super::hold::held;
 use super::observer::Observer;
 use super::publish::{WRITE_ATTEMPTS, undress};
 use super::record::SecretRecord;
@@ -132,10 +133,14 @@ impl Task {
     }
 }
 
-/// Deletes the Token's Secrets; who lets go of one revokes its token.
+/// Deletes the Token's Secrets, which we hold for that: who lets go of one revokes its token.
 pub async fn withdraw(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<str>)>) -> Done {
     for (secret, uid) in &secrets {
-        let result = context.secrets.delete(secret, uid).await;
+        let result = async {
+            held(&context.secrets, secret, uid).await?;
+            context.secrets.delete(secret, uid).await
+        };
+        let result = result.await;
         context.observer.secret_written(&task.key, "delete", result.is_ok());
         if let Err(error) = result {
             return fail(context, task, cluster_problem(&error)).await;
@@ -240,7 +245,7 @@ pub fn whose(meta: &Metadata, task: &Task) -> Option<String> {
     }
     let owner = OwnerRef::of(&meta.metadata);
     Some(owner.map_or("is not managed by this operator".to_owned(), |owner| {
-        format!("belongs to {}", owner.key)
+        owner.possession(&task.key)
     }))
 }
 

@@ -9,6 +9,7 @@ mod discard;
 mod engine;
 mod finish;
 mod former;
+mod hold;
 mod index;
 mod issue;
 mod job;

@@ -46,7 +46,10 @@ pub async fn publish<S: Sign>(
     for _ in 0..WRITE_ATTEMPTS {
         let (operation, result) = match &seen {
             None => ("create", context.secrets.create(draft).await),
-            Some(seen) if seen.familiar => ("update", refill(context, draft, seen).await),
+            Some(seen) if seen.familiar => {
+                let refilled = context.secrets.refill(draft, &seen.uid, &seen.version).await;
+                ("update", refilled)
+            }
             Some(seen) => ("update", refit(context, draft, seen).await),
         };
         context.observer.secret_written(&task.key, operation, result.is_ok());
@@ -83,7 +86,6 @@ struct Seen {
     version: String,
     /// All but the token is as it was when we last wrote it: it need not be read.
     familiar: bool,
-    held: bool,
 }
 
 impl Seen {
@@ -98,10 +100,9 @@ impl Seen {
         .into_iter()
         .all(same);
         Seen {
-            familiar: alike && facts.owner.is_some() && facts.content == Content::Intact,
+            familiar: alike && facts.held && facts.owner.is_some() && facts.content == Content::Intact,
             uid: facts.uid.clone(),
             version: facts.resource_version.clone(),
-            held: facts.held,
         }
     }
 
@@ -111,20 +112,8 @@ impl Seen {
             uid: found.metadata.uid.unwrap_or_default(),
             version: found.metadata.resource_version.unwrap_or_default(),
             familiar: false,
-            held: true,
         }
     }
-}
-
-/// After `gtm release` an operator may go on all the same: what it writes to is its own again.
-async fn refill(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result<Metadata, ClusterError> {
-    let others = if seen.held {
-        None
-    } else {
-        let found = context.secrets.look(draft.key).await?.ok_or(ClusterError::Missing)?;
-        Some(found.metadata.finalizers.unwrap_or_default())
-    };
-    context.secrets.refill(draft, &seen.uid, &seen.version, others).await
 }
 
 /// What stands at the wanted place now, if it is ours.

@@ -131,8 +131,20 @@ impl SecretRecord {
     /// The App object that issued its token, if one did.
     #[must_use]
     pub fn issuer(&self) -> Option<AppKey> {
-        let (_, annotations): (Pairs, Pairs) = serde_json::from_slice(self.rest.as_ref()?).ok()?;
-        annotations.get(annotation::APP).map(|name| AppKey::named(name))
+        self.note(annotation::APP).map(|name| AppKey::named(&name))
+    }
+
+    /// Whether someone has taken our finalizer off it: not we, when it was let go of.
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        let ours = !self.held && !self.deleting && self.hashed_token().is_some();
+        ours && self.note(annotation::RELEASED).is_none()
+    }
+
+    /// One of the annotations that are kept as JSON.
+    fn note(&self, name: &str) -> Option<String> {
+        let (_, mut annotations): (Pairs, Pairs) = serde_json::from_slice(self.rest.as_ref()?).ok()?;
+        annotations.remove(name)
     }
 
     /// What the plan has to know. `written` is the version that the owner's status says we wrote: nobody touched it since.

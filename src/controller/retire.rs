@@ -44,6 +44,7 @@ struct Entry {
     busy: bool,
     since: Timestamp,
     next: Option<Timestamp>,
+    revoked: bool,
 }
 
 /// What is known of the Token of a Secret that is let go.
@@ -65,6 +66,8 @@ pub struct Retirement {
     owner: OwnerRef,
     standing: Standing,
     since: Timestamp,
+    /// Nothing is left to be done about its token: what is tried again is the end of the Secret.
+    revoked: bool,
     /// Its token is a living Token's, of whose Secret it is a copy.
     copied: bool,
 }
@@ -75,7 +78,10 @@ pub enum Retired {
     /// The Secret is let go.
     Gone,
     /// To be tried again soon.
-    Later,
+    Later {
+        /// Nothing is left to be done about its token.
+        revoked: bool,
+    },
 }
 
 impl Retiring {
@@ -97,6 +103,7 @@ impl Retiring {
             busy: false,
             since: now,
             next: None,
+            revoked: false,
         });
         if entry.busy || entry.next.is_some_and(|next| next > now) {
             return None;
@@ -107,6 +114,7 @@ impl Retiring {
             owner,
             standing,
             since: entry.since,
+            revoked: entry.revoked,
             copied: false,
         })
     }
@@ -118,8 +126,9 @@ impl Retiring {
         };
         match retired {
             Retired::Gone => drop(self.entries.remove(key)),
-            Retired::Later => {
+            Retired::Later { revoked } => {
                 entry.busy = false;
+                entry.revoked = revoked;
                 entry.next = Some(later(now, PAUSE));
             }
         }
@@ -183,7 +192,10 @@ impl<S: Sign + 'static> Engine<S> {
         let token = self.index.owner(&owner).filter(|token| !token.deleting);
         let alive = token.is_some();
         let released = secret.deleting && !secret.held;
-        if released || (alive && !secret.deleting) {
+        if alive && !secret.deleting {
+            return self.hold(key);
+        }
+        if released {
             return;
         }
         let forbidden = |token: &TokenRecord| token.read().1.condition(condition::FORBIDDEN).is_some();
@@ -210,24 +222,27 @@ impl<S: Sign + 'static> Engine<S> {
 impl Retirement {
     /// Does it.
     pub async fn run<S: Sign>(&self, context: &Context, apps: &AppsNow<S>, key: &SecretKey) -> Retired {
-        match self.attempt(context, apps, key).await {
-            Ok(retired) => retired,
-            Err(ClusterError::Missing) => Retired::Gone,
+        let mut revoked = self.revoked;
+        match self.attempt(context, apps, key, &mut revoked).await {
+            Ok(true) | Err(ClusterError::Missing) => Retired::Gone,
             // Someone else has written to it, or it is another one: the watch will have told by then.
-            Err(ClusterError::Conflict) => Retired::Later,
+            Ok(false) | Err(ClusterError::Conflict) => Retired::Later { revoked },
             Err(error) => {
                 tracing::warn!(secret = %key, %error, "the Secret of a deleted Token could not be let go; it is tried again");
-                Retired::Later
+                Retired::Later { revoked }
             }
         }
     }
 
+    /// Whether the Secret is gone, as far as we are concerned. `revoked` is told as soon as nothing is left to be done about its token:
+    /// GitHub is not asked again for what only the API server holds up.
     async fn attempt<S: Sign>(
         &self,
         context: &Context,
         apps: &AppsNow<S>,
         key: &SecretKey,
-    ) -> Result<Retired, ClusterError> {
+        revoked: &mut bool,
+    ) -> Result<bool, ClusterError> {
         // The index may be behind: before a token is revoked, or let go without that, the API server is asked.
         let exists = context.tokens.exists(&self.owner.key, &self.owner.uid).await?;
         // Someone deleted the Secret of a living Token: it is let go, and a new one is made. Its token may be in use. The end of a
@@ -235,16 +250,19 @@ impl Retirement {
         let lives = self.standing == Standing::Lives && exists && !context.secrets.namespace_ends(key).await;
         if !lives {
             if exists && self.standing != Standing::Forbidden {
-                return Ok(Retired::Later);
+                return Ok(false);
             }
-            if !self.copied && !self.revoke(context, apps, key).await? {
-                return Ok(Retired::Later);
+            if !self.copied && !*revoked {
+                *revoked = self.revoke(context, apps, key).await?;
+                if !*revoked {
+                    return Ok(false);
+                }
             }
             context.secrets.delete(key, &self.uid).await?;
         }
         context.secrets.let_go(key, &self.uid).await?;
         context.observer.secret_written(&self.owner.key, "delete", true);
-        Ok(Retired::Gone)
+        Ok(true)
     }
 
     /// Whether nothing is left to be done about the token.

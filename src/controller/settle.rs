@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::api::{Reason, TokenStatus, condition};
 use crate::cluster::{ClusterError, Metadata, Note};
 use crate::domain::Problem;
+use crate::domain::intent::SecretKey;
 use crate::domain::plan::{Content, SecretFacts};
 use crate::domain::schedule::{self, Retry, in_time, next_attempt};
 use crate::domain::status::{Granted, Outcome, settle};
@@ -19,6 +20,16 @@ use super::state::Failure;
 pub fn status_life(status: &TokenStatus) -> Option<(Timestamp, Timestamp)> {
     let life = status.installation_access_token.as_ref()?;
     Some((life.updated_at?.into(), life.expires_at?.into()))
+}
+
+/// The Secret that the status tells of.
+#[must_use]
+pub fn status_place(status: &TokenStatus) -> Option<SecretKey> {
+    let told = status.managed_secret.as_ref()?;
+    Some(SecretKey {
+        namespace: told.namespace.as_deref()?.into(),
+        name: told.name.as_deref()?.into(),
+    })
 }
 
 /// The Secret is as it should be: says so in the status.
@@ -63,7 +74,7 @@ pub fn hashed(facts: Option<&SecretFacts>) -> String {
 
 /// When the token that is in the Secret expires.
 fn good_until(task: &Task) -> Option<Timestamp> {
-    task.in_use().and_then(|(_, facts)| facts.expires_at())
+    task.in_use().1.and_then(SecretFacts::expires_at)
 }
 
 /// Something stands in the way: says so in the status, and once in an Event.
@@ -159,8 +170,8 @@ pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
         ),
         None => (failed.map(|failure| &failure.problem), until),
     };
-    let in_use = task.in_use();
-    let life = in_use.and_then(|(_, facts)| facts.issued_at().zip(facts.expires_at()));
+    let (secret, facts) = task.in_use();
+    let life = facts.and_then(|facts| facts.issued_at().zip(facts.expires_at()));
     let due = task
         .intent
         .as_ref()
@@ -171,10 +182,8 @@ pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
         &Outcome {
             now: task.now,
             generation: task.generation,
-            secret: in_use
-                .map(|(secret, _)| secret)
-                .or(task.intent.as_ref().map(|intent| &intent.secret)),
-            facts: in_use.map(|(_, facts)| facts),
+            secret,
+            facts,
             wrote,
             granted: task.granted.as_ref(),
             problem,
@@ -201,17 +210,47 @@ pub fn cluster_problem(error: &ClusterError) -> Problem {
             minute,
             format!("the API server does not accept the Secret; check spec.secret: {message}"),
         ),
+        ClusterError::Forbidden(message) if message.contains("exceeded quota") => Problem::new(
+            Reason::SecretWriteFailed,
+            minute,
+            format!("the quota of the Secret's namespace is used up; raise it, or make room: {message}"),
+        ),
         ClusterError::Forbidden(message) => Problem::new(
             Reason::SecretWriteFailed,
             minute,
             format!("the operator may not write the Secret; check its RBAC: {message}"),
         ),
-        ClusterError::Conflict | ClusterError::Exists | ClusterError::Missing | ClusterError::Unavailable(_) => {
-            Problem::new(
-                Reason::SecretWriteFailed,
-                Retry::Backoff,
-                format!("the Secret cannot be written: {error}"),
-            )
+        ClusterError::Conflict
+        | ClusterError::Exists
+        | ClusterError::Missing
+        | ClusterError::Unserved
+        | ClusterError::Unavailable(_) => Problem::new(
+            Reason::SecretWriteFailed,
+            Retry::Backoff,
+            format!("the Secret cannot be written: {error}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_that_is_used_up_is_not_a_right_that_is_missing() {
+        let quota =
+            "secrets \"ci\" is forbidden: exceeded quota: small, requested: count/secrets=1, used: count/secrets=5";
+        let right = "secrets \"ci\" is forbidden: User \"gtm\" cannot create resource \"secrets\"";
+        for (said, cure) in [
+            (quota, "the quota of the Secret's namespace"),
+            (right, "check its RBAC"),
+        ] {
+            let problem = cluster_problem(&ClusterError::Forbidden(said.to_owned()));
+            assert!(
+                problem.message.contains(cure) && problem.message.contains(said),
+                "{}",
+                problem.message
+            );
         }
     }
 }

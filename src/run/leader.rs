@@ -21,10 +21,14 @@ use crate::cluster::ClusterError;
 pub(super) const DURATION: u64 = 10;
 /// How long before its end the lease is renewed, in seconds.
 const GRACE: u64 = 5;
-/// How often the lease is looked at, and how long that may take.
+/// How often the lease is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a look may take: an API server that is slow for a moment is none that cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How much longer than its term a holder is waited for that has gone silent, where its clock is not ours.
 const SLACK: Duration = Duration::from_secs(2);
+/// How long a leader goes on that sees no renewal of its own: it ends before others may begin, who wait for the whole term.
+const LAPSE: Duration = Duration::from_secs(DURATION).saturating_sub(SLACK);
 
 /// Whether this replica leads, from now on and for as long as `stop` is not cancelled; the lease is given back then.
 pub struct Leadership {
@@ -87,6 +91,7 @@ impl Candidate {
             renewed: None,
         };
         loop {
+            lookout.begin(false);
             let manager = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 manager = self.manager_at_last() => manager,
@@ -129,7 +134,9 @@ async fn follow(
 ) -> bool {
     loop {
         let leads = *held.borrow_and_update();
-        tell.send_if_modified(|told| std::mem::replace(told, leads) != leads);
+        if tell.send_if_modified(|told| std::mem::replace(told, leads) != leads) {
+            lookout.begin(leads);
+        }
         tokio::select! {
             () = stop.cancelled() => return false,
             changed = held.changed() => if changed.is_err() { return false },
@@ -138,31 +145,65 @@ async fn follow(
     }
 }
 
-/// Sees what the manager of the lease does not: it sleeps until the end of the term that it knows of, by its own clock, and it makes a
-/// lease only at its own beginning.
+/// Sees what the manager of the lease does not: it sleeps until the end of the term that it knows of, by its own clock, it makes a
+/// lease only at its own beginning, and it goes on holding what it can neither renew nor read.
 struct Lookout {
     lease: Api<Lease>,
     identity: String,
-    /// The last renewal, and when it was first seen.
+    /// The last renewal, and when it was first seen: by the holder's clock, and by ours.
     renewed: Option<(Option<MicroTime>, Instant)>,
 }
 
 impl Lookout {
-    /// After a pause: whether the lease is gone; for who leads, whether it is not ours any more, and for others, whether nobody holds it.
+    /// This replica begins to lead, or to stand by: what was seen before counts for nothing.
+    fn begin(&mut self, leads: bool) {
+        self.renewed = leads.then(|| (None, Instant::now()));
+    }
+
+    /// After a pause: whether the lease is gone; for who leads, whether it is not ours any more, or was not renewed for so long that
+    /// others may begin; and for others, whether nobody holds it.
     async fn calls(&mut self, leads: bool) -> bool {
-        tokio::time::sleep(LOOK).await;
-        let Ok(Ok(found)) = tokio::time::timeout(LOOK, self.lease.get_opt(LEASE)).await else {
-            return false;
+        let begun = self.renewed.as_ref().filter(|_| leads).map(|(_, since)| *since);
+        let lapse = begun.map(|since| since + LAPSE);
+        let until = |at: Instant| lapse.map_or(at, |lapse| at.min(lapse));
+        tokio::time::sleep_until(until(Instant::now() + LOOK)).await;
+        let look = self.lease.get_opt(LEASE);
+        let Ok(Ok(found)) = tokio::time::timeout_at(until(Instant::now() + PATIENCE), look).await else {
+            return self.has_lapsed(lapse);
         };
         let Some(Lease { metadata, spec }) = found else {
             return true;
         };
         let spec = spec.unwrap_or_default();
         match spec.holder_identity.as_deref().filter(|holder| !holder.is_empty()) {
-            holder if leads => holder != Some(&self.identity),
+            holder if leads => holder != Some(&self.identity) || (!self.is_renewed(&spec) && self.has_lapsed(lapse)),
             None => true,
             Some(_) => self.is_silent(&spec) && self.clear(metadata.resource_version).await,
         }
+    }
+
+    /// Whether our own term has passed, as far as we know.
+    fn has_lapsed(&self, lapse: Option<Instant>) -> bool {
+        let lapsed = lapse.is_some_and(|lapse| Instant::now() >= lapse);
+        if lapsed {
+            tracing::warn!(
+                "the Lease {LEASE} was not seen renewed for {LAPSE:?}; this replica steps down before another one leads"
+            );
+        }
+        lapsed
+    }
+
+    /// Whether we have renewed it since the last look. The first look shows only from when on.
+    fn is_renewed(&mut self, spec: &LeaseSpec) -> bool {
+        let Some((renewal, since)) = &mut self.renewed else {
+            return false;
+        };
+        let before = std::mem::replace(renewal, spec.renew_time.clone());
+        let renewed = before.is_some() && before != spec.renew_time;
+        if renewed {
+            *since = Instant::now();
+        }
+        renewed
     }
 
     /// Whether the holder has let its term pass, by our clock alone: its own may be ahead, and with it the end of the term.
@@ -203,141 +244,4 @@ async fn kept(keeper: JoinHandle<Result<LeaseManager, LeaseManagerError>>) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use http_body_util::{BodyExt, Full};
-    use hyper::body::Bytes;
-    use hyper::{Method, Request, Response};
-    use kube::client::Body;
-    use serde_json::Value;
-    use tower::{BoxError, service_fn};
-
-    use super::*;
-
-    /// An API server that answers so, in turn, and again and again with the last; and what is written to it.
-    fn server(mut answers: Vec<(u16, Value)>) -> (Client, Arc<Mutex<Vec<Value>>>) {
-        answers.reverse();
-        let (answers, written) = (Arc::new(Mutex::new(answers)), Arc::new(Mutex::new(Vec::new())));
-        let writes = written.clone();
-        let serve = move |request: Request<Body>| {
-            let (answers, writes) = (answers.clone(), writes.clone());
-            async move {
-                let patch = request.method() == Method::PATCH;
-                let body = request.into_body().collect().await?.to_bytes();
-                if patch {
-                    writes.lock().unwrap().push(serde_json::from_slice(&body)?);
-                }
-                let mut left = answers.lock().unwrap();
-                let (status, body) = if left.len() > 1 {
-                    left.pop()
-                } else {
-                    left.last().cloned()
-                }
-                .unwrap();
-                let answer = Response::builder().status(status);
-                Ok::<_, BoxError>(answer.body(Full::new(Bytes::from(body.to_string())))?)
-            }
-        };
-        (Client::new(service_fn(serve), "default"), written)
-    }
-
-    fn failure(code: u16) -> (u16, Value) {
-        let reason = if code == 404 { "NotFound" } else { "InternalError" };
-        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code});
-        (code, status)
-    }
-
-    fn lease(holder: Option<&str>, renewed: &str) -> (u16, Value) {
-        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": LEASE, "resourceVersion": "7"},
-            "spec": {"holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": DURATION}});
-        (200, lease)
-    }
-
-    fn lookout(answers: Vec<(u16, Value)>) -> (Lookout, Arc<Mutex<Vec<Value>>>) {
-        let (client, written) = server(answers);
-        let lookout = Lookout {
-            lease: Api::namespaced(client, "default"),
-            identity: "ours".to_owned(),
-            renewed: None,
-        };
-        (lookout, written)
-    }
-
-    const EARLIER: &str = "2030-01-01T00:00:00.000000Z";
-    const LATER: &str = "2030-01-01T00:00:05.000000Z";
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_is_gone_or_free_calls_everyone_and_one_that_somebody_else_holds_calls_who_leads() {
-        for (answer, leads, called) in [
-            (failure(404), true, true),
-            (failure(404), false, true),
-            (lease(None, EARLIER), true, true),
-            (lease(Some("ours"), EARLIER), true, false),
-            (lease(Some("a"), EARLIER), true, true),
-            (failure(503), true, false),
-            (lease(None, EARLIER), false, true),
-            (lease(Some(""), EARLIER), false, true),
-            (lease(Some("a"), EARLIER), false, false),
-            (failure(503), false, false),
-        ] {
-            let (mut lookout, written) = lookout(vec![answer.clone()]);
-            assert_eq!(lookout.calls(leads).await, called, "{answer:?} {leads}");
-            assert!(written.lock().unwrap().is_empty());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_holder_that_renews_nothing_loses_the_lease_whatever_its_clock_says() {
-        let renewals = [EARLIER, EARLIER, LATER].map(|renewed| lease(Some("a"), renewed));
-        let (mut lookout, written) = lookout(renewals.into());
-        let begun = Instant::now();
-        while !lookout.calls(false).await {
-            assert!(begun.elapsed() < Duration::from_secs(30));
-        }
-        // The last renewal was seen after 3 s.
-        assert!(begun.elapsed() > Duration::from_secs(3 + DURATION) + SLACK);
-        let written = written.lock().unwrap();
-        assert_eq!(written.len(), 1);
-        assert_eq!(
-            written[0]["metadata"]["resourceVersion"], "7",
-            "a renewal meanwhile is a conflict"
-        );
-        assert_eq!(written[0]["spec"]["holderIdentity"], Value::Null);
-    }
-
-    fn candidate(answers: Vec<(u16, Value)>) -> Candidate {
-        Candidate {
-            client: server(answers).0,
-            namespace: "default".to_owned(),
-            identity: "b".to_owned(),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_lease_that_cannot_be_made_is_told_shortly_and_with_what_helps() {
-        let mut missing = failure(404);
-        missing.1["message"] = json!("namespaces \"default\" not found");
-        missing.1["details"] = json!({"name": "default", "kind": "namespaces"});
-        for (answer, text) in [
-            (
-                missing,
-                "namespaces \"default\" not found; create the namespace default, or name another by --namespace",
-            ),
-            (failure(500), "no"),
-        ] {
-            let told = candidate(vec![failure(404), answer]).manager().await.err();
-            let text = format!("the Lease default/{LEASE} cannot be used: {text}");
-            assert_eq!(told, Some(text));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_cannot_be_read_at_the_moment_ends_nothing() {
-        let candidate = candidate(vec![failure(500), failure(404), failure(500), lease(None, EARLIER)]);
-        let begun = Instant::now();
-        candidate.manager_at_last().await;
-        assert_eq!(begun.elapsed(), LOOK * 2);
-    }
-}
+mod tests;

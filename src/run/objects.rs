@@ -105,7 +105,7 @@ impl Objects {
                     }
                     self.listed();
                 }
-                Some(AppChange::Failed(ClusterError::Missing)) => {
+                Some(AppChange::Failed(ClusterError::Unserved)) => {
                     tracing::warn!(
                         "the API server does not know the kind App: install the CustomResourceDefinitions, which `gtm crds` prints"
                     );

@@ -110,7 +110,7 @@ async fn let_go(secrets: &Secrets, scope: &Scope) -> Result<usize, ClusterError>
             return Ok(released);
         }
         for (key, metadata) in held {
-            match secrets.release(&key, &metadata).await {
+            match secrets.release(&key, &metadata, Some(now().into())).await {
                 Ok(()) => released += 1,
                 // It is listed again.
                 Err(ClusterError::Conflict) => {}

@@ -69,7 +69,7 @@ fn wrong(plural: &str, error: &ClusterError, namespace: Option<&str>) -> String 
     let cure = match (error, namespace) {
         (ClusterError::Forbidden(_), None) => ": name a namespace that you may look into with -n",
         (ClusterError::Forbidden(_), Some(_)) => ": ask for the right to list them",
-        (ClusterError::Missing, _) => ": the kinds are not installed; gtm crds prints them",
+        (ClusterError::Unserved, _) => ": the kinds are not installed; gtm crds prints them",
         _ => "",
     };
     format!("{plural}.github.as-code.io cannot be listed: {error}{cure}")

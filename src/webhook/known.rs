@@ -134,7 +134,7 @@ impl Known {
                     }
                     self.warm.send_replace(listed == [true; 2]);
                 }
-                Change::Failed(error) | Change::Unlisted(error) => {
+                Change::Failed(error) | Change::Unlisted(_, error) => {
                     tracing::warn!(%error, "a watch of the webhook was interrupted; it is taken up again")
                 }
                 Change::Secret(_) | Change::SecretGone(_) | Change::SecretsRestart | Change::SecretsListed => {}

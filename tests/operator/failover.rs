@@ -10,6 +10,7 @@ use lab::wait::eventually;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::road::Road;
 use crate::world::{SOON, World, cluster, nothing_expired};
 use lab::github::{Settings, TokenState};
 
@@ -158,6 +159,48 @@ async fn a_leader_that_was_stopped_does_no_harm_when_it_goes_on_and_stops_workin
     world.token("later", json!({})).await;
     world.settled("later").await;
     assert_eq!(world.github.mint_count(), counted + 1);
+    nothing_expired(monitor).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_steps_down_by_itself_and_does_not_issue_beside_its_successor() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
+    leads(&world.operator, SOON).await;
+    let road = Road::to(&world.cluster.url()).await;
+    let kubeconfig = road.kubeconfig(&world);
+    let cut_off = world
+        .replica(|operator| operator.leader_elect(true).env("KUBECONFIG", kubeconfig))
+        .await;
+    world.operator.terminate(SOON).await.unwrap();
+    leads(&cut_off, SOON).await;
+    world.many(20, json!({"retryInterval": "2s"})).await;
+    world.all_ready(20, SOON).await;
+    let monitor = world.monitor();
+    let standby = world.replica(|operator| operator.leader_elect(true)).await;
+    let began = Instant::now();
+    road.cut();
+    for n in 0..20 {
+        world.request(&format!("t-{n}"), "2026-01-01T00:00:00Z").await;
+    }
+    eventually(Duration::from_secs(12), "it steps down", async || {
+        let logs = cut_off.logs();
+        logs.contains("does not lead any more").then_some(()).ok_or("it leads")
+    })
+    .await;
+    leads(&standby, Duration::from_secs(15).saturating_sub(began.elapsed())).await;
+    world.mints(40, SOON).await;
+    for n in 0..20 {
+        world.settled(&format!("t-{n}")).await;
+    }
+    road.mend();
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    assert_eq!(
+        world.github.mint_count(),
+        41,
+        "one for each Token, one for each request"
+    );
+    cut_off.process().check_running().unwrap();
     nothing_expired(monitor).await;
 }
 

@@ -17,6 +17,7 @@ mod policies;
 mod release;
 mod renamed;
 mod revocation;
+mod road;
 mod rotation;
 mod secrecy;
 mod status;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use github_token_manager::api::names::annotation;
 use lab::github::Settings;
 use lab::wait::eventually;
 use serde_json::json;
@@ -39,6 +40,7 @@ async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_oper
     world.token("later", json!({})).await;
     world.operator.process().check_running().expect("the operator goes on");
     assert_eq!(finalizers(&world, "ci").await, Vec::<String>::new());
+    assert!(world.note("ci", annotation::RELEASED).await.is_some());
     let ends = world.operator.terminate(SOON).await.expect("the operator ends");
     assert!(ends.success(), "{ends}");
     let namespace = ["delete", "namespace", &world.namespace, "--wait=false"];
@@ -117,7 +119,9 @@ async fn an_operator_that_is_not_uninstalled_after_all_goes_on_by_itself() {
     world.token("ci", json!({})).await;
     let first = world.settled("ci").await;
     // As `gtm release` leaves it, with the minute almost over.
-    let bare = json!({"metadata": {"finalizers": ["example.com/theirs"]}}).to_string();
+    let bare = json!({"metadata": {"finalizers": ["example.com/theirs"],
+        "annotations": {annotation::RELEASED: "2026-01-01T00:00:00Z"}}})
+    .to_string();
     let patch = [
         "patch",
         "secret",
@@ -140,8 +144,10 @@ async fn an_operator_that_is_not_uninstalled_after_all_goes_on_by_itself() {
     world.token("later", json!({})).await;
     world.ready("later").await;
     assert_eq!(world.github.mint_count(), 2);
+    assert_eq!(finalizers(&world, "ci").await, ["example.com/theirs"]);
     world.request("ci", "2026-01-01T00:00:00Z").await;
     world.good_token("ci", Some(&first)).await;
     let both = ["example.com/theirs", "github.as-code.io/revoke-token"];
     assert_eq!(finalizers(&world, "ci").await, both);
+    assert_eq!(world.note("ci", annotation::RELEASED).await, None);
 }

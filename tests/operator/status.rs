@@ -135,6 +135,26 @@ async fn more_than_a_page_and_tokens_that_nobody_looks_at_are_told() {
 }
 
 #[tokio::test]
+async fn a_token_that_expires_while_the_spec_cannot_be_read_is_told_and_why() {
+    let world = World::short(16).await;
+    world.token("demo", json!({})).await;
+    world.settled("demo").await;
+    let template = json!({"secret": {"format": "template", "template": {"key": "{{ .nothing }}"}}});
+    world.token("demo", template).await;
+    let ready = world.condition("demo", "Ready", "False", "InvalidTemplate").await;
+    assert!(
+        ready.message.contains("the token in the Secret is good until"),
+        "{}",
+        ready.message
+    );
+    world.condition("demo", "Expired", "True", "TokenExpired").await;
+    let all = status(world.cluster.kubeconfig_path(), &[]);
+    let said = text(&all.stdout);
+    assert!(said.contains("Expired") && said.contains("InvalidTemplate"), "{said}");
+    assert_eq!(world.github.mint_count(), 1);
+}
+
+#[tokio::test]
 async fn a_cluster_without_the_kinds_is_told_how_it_gets_them() {
     let bare = lab::cluster::Cluster::builder().lease().await.expect("a cluster");
     let output = status(bare.kubeconfig_path(), &[]);

@@ -47,6 +47,66 @@ async fn labels_and_owner_are_put_back_and_the_token_stays() {
     assert_eq!(world.github.mint_count(), 1);
 }
 
+async fn is_held(world: &World, name: &str) {
+    eventually(SOON, "it is held again", async || {
+        let secret = world.secrets().get(name).await.map_err(|error| error.to_string())?;
+        let held = secret.finalizers().iter().any(|name| name == FINALIZER);
+        held.then_some(()).ok_or(format!("{:?}", secret.metadata))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn our_finalizer_is_put_back_and_the_token_is_revoked_in_the_end() {
+    let world = World::new().await;
+    let token = issued(&world, "demo").await;
+    let loose = json!({"metadata": {"finalizers": ["example.com/theirs"]}});
+    edit(&world, "demo", &loose).await;
+    is_held(&world, "demo").await;
+    let secret = world.secrets().get("demo").await.unwrap();
+    assert_eq!(secret.finalizers(), ["example.com/theirs", FINALIZER]);
+    // Also of a Token that has another trouble.
+    world.github.fail_while(Some(Route::Mint), Fault::Suspended);
+    world.request("demo", "1").await;
+    world.condition("demo", "Ready", "False", "InstallationSuspended").await;
+    edit(&world, "demo", &json!({"metadata": {"finalizers": null}})).await;
+    is_held(&world, "demo").await;
+    assert_eq!(world.token_in("demo").await, Some(token.clone()));
+    assert_eq!(world.github.mint_count(), 1);
+    world.delete("demo").await;
+    eventually(SOON, "its token is revoked, and it is let go", async || {
+        match (
+            world.github.token_state(&token),
+            world.secrets().get_opt("demo").await.unwrap(),
+        ) {
+            (TokenState::Revoked, None) => Ok(()),
+            (state, secret) => Err(format!("{state:?} {:?}", secret.map(|secret| secret.metadata))),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_takes_our_finalizer_off_again_and_again_causes_no_stream_of_writes() {
+    let world = World::new().await;
+    issued(&world, "demo").await;
+    let bare = json!({"metadata": {"finalizers": null}});
+    let end = tokio::time::Instant::now() + Duration::from_secs(8);
+    let mut put_back = 0;
+    while tokio::time::Instant::now() < end {
+        if world.secrets().get("demo").await.unwrap().finalizers().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        } else {
+            put_back += 1;
+            edit(&world, "demo", &bare).await;
+        }
+    }
+    // The first one was there from the beginning; ten may be put back at once.
+    assert!((5..=12).contains(&put_back), "{put_back}");
+    world.ready("demo").await;
+    assert_eq!(world.github.mint_count(), 1);
+}
+
 #[tokio::test]
 async fn one_that_is_stripped_and_deleted_at_once_is_made_anew() {
     let mut world = World::new().await;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, Patch, PatchParams};
 use lab::github::{Fault, Route, TokenState};
 use lab::wait::eventually;
 use serde_json::json;
@@ -60,4 +62,26 @@ async fn a_secret_of_a_former_name_goes_with_the_grace_too() {
     .await;
     let told = world.condition("ci", "Ready", "PolicyForbids").await;
     assert!(!told.contains("removed at"), "nothing is left to be removed: {told}");
+}
+
+#[tokio::test]
+async fn what_nobody_holds_is_held_before_it_is_removed_and_its_token_is_revoked() {
+    let world = World::new().await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    let issued = world.secret_token("ci").await.unwrap();
+    // As `gtm release` leaves it.
+    let bare = json!({"metadata": {"finalizers": null,
+        "annotations": {"github.as-code.io/released-at": "2026-01-01T00:00:00Z"}}});
+    let params = PatchParams::default();
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    secrets.patch("ci", &params, &Patch::Merge(&bare)).await.unwrap();
+    world
+        .policy("none", json!({"repositories": [], "gracePeriod": "2s"}))
+        .await;
+    eventually(SOON, "the Secret goes", async || {
+        world.secret_token("ci").await.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
+    assert_eq!(world.github.token_state(&issued), TokenState::Revoked);
 }

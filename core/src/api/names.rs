@@ -57,6 +57,8 @@ pub mod annotation {
     /// On a Secret: base64 of SHA-256 of the token: `hashed_token` in GitHub's audit log
     /// (<https://docs.github.com/en/organizations/keeping-your-organization-secure/managing-security-settings-for-your-organization/identifying-audit-log-events-performed-by-an-access-token>).
     pub const HASHED_TOKEN: &str = "github.as-code.io/hashed-token";
+    /// On a Secret: RFC 3339, when `gtm release` let go of it; it is not held again before it is written to again.
+    pub const RELEASED: &str = "github.as-code.io/released-at";
     /// On a Secret: hash of the keys and values that we wrote, and of what the annotations above say of them.
     pub const CONTENT_HASH: &str = "github.as-code.io/content-hash";
     /// On a Secret: hash of the labels and annotations that the spec asks for.

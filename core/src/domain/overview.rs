@@ -1,5 +1,7 @@
 //! Tokens as a person looks at them: which of them need a hand, and until when the others are good.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{TokenStatus, condition};
@@ -96,7 +98,7 @@ impl Line {
         Line {
             state,
             reason: reason.to_owned(),
-            message: message.to_owned(),
+            message: message.into_owned(),
             secret: seen.intent.as_ref().ok().map(|intent| intent.secret.key.clone()),
             expires,
             next: status.next_attempt_at.map(Timestamp::from),
@@ -105,25 +107,41 @@ impl Line {
     }
 }
 
-fn verdict<'a>(seen: &Seen<'a>, over: bool) -> (State, &'a str, &'a str) {
+fn verdict<'a>(seen: &Seen<'a>, over: bool) -> (State, &'a str, Cow<'a, str>) {
     let holds = |kind| seen.status.condition(kind).filter(|found| found.status == "True");
     let ready = seen.status.condition(condition::READY);
-    let as_ready = ready.map_or(("", ""), |ready| (ready.reason.as_str(), ready.message.as_str()));
     if let Some(expired) = holds(condition::EXPIRED) {
         let (reason, message) = ready
             .filter(|ready| ready.status == "False")
             .map_or((expired.reason.as_str(), expired.message.as_str()), |ready| {
                 (ready.reason.as_str(), ready.message.as_str())
             });
-        return (State::Expired, reason, message);
+        return (State::Expired, reason, message.into());
     }
     if over {
         let text = "the token expired and the operator has not said anything since: does it run?";
-        return (State::Expired, "TokenExpired", text);
+        return match ready.filter(|ready| ready.status == "False") {
+            // What stood in the way before most likely still does.
+            Some(ready) => (
+                State::Expired,
+                &ready.reason,
+                format!("{}; {text}", ready.message).into(),
+            ),
+            None => (State::Expired, "TokenExpired", text.into()),
+        };
     }
     if seen.deleting {
-        return (State::Waiting, "Deleting", "it is being deleted");
+        return (State::Waiting, "Deleting", "it is being deleted".into());
     }
+    let (state, reason, message) = standing(seen);
+    (state, reason, message.into())
+}
+
+/// How one is whose token is good, or that has none.
+fn standing<'a>(seen: &Seen<'a>) -> (State, &'a str, &'a str) {
+    let holds = |kind| seen.status.condition(kind).filter(|found| found.status == "True");
+    let ready = seen.status.condition(condition::READY);
+    let as_ready = ready.map_or(("", ""), |ready| (ready.reason.as_str(), ready.message.as_str()));
     match (seen.intent, ready.map(|ready| ready.status.as_str())) {
         // The operator's own word has more to say.
         (Err(problem), status) if status != Some("False") => {

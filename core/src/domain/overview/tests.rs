@@ -71,8 +71,22 @@ fn the_worst_that_is_true_is_said() {
     );
     // As it stands there when the operator died.
     assert_eq!(state_of(json!([ready]), EARLIER, 3), is(State::Expired, "TokenExpired"));
+    assert_eq!(
+        state_of(json!([failed]), EARLIER, 3),
+        is(State::Expired, "GitHubUnavailable")
+    );
     let unknown = condition("Ready", "Unknown", "Pending");
     assert_eq!(state_of(json!([unknown]), LATER, 3), is(State::Waiting, "Pending"));
+}
+
+#[test]
+fn what_stood_in_the_way_before_a_token_expired_is_not_hidden() {
+    let invalid = condition("Ready", "False", "InvalidTemplate");
+    let status = json!({"conditions": [invalid], "installationAccessToken": {"expiresAt": EARLIER}});
+    let line = line(json!({}), status);
+    for part in ["InvalidTemplate it is", "the token expired", "does it run?"] {
+        assert!(line.message.contains(part), "{}", line.message);
+    }
 }
 
 #[test]
