@@ -102,7 +102,7 @@ async fn a_new_key_is_put_in_place_without_a_restart_after_the_old_one_was_delet
 
     let key = world.github.rotate_key().expect("a key");
     world.file("private-key.pem", &key.pkcs1_pem());
-    operations.follow("--dry-run=client");
+    operations.follow("> gtm.yaml");
     operations.mount();
     operations.another(&before).await;
     world.ready("-n team-a token ci");
@@ -140,7 +140,7 @@ async fn an_app_that_was_deleted_is_followed_by_another() {
     world.file("gtm.yaml", &config);
     world.file("private-key.pem", &next.key().expect("a key").pkcs1_pem());
     // The guide's second command of this block: `gtm.yaml` is edited here.
-    let block = operations.guide.block("--dry-run=client");
+    let block = operations.guide.block("> gtm.yaml");
     let (_, apply) = block.text.split_once('\n').expect("two commands");
     world.sh(apply);
     operations.mount();
