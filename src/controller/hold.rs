@@ -8,7 +8,7 @@ use crate::domain::intent::SecretKey;
 
 use super::engine::{Back, Engine};
 use super::job::Context;
-use super::publish::WRITE_ATTEMPTS;
+use super::publish::against_conflicts;
 
 impl<S: Sign + 'static> Engine<S> {
     /// Takes hold again of the Secret of a living Token, whatever else is the matter with that. Who takes the finalizer off again and
@@ -51,12 +51,5 @@ async fn hold(context: &Arc<Context>, key: &SecretKey, uid: &str, owner: &OwnerR
 
 /// Whoever takes it off writes more often than once.
 pub(super) async fn held(secrets: &Secrets, key: &SecretKey, uid: &str) -> Result<bool, ClusterError> {
-    let mut last = Ok(false);
-    for _ in 0..WRITE_ATTEMPTS {
-        last = secrets.hold(key, uid).await;
-        if last != Err(ClusterError::Conflict) {
-            break;
-        }
-    }
-    last
+    against_conflicts(|| secrets.hold(key, uid)).await
 }

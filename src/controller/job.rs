@@ -20,7 +20,7 @@ use super::app::{App, Rediscover};
 use super::former::Former;
 use super::hold::held;
 use super::observer::Observer;
-use super::publish::{WRITE_ATTEMPTS, undress};
+use super::publish::{against_conflicts, undress};
 use super::record::SecretRecord;
 use super::settle::{cluster_problem, fail, hashed, published, status_life};
 use super::state::{Declined, Failure, Pending, Place};
@@ -213,17 +213,13 @@ async fn reclaimed(
     uid: Option<&str>,
     owner: &OwnerRef,
 ) -> Result<Metadata, ClusterError> {
-    let mut last = ClusterError::Missing;
-    for _ in 0..WRITE_ATTEMPTS {
+    against_conflicts(|| async {
         let found = context.secrets.look(secret).await?;
         let found = found.filter(|found| found.metadata.uid.as_deref() == uid);
         let meta = found.ok_or(ClusterError::Missing)?;
-        match context.secrets.reclaim(secret, &meta.metadata, owner).await {
-            Err(ClusterError::Conflict) => last = ClusterError::Conflict,
-            done => return done,
-        }
-    }
-    Err(last)
+        context.secrets.reclaim(secret, &meta.metadata, owner).await
+    })
+    .await
 }
 
 /// A Secret that has left the watch without being deleted has lost its labels. Where its Token is gone as well, nobody else looks for it.

@@ -15,7 +15,21 @@ use super::settle::cluster_problem;
 use super::state::Pending;
 
 /// How often a write is repeated at once when the Secret changed under it.
-pub const WRITE_ATTEMPTS: usize = 5;
+const WRITE_ATTEMPTS: usize = 5;
+
+/// Does what looks and then writes, again and again where someone else has written meanwhile.
+pub async fn against_conflicts<T, Fut: Future<Output = Result<T, ClusterError>>>(
+    attempt: impl Fn() -> Fut,
+) -> Result<T, ClusterError> {
+    let mut last = Err(ClusterError::Conflict);
+    for _ in 0..WRITE_ATTEMPTS {
+        last = attempt().await;
+        if !matches!(last, Err(ClusterError::Conflict)) {
+            break;
+        }
+    }
+    last
+}
 
 /// What became of a token that was to be written.
 pub enum Publication {

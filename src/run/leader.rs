@@ -222,15 +222,31 @@ impl Lookout {
 
     /// Takes the lease from its holder, unless it was renewed meanwhile.
     async fn clear(&self, version: Option<String>) -> bool {
-        let nobody = Patch::Merge(json!({"metadata": {"resourceVersion": version}, "spec": {
-            "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": null}}));
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let cleared = self.lease.patch(LEASE, &params, &nobody);
+        let cleared = vacate(&self.lease, version);
         matches!(tokio::time::timeout(LOOK, cleared).await, Ok(Ok(_)))
     }
+}
+
+/// Writes to the Lease; what is not named stays.
+///
+/// # Errors
+/// What the API server said.
+pub(super) async fn write(lease: &Api<Lease>, change: &serde_json::Value) -> Result<Lease, ClusterError> {
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    Ok(lease.patch(LEASE, &params, &Patch::Merge(change)).await?)
+}
+
+/// Takes the Lease from its holder, unless it has changed since this version.
+///
+/// # Errors
+/// What the API server said.
+pub(super) async fn vacate(lease: &Api<Lease>, version: Option<String>) -> Result<Lease, ClusterError> {
+    let nobody = json!({"metadata": {"resourceVersion": version}, "spec": {
+        "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": null}});
+    write(lease, &nobody).await
 }
 
 /// The end of the lease's keeper, which first gives back what it holds.

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::clock::now;
 use super::connection::connect;
-use super::leader::DURATION;
-use crate::api::names::{LEASE, MANAGER};
+use super::leader::{DURATION, vacate, write};
+use crate::api::names::LEASE;
 use crate::cluster::{ClusterError, Scope, Secrets};
 
 /// Who has the Lease meanwhile.
@@ -72,18 +71,7 @@ async fn give_back(lease: &Api<Lease>) {
     let Some(held) = held.filter(|held| held.spec.as_ref().is_some_and(ours)) else {
         return;
     };
-    let nobody = Patch::Merge(
-        json!({"metadata": {"resourceVersion": held.metadata.resource_version}, "spec": {
-        "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": null}}),
-    );
-    let _ = lease.patch(LEASE, &params(), &nobody).await;
-}
-
-fn params() -> PatchParams {
-    PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    let _ = vacate(lease, held.metadata.resource_version).await;
 }
 
 /// `false` when there is no Lease.
@@ -91,11 +79,7 @@ async fn take(lease: &Api<Lease>) -> Result<bool, ClusterError> {
     let time = format!("{:.6}", now());
     let ours = json!({"spec": {
         "holderIdentity": HOLDER, "acquireTime": time, "renewTime": time, "leaseDurationSeconds": PEACE}});
-    match lease
-        .patch(LEASE, &params(), &Patch::Merge(&ours))
-        .await
-        .map_err(ClusterError::from)
-    {
+    match write(lease, &ours).await {
         Ok(_) => Ok(true),
         Err(ClusterError::Missing) => Ok(false),
         Err(error) => Err(error),

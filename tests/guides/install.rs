@@ -20,6 +20,16 @@ async fn start() -> World {
     world
 }
 
+/// The same after the README's installation, whose key was replaced as the guide says: GitHub knows the new key alone, which is the second.
+async fn start_with_another_key(operations: &Guide) -> (World, String) {
+    let world = start().await;
+    world.sh(&of_the_readme("helm install"));
+    let key = world.github.rotate_key().expect("a key").pkcs1_pem();
+    world.file("private-key.pem", &key);
+    world.follow(operations.block("--set-file config.key"));
+    (world, key)
+}
+
 /// One value of the operator's Deployment.
 fn deployed(world: &World, place: &str) -> String {
     world.sh(&format!(
@@ -48,11 +58,7 @@ async fn the_chart_is_installed_beside_the_configuration_that_the_flux_guide_mak
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_whose_uninstallation_failed_is_whole_again_with_what_it_had() {
     let operations = Guide::read("../operations.md");
-    let world = start().await;
-    world.sh(&of_the_readme("helm install"));
-    let key = world.github.rotate_key().expect("a key").pkcs1_pem();
-    world.file("private-key.pem", &key);
-    world.follow(operations.block("--set-file config.key"));
+    let (world, _) = start_with_another_key(&operations).await;
     let config = || world.secret("github-token-manager", "gtm-config", "gtm.yaml");
     let before = config();
     // Twice: a revision that was gone back to may fail as well.
@@ -133,12 +139,7 @@ fn of_the_readme(start: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_installation_gets_another_key_through_its_values() {
-    let operations = Guide::read("../operations.md");
-    let world = start().await;
-    world.sh(&of_the_readme("helm install"));
-    let key = world.github.rotate_key().expect("a key").pkcs1_pem();
-    world.file("private-key.pem", &key);
-    world.follow(operations.block("--set-file config.key"));
+    let (world, key) = start_with_another_key(&Guide::read("../operations.md")).await;
     let config = world.secret("github-token-manager", "gtm-config", "gtm.yaml");
     let config: Value = serde_saphyr::from_str(&config).expect("YAML");
     let stored = (&config["app_id"], &config["key"]);
