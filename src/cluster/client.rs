@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
+use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
@@ -28,6 +29,9 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// An API server that is busy or starting (429, 503) is asked again so many times at once, so far apart at most: whoever called
 /// has a schedule of its own, which knows how much time is left.
 const RETRIES: (u32, Duration, Duration) = (3, Duration::from_millis(100), Duration::from_secs(1));
+
+/// The most calls at once for work of which any amount may come up in a moment. An API server takes 100 on a connection.
+const BULK: usize = 80;
 
 /// How far a watch may be ahead of whoever reads it, in bytes: all of a connection's watches have as much, so that one that nobody reads
 /// for a while holds up none of the others.
@@ -99,6 +103,20 @@ pub fn connect(config: Config) -> Result<Client, String> {
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
+/// The same client for work of which any amount may come up in a moment, as when thousands of Tokens are deleted: what is too much waits
+/// here and not on the connection, where the Lease and the webhook's questions would wait behind it.
+#[must_use]
+pub fn for_bulk(client: &Client) -> Client {
+    let (namespace, client) = (client.default_namespace().to_owned(), client.clone());
+    let service = ServiceBuilder::new()
+        .layer(ConcurrencyLimitLayer::new(BULK))
+        .service_fn(move |request| {
+            let client = client.clone();
+            async move { client.send(request).await }
+        });
+    Client::new(service, namespace)
+}
+
 fn is_watch(request: &Request<Body>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(|part| part == "watch=true")
@@ -117,6 +135,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures::stream;
     use http_body_util::StreamBody;
     use hyper::body::Frame;
@@ -137,6 +157,36 @@ mod tests {
     fn request(query: &str) -> Request<Body> {
         let request = Request::get(format!("https://api/v1/secrets?{query}"));
         request.body(Body::empty()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_much_bulk_work_there_is_another_call_waits_for_none_of_it() {
+        let (most, under_way) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, peak) = (under_way.clone(), most.clone());
+        let slow = service_fn(move |_: Request<Body>| {
+            let now = count.fetch_add(1, Ordering::Relaxed) + 1;
+            peak.fetch_max(now, Ordering::Relaxed);
+            let count = count.clone();
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                count.fetch_sub(1, Ordering::Relaxed);
+                Ok::<_, BoxError>(Response::new(Body::empty()))
+            }
+        });
+        let client = Client::new(slow, "default");
+        let bulk = for_bulk(&client);
+        let calls = (0..5 * BULK).map(|_| {
+            let bulk = bulk.clone();
+            async move { bulk.send(request("")).await.unwrap() }
+        });
+        let calls = tokio::spawn(futures::future::join_all(calls));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(under_way.load(Ordering::Relaxed), BULK);
+        let begun = Instant::now();
+        client.send(request("")).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_secs(1));
+        assert_eq!(calls.await.unwrap().len(), 5 * BULK);
+        assert_eq!(most.load(Ordering::Relaxed), BULK + 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ mod watch;
 mod wire;
 
 pub use apps::{AppChange, AppObject, AppObjects};
-pub use client::connect;
+pub use client::{connect, for_bulk};
 pub use configurations::{Authorities, Configuration, Configurations, Hook};
 pub use error::ClusterError;
 pub use events::{Events, Note};

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
-use crate::domain::Sign;
+use crate::api::Reason;
 use crate::domain::intent::{Key, SecretKey};
-use crate::domain::plan::{Plan, SecretFacts};
-use crate::domain::schedule::later;
+use crate::domain::plan::{Plan, SecretFacts, Why};
+use crate::domain::schedule::{Retry, later};
+use crate::domain::{Problem, Sign};
 
 use super::app::App;
 use super::decide::Decision;
-use super::engine::{Back, Engine};
-use super::job::{self, Context, Done, Task};
+use super::engine::Engine;
+use super::job::{self, Done, Task};
 use super::lane::give_back;
 use super::observer::Revocation;
 use super::{retire, settle};
@@ -23,6 +23,12 @@ use super::{retire, settle};
 const LONG_LINE: usize = 100;
 /// How long a Token waits in a short line before it is told so.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a Token is told that waits while its Secret is not as it should be.
+fn amiss_until_served() -> Problem {
+    let message = "the Secret does not hold yet what the Token asks for now; the Token waits for its turn at GitHub";
+    Problem::new(Reason::Pending, Retry::Backoff, message)
+}
 
 impl<S: Sign + 'static> Engine<S> {
     /// Looks at one Token and starts what the plan says.
@@ -48,43 +54,50 @@ impl<S: Sign + 'static> Engine<S> {
             self.leave(key);
         }
         match planned {
-            Ok(Plan::Mint { deadline, .. }) => self.queue(key, task, app.as_deref(), deadline),
+            Ok(Plan::Mint { why, deadline }) => self.queue(key, task, app.as_deref(), (why, deadline)),
             Ok(Plan::Rest { until }) => self.rest(key, task, app.as_deref(), until),
             Ok(Plan::Refuse(problem)) | Err(problem) => self.spawn(key, task, move |context, task| async move {
                 settle::fail(&context, task, problem).await
             }),
-            Ok(plan) => self.start(key, task, plan, app),
+            Ok(plan) => self.carry_out(key, task, plan, app),
         }
     }
 
-    /// Puts the Token in line. If it will wait for long, or has, the status says so first, and that its token has expired.
-    fn queue(&mut self, key: &Arc<Key>, mut task: Task, app: Option<&App<S>>, deadline: Timestamp) {
+    /// Puts the Token in line. If it will wait for long, or has, the status says so meanwhile, and that its token has expired.
+    fn queue(&mut self, key: &Arc<Key>, mut task: Task, app: Option<&App<S>>, (why, deadline): (Why, Timestamp)) {
         // Where GitHub has no limits, the line moves as fast as the API server: to be told costs as much as to be served.
         let slow = app.is_some_and(|app| app.client.mints_may_wait());
         let Some(line) = task.intent.as_ref().map(|intent| self.line_of(intent, &task)) else {
             return;
         };
-        task.held = self.hold_of(&line);
-        let long = task.held.is_some() || self.desks.line(&line) >= LONG_LINE || self.desks.is_waiting(key);
-        let unsettled = slow && settle::wanted_status(&task, false) != task.status;
-        if long && unsettled && !self.settles_later(key, task.now) {
-            self.leave(key);
-            self.spawn(key, task, |context, task| async move {
-                settle::settle_status(&context, task, false).await
-            });
-            return;
-        }
-        let hold_ends = task.held.and_then(|held| held.retry.not_before());
-        let told = unsettled.then(|| later(task.now, PATIENCE));
-        let alarm = [Some(deadline), hold_ends, told].into_iter().flatten();
-        if let Some(alarm) = alarm.filter(|alarm| *alarm > task.now).min() {
-            self.timers.set(key, app.map_or(alarm, |app| app.local_time(alarm)));
-        }
         let doubt = task.failure.as_ref().filter(|_| !task.keeps_former);
         let place = doubt.map_or(deadline, |failure| failure.deadline(deadline, task.generation));
-        let left = self.desks.join(&line, key, place);
+        let (since, left) = self.desks.join(&line, key, place, task.now);
         self.tell_waiting(left.as_ref());
         self.tell_waiting(Some(&line));
+        let hold = self.hold_of(&line);
+        let hold_ends = hold.as_ref().and_then(|hold| hold.retry.not_before());
+        let patient_until = later(since, PATIENCE);
+        let long = hold.is_some() || self.desks.line(&line) > LONG_LINE || patient_until <= task.now;
+        let amiss = why.is_amiss() && task.failure.is_none();
+        task.held = hold.or_else(|| amiss.then(amiss_until_served));
+        let unsettled = slow && settle::wanted_status(&task, false) != task.status;
+        let told = if long { later(task.now, PATIENCE) } else { patient_until };
+        let alarm = [Some(deadline), hold_ends, unsettled.then_some(told)];
+        let alarm = alarm.into_iter().flatten().filter(|alarm| *alarm > task.now).min();
+        if let Some(alarm) = alarm {
+            self.timers.set(key, app.map_or(alarm, |app| app.local_time(alarm)));
+        }
+        if long && unsettled && !self.settles_later(key, task.now) {
+            self.tell(key, task);
+        }
+    }
+
+    /// Writes the status.
+    fn tell(&mut self, key: &Arc<Key>, task: Task) {
+        self.spawn(key, task, |context, task| async move {
+            settle::settle_status(&context, task, false).await
+        });
     }
 
     /// Whether the status could not be written a moment ago.
@@ -126,12 +139,10 @@ impl<S: Sign + 'static> Engine<S> {
             return;
         }
         self.timers.set(key, local);
-        self.spawn(key, task, |context, task| async move {
-            settle::settle_status(&context, task, false).await
-        });
+        self.tell(key, task);
     }
 
-    fn start(&mut self, key: &Arc<Key>, task: Task, plan: Plan, app: Option<Arc<App<S>>>) {
+    fn carry_out(&mut self, key: &Arc<Key>, task: Task, plan: Plan, app: Option<Arc<App<S>>>) {
         let Some(intent) = task.intent.clone() else { return };
         let uid = task.facts.as_ref().map(|facts| facts.uid.clone()).unwrap_or_default();
         let (plan, app) = match (plan, app) {
@@ -153,11 +164,11 @@ impl<S: Sign + 'static> Engine<S> {
                 job::inspect(&context, task, &intent, &uid).await
             }),
             Plan::Rewrite => {
-                if let Some(state) = self.states.get_mut(key) {
-                    state.budget.spend(task.now);
-                }
                 self.spawn(key, task, move |context, task| async move {
-                    job::rewrite(&context, task, &intent, &app, &uid).await
+                    Done {
+                        out_of_turn: true,
+                        ..job::rewrite(&context, task, &intent, &app, &uid).await
+                    }
                 });
             }
             Plan::Remove(former) => {
@@ -177,31 +188,6 @@ impl<S: Sign + 'static> Engine<S> {
             Some((key, uid))
         };
         secrets.into_iter().filter_map(known).collect()
-    }
-
-    fn spawn<F, Fut>(&mut self, key: &Arc<Key>, task: Task, run: F)
-    where
-        F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
-        Fut: Future<Output = Done> + Send,
-    {
-        self.spawn_in(self.chores.clone(), key, task, run);
-    }
-
-    pub(super) fn spawn_in<F, Fut>(&mut self, slots: Arc<Semaphore>, key: &Arc<Key>, task: Task, run: F)
-    where
-        F: FnOnce(Arc<Context>, Task) -> Fut + Send + 'static,
-        Fut: Future<Output = Done> + Send,
-    {
-        let Some(state) = self.states.get_mut(key) else { return };
-        state.busy = true;
-        let (context, key) = (self.context.clone(), key.clone());
-        self.jobs.spawn(async move {
-            let _slot = slots.acquire_owned().await;
-            let uid = task.uid.clone();
-            // What waits for its turn is the task alone, not the room that the whole run will need.
-            let done = Box::pin(run(context, task)).await;
-            Back::Token(key, uid, Box::new(done))
-        });
     }
 
     pub(super) fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::domain::Sign;
@@ -29,6 +29,7 @@ const RECHECK: Duration = Duration::from_secs(10);
 pub type Line = Arc<[AppKey]>;
 
 /// One more Token may ask GitHub.
+#[derive(Debug)]
 pub struct Turn {
     /// The line whose turn it is.
     pub line: Line,
@@ -36,8 +37,8 @@ pub struct Turn {
     pub app: AppKey,
     /// GitHub's permit.
     pub permit: Permit,
-    /// Of the desk's issues under way, this is one.
-    pub slots: Arc<Semaphore>,
+    /// Its place among the desk's issues under way.
+    pub slot: OwnedSemaphorePermit,
 }
 
 struct Desk {
@@ -54,13 +55,18 @@ impl Desk {
     }
 }
 
+/// Where a Token stands in line.
+struct Place {
+    line: Line,
+    since: Timestamp,
+}
+
 /// The desks of all Apps.
 pub struct Desks<S> {
     apps: AppsNow<S>,
     turns: mpsc::Sender<Turn>,
     desks: HashMap<Line, Desk>,
-    /// In which line a Token is.
-    places: HashMap<Arc<Key>, Line>,
+    places: HashMap<Arc<Key>, Place>,
 }
 
 impl<S: Sign + 'static> Desks<S> {
@@ -74,10 +80,18 @@ impl<S: Sign + 'static> Desks<S> {
         }
     }
 
-    /// Puts a Token in line, and takes it out of any other. Returns the line that it has left.
-    pub fn join(&mut self, line: &Line, key: &Arc<Key>, deadline: Timestamp) -> Option<Line> {
-        let left = match self.places.get(key) {
-            Some(place) if place != line => self.leave(key),
+    /// Puts a Token in line, and takes it out of any other. Returns since when it has been waiting, and the line that it has left.
+    pub fn join(
+        &mut self,
+        line: &Line,
+        key: &Arc<Key>,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> (Timestamp, Option<Line>) {
+        let place = self.places.get(key);
+        let since = place.map_or(now, |place| place.since.min(now));
+        let left = match place {
+            Some(place) if place.line != *line => self.leave(key),
             _ => None,
         };
         if !self.desks.contains_key(line) {
@@ -96,19 +110,23 @@ impl<S: Sign + 'static> Desks<S> {
             };
             self.desks.insert(line.clone(), desk);
         }
-        self.places.insert(key.clone(), line.clone());
+        let place = Place {
+            line: line.clone(),
+            since,
+        };
+        self.places.insert(key.clone(), place);
         if let Some(desk) = self.desks.get_mut(line)
             && desk.lane.join(key, deadline)
         {
             desk.tell_length();
             let _ = desk.demand.send(());
         }
-        left
+        (since, left)
     }
 
     /// Takes a Token out of whatever line it is in, which is returned.
     pub fn leave(&mut self, key: &Arc<Key>) -> Option<Line> {
-        let line = self.places.remove(key)?;
+        let Place { line, .. } = self.places.remove(key)?;
         give_back(&mut self.places);
         if let Some(desk) = self.desks.get_mut(&line) {
             desk.lane.leave(key);
@@ -125,12 +143,6 @@ impl<S: Sign + 'static> Desks<S> {
         self.places.remove(&key);
         give_back(&mut self.places);
         Some(key)
-    }
-
-    /// Whether this Token is in line.
-    #[must_use]
-    pub fn is_waiting(&self, key: &Arc<Key>) -> bool {
-        self.places.contains_key(key)
     }
 
     /// How many are in this line.
@@ -177,9 +189,9 @@ impl Called {
 async fn porter<S: Sign + 'static>(line: Line, mut apps: AppsNow<S>, mut called: Called, turns: mpsc::Sender<Turn>) {
     let slots = Arc::new(Semaphore::new(ISSUES));
     while called.demand().await {
-        // Not taken, only waited for: the job takes it.
-        let Ok(slot) = slots.acquire().await else { return };
-        drop(slot);
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
         let Some((app, permit)) = permit(&line, &mut apps).await else {
             return;
         };
@@ -187,7 +199,7 @@ async fn porter<S: Sign + 'static>(line: Line, mut apps: AppsNow<S>, mut called:
             line: line.clone(),
             app,
             permit,
-            slots: slots.clone(),
+            slot,
         };
         if turns.send(turn).await.is_err() {
             return;

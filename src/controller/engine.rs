@@ -1,6 +1,6 @@
 //! The one loop that knows every Token: events, alarms and finished jobs in; jobs out. It waits for nothing but those.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub struct Engine<S> {
     pub(super) outages: Outages,
     pub(super) jobs: JoinSet<Back>,
     pub(super) chores: Arc<Semaphore>,
+    /// Tokens that have something to be done for which there is no place among the chores yet.
+    pub(super) put_off: VecDeque<Arc<Key>>,
     /// The numbers of Tokens that policies are about have changed.
     pub(super) recount: bool,
     contacted: bool,
@@ -93,6 +95,7 @@ impl<S: Sign + 'static> Engine<S> {
             outages: Outages::default(),
             jobs: JoinSet::new(),
             chores: Arc::new(Semaphore::new(CHORES)),
+            put_off: VecDeque::new(),
             recount: false,
             contacted: false,
             cut: false,
@@ -118,7 +121,7 @@ impl<S: Sign + 'static> Engine<S> {
                     None => break,
                 },
                 Some(back) = engine.jobs.join_next() => engine.back(back),
-                Some(turn) = turned.recv() => engine.turn(turn),
+                Some(turn) = turned.recv() => engine.turn(turn, None),
                 changed = engine.apps.changed() => match changed {
                     Ok(()) => engine.apps_changed(),
                     Err(_) => break,
@@ -285,6 +288,9 @@ impl<S: Sign + 'static> Engine<S> {
         self.outages.dismiss(&key);
         self.context.observer.expiry(&key, None);
         self.touch_secrets_of(&record.reference());
+        if let Some(turn) = state.turn {
+            self.turn(*turn, None);
+        }
     }
 
     pub(super) fn secret_changed(&mut self, meta: &Metadata, content: Option<Content>) {

@@ -21,6 +21,7 @@ impl<S: Sign + 'static> Engine<S> {
             // A job that panicked leaves its Token busy: rather stop than forget a Token.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
+        self.catch_up();
     }
 
     fn finished(&mut self, key: &Arc<Key>, uid: &str, done: Done) {
@@ -102,10 +103,18 @@ impl<S: Sign + 'static> Engine<S> {
             self.wake(app.as_ref());
         }
         // Not before: what was learnt above would bring a look of its own.
-        if let Some(state) = self.states.get_mut(key) {
-            state.busy = false;
+        let Some(state) = self.states.get_mut(key) else { return };
+        state.busy = false;
+        match state.turn.take() {
+            Some(turn) if self.index.token(key).is_some_and(|token| !token.deleting) => {
+                self.turn(*turn, Some(key.clone()));
+            }
+            Some(turn) => {
+                self.touch(key);
+                self.turn(*turn, None);
+            }
+            None => self.touch(key),
         }
-        self.touch(key);
     }
 
     /// Whoever waits for an outage to pass goes on: of this App, or of all.

@@ -79,7 +79,7 @@ pub struct Task {
     pub granted: Option<Granted>,
     /// Whether another App can be asked if this one cannot issue.
     pub others: bool,
-    /// Why it has to wait although nothing is wrong with it: GitHub holds its App.
+    /// Why it has to wait although nothing has failed.
     pub held: Option<Problem>,
     /// Whether this Token asks for all that wait for an outage to pass.
     pub scout: bool,
@@ -116,7 +116,7 @@ pub struct Done {
     pub issued: bool,
     /// Whether the status could not be written.
     pub unsettled: bool,
-    /// Whether a token was issued although none was due.
+    /// Whether the Secret was written although no token was due.
     pub out_of_turn: bool,
 }
 

@@ -2,6 +2,7 @@
 
 mod act;
 mod app;
+mod chores;
 mod clients;
 mod decide;
 mod desk;

@@ -164,10 +164,7 @@ pub fn wanted_status(task: &Task, wrote: bool) -> TokenStatus {
     let until = failed.map(|failure| failure.until);
     // What holds it now is news; what it failed of before that is not.
     let (problem, until) = match &task.held {
-        Some(held) => (
-            Some(held),
-            Some(next_attempt(task.now, held.retry, 0, schedule::BACKOFF_LONGEST, 0.0)),
-        ),
+        Some(held) => (Some(held), held.retry.not_before()),
         None => (failed.map(|failure| &failure.problem), until),
     };
     let (secret, facts) = task.in_use();

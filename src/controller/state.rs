@@ -8,6 +8,7 @@ use crate::domain::schedule::{Budget, RESERVE, later};
 use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
 
+use super::desk::Turn;
 use super::job::Task;
 
 /// What stands at the wanted place, when it is not ours.
@@ -103,6 +104,10 @@ pub struct Declined {
 pub struct State {
     /// A job is under way.
     pub busy: bool,
+    /// A job is wanted for which there was no room yet.
+    pub put_off: bool,
+    /// Its turn at GitHub, which came while it was busy.
+    pub turn: Option<Box<Turn>>,
     /// The job began with a former App: what it finds wrong says nothing about the present one.
     pub outdated: bool,
     /// The UID of a Secret that is gone since the job began: what the job has seen of it is over.
@@ -133,6 +138,8 @@ impl State {
     pub fn is_blank(&self, now: Timestamp) -> bool {
         let State {
             busy,
+            put_off,
+            turn,
             outdated,
             lost,
             place,
@@ -146,7 +153,8 @@ impl State {
             settle_after,
         } = self;
         let declines = declined.iter().any(|declined| declined.until > now);
-        let waits = declines || *busy || *outdated || *unsettled > 0 || settle_after.is_some();
+        let waits =
+            declines || *busy || *put_off || turn.is_some() || *outdated || *unsettled > 0 || settle_after.is_some();
         let knows = policies.is_some()
             || lost.is_some()
             || place.is_some()

@@ -69,10 +69,11 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
-    /// GitHub lets one more of a line through: the Token with the earliest deadline, if it still needs to.
-    pub(super) fn turn(&mut self, turn: Turn) {
+    /// GitHub lets one more of a line through: the one whose turn it has been already, or the Token with the earliest deadline, if it still
+    /// needs to.
+    pub(super) fn turn(&mut self, turn: Turn, called: Option<Arc<Key>>) {
         let mut passed = Vec::new();
-        self.serve(turn, &mut passed);
+        self.serve(turn, called, &mut passed);
         // Not before: one that joins this line again would be called again at once, and again.
         for key in passed {
             self.touch(&key);
@@ -80,9 +81,14 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     /// Starts the issue of the first one that can have this turn. Who was called before it is in `passed`.
-    fn serve(&mut self, turn: Turn, passed: &mut Vec<Arc<Key>>) {
-        while let Some(key) = self.desks.next(&turn.line) {
+    fn serve(&mut self, turn: Turn, mut called: Option<Arc<Key>>, passed: &mut Vec<Arc<Key>>) {
+        while let Some(key) = called.take().or_else(|| self.desks.next(&turn.line)) {
             self.tell_waiting(Some(&turn.line));
+            if let Some(state) = self.states.get_mut(&key).filter(|state| state.busy) {
+                // Its status is being written, that it waits: it goes on from there, and nobody comes before it.
+                state.turn = Some(Box::new(turn));
+                return;
+            }
             let Some(Decision {
                 mut task,
                 planned: Ok(Plan::Mint { why, .. }),
@@ -122,8 +128,8 @@ impl<S: Sign + 'static> Engine<S> {
                 other => self.discard(other),
             }
             task.others = turn.line.len() > 1;
-            let Turn { permit, slots, .. } = turn;
-            self.spawn_in(slots, &key, task, move |context, task| async move {
+            let Turn { permit, slot, .. } = turn;
+            self.start(slot, &key, task, move |context, task| async move {
                 issue::issue(&context, task, seat, permit, why).await
             });
             return;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Events, Record, Scope, Secrets, Tokens, follow_policies, watch as watch_cluster};
+use crate::cluster::{Events, Record, Scope, Secrets, Tokens, follow_policies, for_bulk, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
 use crate::domain::policy::{DefaultPolicy, Policies};
@@ -296,10 +296,11 @@ impl Manager {
     }
 
     async fn lead(&self, stop: CancellationToken) {
+        let bulk = for_bulk(&self.client);
         let context = Arc::new(Context {
-            tokens: Tokens::new(self.client.clone(), self.options.scope.clone()),
-            secrets: Secrets::new(self.client.clone()),
-            events: Events::new(self.client.clone(), "Issue", Some(identity())),
+            tokens: Tokens::new(bulk.clone(), self.options.scope.clone()),
+            secrets: Secrets::new(bulk.clone()),
+            events: Events::new(bulk, "Issue", Some(identity())),
             observer: Arc::new(Recorder(self.metrics.clone())),
             policies: self.policies.clone(),
             record: self.record.clone(),

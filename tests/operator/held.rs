@@ -77,3 +77,35 @@ async fn an_app_that_github_holds_is_not_asked_for_anything() {
     // The startup App is asked for the clock and for its installations at the same time.
     assert!(asked.len() <= 3, "{asked:#?}");
 }
+
+#[tokio::test]
+async fn a_changed_spec_that_waits_for_its_turn_is_not_called_done() {
+    let mut world = World::new().await;
+    world.token("demo", json!({"permissions": {"contents": "read"}})).await;
+    let before = world.settled("demo").await;
+    world.operator.kill();
+    world.configure_also("rate_limit: {concurrent: 1, mints_per_minute: 1000}");
+    world.operator.restart().await.unwrap();
+    world.github.fail_while(Some(Route::Mint), Fault::Hang);
+    for name in ["first", "second"] {
+        world.token(name, json!({})).await;
+    }
+    eventually(SOON, "one is asked for, the other waits and is told so", async || {
+        let told = [world.status("first").await, world.status("second").await];
+        let told = told.iter().any(|status| status.condition("Ready").is_some());
+        told.then_some(()).ok_or("not yet")
+    })
+    .await;
+    world.token("demo", json!({"permissions": {"contents": "write"}})).await;
+    let told = world.condition("demo", "Ready", "False", "Pending").await;
+    assert!(told.message.contains("waits for its turn"), "{}", told.message);
+    assert!(told.message.contains("is good until"), "{}", told.message);
+    world.condition("demo", "Reconciling", "True", "Pending").await;
+    assert_eq!(world.token_in("demo").await.as_deref(), Some(&*before));
+    world.github.clear_faults();
+    world.condition("demo", "Ready", "True", "Issued").await;
+    assert_ne!(world.settled("demo").await, before);
+    for name in ["first", "second"] {
+        world.settled(name).await;
+    }
+}

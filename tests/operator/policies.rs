@@ -16,7 +16,7 @@ const POLICIES: usize = 4;
 const CHANGES: usize = 40;
 
 /// The changes of one policy, one after the other: each allows what all Tokens here ask for, in other words.
-async fn changes(world: &World, policy: usize) {
+pub async fn changes(world: &World, policy: usize) {
     let policies = Api::<TokenPolicy>::all(world.client.clone());
     let name = format!("policy-{policy}");
     let params = PatchParams::apply("test").force();

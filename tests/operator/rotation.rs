@@ -12,6 +12,7 @@ use lab::process::Folder;
 use lab::wait::eventually;
 use serde_json::json;
 
+use crate::policies::changes;
 use crate::world::{SOON, World, cluster, nothing_expired};
 
 fn time(at: Option<Time>) -> Timestamp {
@@ -113,8 +114,8 @@ async fn rule_3_a_write_that_fails_is_repeated_with_the_same_token() {
     nothing_expired(monitor).await;
 }
 
-#[tokio::test]
-async fn rule_4_of_many_that_are_due_the_one_that_expires_soonest_is_served_first() {
+/// Makes many Tokens due at once, and lets GitHub serve them one by one while `meddle` goes on.
+async fn served_in_order(latency: Duration, meddle: impl AsyncFnOnce(&World)) {
     const TOKENS: usize = 30;
     let mut world = World::new().await;
     for n in 0..TOKENS {
@@ -129,15 +130,17 @@ async fn rule_4_of_many_that_are_due_the_one_that_expires_soonest_is_served_firs
     world.all_ready(TOKENS, SOON).await;
     let former = world.all_tokens().await;
     world.operator.kill();
-    // All are due at once, and GitHub lets them through one by one.
     world.many(TOKENS, json!({"permissions": {"contents": "write"}})).await;
     world.configure_also("rate_limit: {concurrent: 1, mints_per_minute: 1000}");
-    world.github.set_latency(Duration::from_millis(20));
+    world.github.set_latency(latency);
     world.operator.restart().await.unwrap();
-    world.mints(2 * TOKENS, SOON).await;
-    for n in 0..TOKENS {
-        world.settled(&format!("t-{n}")).await;
-    }
+    tokio::join!(meddle(&world), world.mints(2 * TOKENS, SOON));
+    eventually(SOON, "each Secret holds its new token", async || {
+        let now = world.all_tokens().await;
+        let behind = now.iter().find(|(name, token)| former[*name] == **token);
+        behind.map_or(Ok(()), |(name, _)| Err(name.clone()))
+    })
+    .await;
     let mints = world.github.mints();
     let find = |token: &String| mints.iter().find(|mint| *mint.token == **token).unwrap();
     let now = world.all_tokens().await;
@@ -149,6 +152,16 @@ async fn rule_4_of_many_that_are_due_the_one_that_expires_soonest_is_served_firs
     let deadlines: Vec<_> = order.iter().map(|(_, expires_at)| expires_at).collect();
     assert!(deadlines.is_sorted(), "{deadlines:#?}");
     assert_eq!(world.github.mint_count(), 2 * TOKENS);
+}
+
+#[tokio::test]
+async fn rule_4_of_many_that_are_due_the_one_that_expires_soonest_is_served_first() {
+    served_in_order(Duration::from_millis(20), async |_| {}).await;
+}
+
+#[tokio::test]
+async fn rule_4_who_is_looked_at_while_in_line_or_told_that_it_waits_keeps_its_place() {
+    served_in_order(Duration::from_millis(500), async |world| changes(world, 0).await).await;
 }
 
 #[tokio::test]

@@ -155,6 +155,16 @@ impl Why {
             Why::Due => "due",
         }
     }
+
+    /// Whether what is in the Secret is not what is wanted.
+    #[must_use]
+    pub const fn is_amiss(self) -> bool {
+        match self {
+            Why::Tampered | Why::ScopeChanged | Why::FormatChanged => true,
+            // Of what is missing there is nothing to be said.
+            Why::Missing | Why::Requested | Why::Due => false,
+        }
+    }
 }
 
 /// What to do next.
