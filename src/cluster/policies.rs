@@ -39,18 +39,24 @@ enum Change {
 pub async fn follow_policies(client: Client, mut now: Policies, publish: watch::Sender<Option<Arc<Policies>>>) {
     let (mut policies, mut namespaces) = (Listing::default(), Listing::default());
     let mut changes = std::pin::pin!(changes(&client));
+    let mut unserved = false;
     while let Some(change) = changes.next().await {
         let changed = match change {
-            Change::Policy(seen) => policies.take(*seen, &mut now.all),
+            Change::Policy(seen) => {
+                unserved = false;
+                policies.take(*seen, &mut now.all)
+            }
             // Where no policy asks for labels, they are told with the first one that does.
             Change::Namespace(seen) => namespaces.take(seen, &mut now.namespaces) && now.needs_namespaces(),
             // Where the kind is not served, a refusal by RBAC says nothing. What is not known must not count as no policy.
             Change::PoliciesFailed(ClusterError::Unserved | ClusterError::Forbidden(_))
                 if is_served(&client, "TokenPolicy").await == Ok(false) =>
             {
-                tracing::warn!(
-                    "the API server does not know the kind TokenPolicy, so there are none: install the CustomResourceDefinitions, which `gtm crds` prints"
-                );
+                if !std::mem::replace(&mut unserved, true) {
+                    tracing::warn!(
+                        "the API server does not know the kind TokenPolicy, so there are none: install the CustomResourceDefinitions, which `gtm crds` prints"
+                    );
+                }
                 !std::mem::replace(&mut policies.listed, true)
             }
             Change::PoliciesFailed(error) => {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::Sign;
-use crate::domain::intent::AppKey;
+use crate::domain::intent::{AppKey, Intent, Key};
 
 use super::app::{App, Listed};
 use super::engine::Engine;
-use super::state::State;
 
 /// GitHub's limit on new tokens is counted over so long.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -70,22 +69,15 @@ impl<S: Sign + 'static> Engine<S> {
                 Some(app) if !changed.is_empty() => self.apps.borrow().pool_of(app).collect(),
                 _ => Vec::new(),
             };
-            // A Token waits for an App that did not exist, too.
-            let waits = |state: &State| {
-                let failure = state.failure.as_ref();
-                failure.is_some_and(|failure| failure.problem.reason.is_about_the_app())
-            };
             let differs = |app: &AppKey| changed.contains(app) || !self.seen.contains_key(app);
-            let own = app.as_ref().is_some_and(differs);
+            let own = app.as_ref().is_some_and(differs) && !self.is_told(&key, intent.as_ref());
             // An App that works anew may do what others could not; one that ceases to work changes nothing that has failed.
             let helped = pool.iter().any(|member| fresh.contains(member));
             let lost = pool.iter().any(|member| changed.contains(member));
-            let state = self.states.get_mut(&key).map(Box::as_mut);
-            let waits = state.as_deref().is_some_and(waits);
-            if !(own || lost || waits) {
+            if !(own || lost) {
                 continue;
             }
-            if let Some(state) = state.filter(|_| own || helped || waits) {
+            if let Some(state) = self.states.get_mut(&key).filter(|_| own || helped) {
                 state.failure = None;
                 state.declined.clear();
                 state.outdated = state.busy;
@@ -98,6 +90,16 @@ impl<S: Sign + 'static> Engine<S> {
         }
         let seen = &self.seen;
         self.desks.close(|app| seen.contains_key(app));
+    }
+
+    /// Whether a Token that waits for an App has been told all that is to be said of that. Anyone may change an App of their own at any time:
+    /// that costs nothing of whoever waits for another one, which need not exist.
+    fn is_told(&self, key: &Arc<Key>, intent: Option<&Intent>) -> bool {
+        let failure = self.states.get(key).and_then(|state| state.failure.as_ref());
+        let told = failure.map(|failure| &failure.problem);
+        let told = told.filter(|problem| problem.reason.is_about_the_app());
+        let now = |intent| self.apps.borrow().of(intent, |other| self.allows(other)).err();
+        told.is_some_and(|told| intent.and_then(now).as_ref() == Some(told))
     }
 
     /// The mints of the last minute, from the Secrets: neither a restart nor a new key may spend GitHub's budget twice.

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use futures::{StreamExt, stream};
+use kube::api::ListParams;
 use lab::github::{AppKey, Settings};
 
 use super::{World, in_secret, of_app};
-use crate::world::cluster;
+use crate::world::{SOON, cluster};
 
 const MANY: usize = 150;
 
@@ -53,4 +54,36 @@ async fn many_apps_hold_up_neither_the_lease_nor_tokens_and_each_hears_of_its_ne
     world.app_condition(&last, "KeyValid", "True", "").await;
     let leads = world.operator.metrics().await.expect("metrics are served");
     assert_eq!(leads.value("github_token_manager_leader", &[]), Some(1.0));
+}
+
+#[tokio::test]
+async fn apps_that_come_cost_nothing_of_tokens_that_wait_for_another_one() {
+    const TOKENS: usize = 20;
+    let world = World::new().await;
+    world.key_secret("key", &world.good_pem()).await;
+    world.many(TOKENS, of_app("none")).await;
+    for n in 0..TOKENS {
+        world
+            .condition(&format!("t-{n}"), "Ready", "False", "AppNotFound")
+            .await;
+    }
+    let versions = async || {
+        let all = world
+            .tokens()
+            .list(&ListParams::default())
+            .await
+            .expect("they are listed");
+        all.into_iter()
+            .map(|token| token.metadata.resource_version)
+            .collect::<Vec<_>>()
+    };
+    let before = versions().await;
+    for n in 0..5 {
+        let name = format!("other-{n}");
+        world.app(&name, in_secret("key")).await;
+        world.app_condition(&name, "Ready", "True", "").await;
+    }
+    assert_eq!(versions().await, before);
+    world.app("none", in_secret("key")).await;
+    world.all_ready(TOKENS, SOON).await;
 }
