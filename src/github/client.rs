@@ -292,6 +292,9 @@ impl<S: Sign> Client<S> {
             let jwt = jwt.inspect_err(|_| self.standing.fail())?;
             let body = body.map(<[u8]>::to_vec);
             let request = http::request(method.clone(), url.clone(), Some(jwt.bearer()), &self.api_version, body)?;
+            if let Some(turn) = &turn {
+                self.mints.sends(turn);
+            }
             let result = self.exchange(asked, request, &parse).await;
             self.standing.ended(result.as_ref().err());
             match &result {

@@ -31,6 +31,7 @@ struct State {
 #[must_use]
 pub struct Permit {
     _slot: Option<OwnedSemaphorePermit>,
+    granted: Instant,
 }
 
 impl Gate {
@@ -61,10 +62,28 @@ impl Gate {
             Some(slots) => Arc::clone(slots).acquire_owned().await.ok(),
             None => None,
         };
-        while let Some(later) = self.refused_until() {
-            tokio::time::sleep_until(later).await;
+        loop {
+            let now = Instant::now();
+            // No lock is held while anyone waits.
+            let granted = self.state().grant(now);
+            match granted {
+                Ok(()) => {
+                    return Permit {
+                        _slot: slot,
+                        granted: now,
+                    };
+                }
+                Err(later) => tokio::time::sleep_until(later).await,
+            }
         }
-        Permit { _slot: slot }
+    }
+
+    /// The request is sent now. Whoever had the right to it for a while, and something else to wait for first, takes the place in the window
+    /// that GitHub will see.
+    pub fn sends(&self, permit: &Permit) {
+        if let Some(window) = &mut self.state().window {
+            window.used(permit.granted, Instant::now());
+        }
     }
 
     /// The right to send one request, if it can be had without waiting.
@@ -108,11 +127,6 @@ impl Gate {
         if let Some(window) = &mut self.state().window {
             window.record_past(Instant::now(), ages);
         }
-    }
-
-    /// Takes a place in the window, or says when there may be one. No lock is held while anyone waits.
-    fn refused_until(&self) -> Option<Instant> {
-        self.state().grant(Instant::now()).err()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -187,6 +201,17 @@ mod tests {
             drop(open(&gate).expect("a burst passes"));
         }
         assert!(open(&gate).is_none());
+        drop(gate.acquire().await);
+        assert!(start.elapsed() >= PERIOD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_that_is_used_late_takes_its_place_then() {
+        let gate = Gate::new(None, window(1));
+        let permit = gate.acquire().await;
+        tokio::time::advance(PERIOD / 2).await;
+        gate.sends(&permit);
+        let start = Instant::now();
         drop(gate.acquire().await);
         assert!(start.elapsed() >= PERIOD);
     }

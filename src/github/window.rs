@@ -61,6 +61,18 @@ impl Window {
         }
     }
 
+    /// A grant is used now, which was made at `granted`: it counts from now on.
+    pub fn used(&mut self, granted: Instant, now: Instant) {
+        let leaves = granted + self.period;
+        let place = self.leaving.partition_point(|other| *other < leaves);
+        if self.leaving.get(place) == Some(&leaves) {
+            self.leaving.remove(place);
+            let at = now + self.period;
+            let place = self.leaving.partition_point(|other| *other <= at);
+            self.leaving.insert(place, at);
+        }
+    }
+
     /// How many grants are left now.
     #[must_use]
     pub fn left(&self, now: Instant) -> usize {
@@ -100,6 +112,20 @@ mod tests {
         assert_eq!((window.left(t0 + secs(10)), window.left(t0 + secs(60))), (1, 3));
         assert_eq!(window.grant(t0 + secs(10)), Ok(()));
         assert_eq!(window.grant(t0 + secs(10)), Err(t0 + secs(11)));
+    }
+
+    #[test]
+    fn a_grant_that_is_used_late_counts_from_then_on() {
+        let (t0, mut window) = (Instant::now(), Window::new(limit(2), secs(10)));
+        window.grant(t0).unwrap();
+        window.grant(t0 + secs(1)).unwrap();
+        window.used(t0, t0 + secs(9));
+        assert_eq!(window.grant(t0 + secs(10)), Err(t0 + secs(11)));
+        assert_eq!(window.grant(t0 + secs(11)), Ok(()));
+        assert_eq!(window.grant(t0 + secs(11)), Err(t0 + secs(19)));
+        // It has left already, or another window has made it.
+        window.used(t0 + secs(5), t0 + secs(30));
+        assert_eq!(window.left(t0 + secs(30)), 2);
     }
 
     #[test]

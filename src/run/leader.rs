@@ -1,49 +1,58 @@
-//! One leader at a time.
+//! One leader at a time, by a Lease of Kubernetes. No clock is compared with another machine's: a leader counts from when it sent its
+//! last renewal, everybody else from when they saw that one.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::{LEASE, MANAGER};
 use crate::cluster::ClusterError;
 
-/// How long a leader that has gone silent is waited for, in seconds; with the time that a standby takes to see it, a new leader
-/// works within 15 s.
+/// How long a leader that has gone silent is waited for, in seconds, from its last renewal that was seen: so a new leader works within
+/// 15 s.
 pub(super) const DURATION: u64 = 10;
-/// How long before its end the lease is renewed, in seconds.
-const GRACE: u64 = 5;
-/// How often the lease is looked at.
+/// How long a leader goes on from when it sent its last renewal that was answered. It has ended before the others begin.
+const LAPSE: Duration = Duration::from_secs(DURATION - 1);
+/// How often the Lease is renewed.
+const RENEW: Duration = Duration::from_secs(2);
+/// How often who does not lead looks at the Lease, and how soon what has failed is tried again.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a look may take: an API server that is slow for a moment is none that cannot be reached.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How much longer than its term a holder is waited for that has gone silent, where its clock is not ours.
-const SLACK: Duration = Duration::from_secs(2);
-/// How long a leader goes on that sees no renewal of its own: it ends before others may begin, who wait for the whole term.
-const LAPSE: Duration = Duration::from_secs(DURATION).saturating_sub(SLACK);
+/// How long an answer is waited for: two of them fit into a term.
+const PATIENCE: Duration = Duration::from_millis(4_400);
+/// How long it may take to give the Lease back.
+const PARTING: Duration = Duration::from_secs(5);
 
 /// Whether this replica leads, from now on and for as long as `stop` is not cancelled; the lease is given back then.
 pub struct Leadership {
     /// The present state.
     pub leads: watch::Receiver<bool>,
-    /// Ends when the lease can no longer be taken care of, or after it was given back.
+    /// Ends after the lease was given back, or when that could not be done.
     pub task: JoinHandle<Result<(), String>>,
 }
 
-/// Takes part in the election, which begins when the Lease can be read.
-pub fn campaign(client: Client, namespace: &str, identity: String, stop: CancellationToken) -> Leadership {
+/// Takes part in the election. `clock` is the wall clock, for people who read the Lease.
+pub fn campaign(
+    client: Client,
+    namespace: &str,
+    identity: String,
+    clock: fn() -> Timestamp,
+    stop: CancellationToken,
+) -> Leadership {
     let candidate = Candidate {
-        client,
+        lease: Api::namespaced(client, namespace),
         namespace: namespace.to_owned(),
         identity,
+        clock,
+        seen: None,
     };
     let (tell, leads) = watch::channel(false);
     let task = tokio::spawn(candidate.run(tell, stop));
@@ -52,179 +61,247 @@ pub fn campaign(client: Client, namespace: &str, identity: String, stop: Cancell
 
 /// A replica that takes part.
 struct Candidate {
-    client: Client,
+    lease: Api<Lease>,
     namespace: String,
     identity: String,
+    clock: fn() -> Timestamp,
+    seen: Option<Seen>,
+}
+
+/// The last renewal of someone else.
+struct Seen {
+    holder: String,
+    renewal: Option<MicroTime>,
+    /// When it was seen first.
+    since: Instant,
+    term: Duration,
+}
+
+impl Seen {
+    fn may_still_lead(&self) -> bool {
+        self.since.elapsed() <= self.term
+    }
+}
+
+/// The Lease as this replica has written it.
+struct Held {
+    lease: Lease,
+    /// When the write was sent.
+    since: Instant,
 }
 
 impl Candidate {
-    /// The lease is made where there is none.
-    async fn manager(&self) -> Result<LeaseManager, String> {
-        let manager = LeaseManagerBuilder::new(self.client.clone(), LEASE)
-            .with_namespace(&self.namespace)
-            .with_identity(&self.identity)
-            .with_duration(DURATION)
-            .with_grace(GRACE)
-            .build();
-        manager.await.map_err(|error| self.unusable(error))
-    }
-
-    /// What the API server said, shortly, and what helps.
-    fn unusable(&self, error: LeaseManagerError) -> String {
-        let namespace = &self.namespace;
-        let said = match error {
-            LeaseManagerError::KubeError(error) => match ClusterError::from(error) {
-                ClusterError::NamespaceUnavailable(said) => {
-                    format!("{said}; create the namespace {namespace}, or name another by --namespace")
-                }
-                other => other.to_string(),
-            },
-            other => other.to_string(),
-        };
-        format!("the Lease {namespace}/{LEASE} cannot be used: {said}")
-    }
-
-    async fn run(self, tell: watch::Sender<bool>, stop: CancellationToken) -> Result<(), String> {
-        let mut lookout = Lookout {
-            lease: Api::namespaced(self.client.clone(), &self.namespace),
-            identity: self.identity.clone(),
-            renewed: None,
-        };
+    async fn run(mut self, tell: watch::Sender<bool>, stop: CancellationToken) -> Result<(), String> {
         loop {
-            lookout.begin(false);
-            let manager = tokio::select! {
+            let held = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                manager = self.manager_at_last() => manager,
+                held = self.stand_by() => held,
             };
-            let (held, keeper) = manager.watch().await;
-            let again = follow(held, &tell, &mut lookout, &stop).await;
+            tell.send_replace(true);
+            let last = self.lead(held, &stop).await;
             tell.send_replace(false);
-            if !again {
-                return kept(keeper).await;
+            if let Some(held) = last {
+                return self.give_back(held).await;
             }
-            // It has nothing to give back.
-            keeper.abort();
         }
     }
 
-    /// The webhook of a replica does not depend on whether the lease can be read at the moment, and an API server that is down while
-    /// the operator starts is waited for.
-    async fn manager_at_last(&self) -> LeaseManager {
+    /// Waits until nobody else leads. The webhook of a replica does not depend on whether the Lease can be read at the moment, and an API
+    /// server that is down while the operator starts is waited for.
+    async fn stand_by(&mut self) -> Held {
         let mut told = String::new();
         loop {
-            match self.manager().await {
-                Ok(manager) => return manager,
+            match self.apply().await.map_err(|error| self.unusable(&error)) {
+                Ok(Some(held)) => return held,
+                Ok(None) => told.clear(),
                 Err(error) if error == told => {}
                 Err(error) => {
                     tracing::warn!("{error}; it is tried again every second");
                     told = error;
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            sleep(LOOK).await;
         }
     }
-}
 
-/// Passes on whether this replica leads. Returns `true` when the manager of the lease is to be made anew.
-async fn follow(
-    mut held: watch::Receiver<bool>,
-    tell: &watch::Sender<bool>,
-    lookout: &mut Lookout,
-    stop: &CancellationToken,
-) -> bool {
-    loop {
-        let leads = *held.borrow_and_update();
-        if tell.send_if_modified(|told| std::mem::replace(told, leads) != leads) {
-            lookout.begin(leads);
+    /// Takes the Lease if nobody else holds it.
+    async fn apply(&mut self) -> Result<Option<Held>, ClusterError> {
+        let found = self.look().await?;
+        if self.is_taken(found.as_ref()) {
+            return Ok(None);
         }
-        tokio::select! {
-            () = stop.cancelled() => return false,
-            changed = held.changed() => if changed.is_err() { return false },
-            anew = lookout.calls(leads) => if anew { return true },
-        }
-    }
-}
-
-/// Sees what the manager of the lease does not: it sleeps until the end of the term that it knows of, by its own clock, it makes a
-/// lease only at its own beginning, and it goes on holding what it can neither renew nor read.
-struct Lookout {
-    lease: Api<Lease>,
-    identity: String,
-    /// The last renewal, and when it was first seen: by the holder's clock, and by ours.
-    renewed: Option<(Option<MicroTime>, Instant)>,
-}
-
-impl Lookout {
-    /// This replica begins to lead, or to stand by: what was seen before counts for nothing.
-    fn begin(&mut self, leads: bool) {
-        self.renewed = leads.then(|| (None, Instant::now()));
+        self.hold(found.as_ref()).await
     }
 
-    /// After a pause: whether the lease is gone; for who leads, whether it is not ours any more, or was not renewed for so long that
-    /// others may begin; and for others, whether nobody holds it.
-    async fn calls(&mut self, leads: bool) -> bool {
-        let begun = self.renewed.as_ref().filter(|_| leads).map(|(_, since)| *since);
-        let lapse = begun.map(|since| since + LAPSE);
-        let until = |at: Instant| lapse.map_or(at, |lapse| at.min(lapse));
-        tokio::time::sleep_until(until(Instant::now() + LOOK)).await;
-        let look = self.lease.get_opt(LEASE);
-        let Ok(Ok(found)) = tokio::time::timeout_at(until(Instant::now() + PATIENCE), look).await else {
-            return self.has_lapsed(lapse);
+    /// Whether someone else holds the Lease and may still lead. Of one that is gone, its holder makes a new one.
+    fn is_taken(&mut self, found: Option<&Lease>) -> bool {
+        let Some(found) = found else {
+            return self.seen.as_ref().is_some_and(Seen::may_still_lead);
         };
-        let Some(Lease { metadata, spec }) = found else {
-            return true;
-        };
-        let spec = spec.unwrap_or_default();
-        match spec.holder_identity.as_deref().filter(|holder| !holder.is_empty()) {
-            holder if leads => holder != Some(&self.identity) || (!self.is_renewed(&spec) && self.has_lapsed(lapse)),
-            None => true,
-            Some(_) => self.is_silent(&spec) && self.clear(metadata.resource_version).await,
-        }
-    }
-
-    /// Whether our own term has passed, as far as we know.
-    fn has_lapsed(&self, lapse: Option<Instant>) -> bool {
-        let lapsed = lapse.is_some_and(|lapse| Instant::now() >= lapse);
-        if lapsed {
-            tracing::warn!(
-                "the Lease {LEASE} was not seen renewed for {LAPSE:?}; this replica steps down before another one leads"
-            );
-        }
-        lapsed
-    }
-
-    /// Whether we have renewed it since the last look. The first look shows only from when on.
-    fn is_renewed(&mut self, spec: &LeaseSpec) -> bool {
-        let Some((renewal, since)) = &mut self.renewed else {
+        let Some(holder) = holder(found).filter(|holder| *holder != self.identity) else {
             return false;
         };
-        let before = std::mem::replace(renewal, spec.renew_time.clone());
-        let renewed = before.is_some() && before != spec.renew_time;
-        if renewed {
-            *since = Instant::now();
+        let spec = found.spec.as_ref();
+        let renewal = spec.and_then(|spec| spec.renew_time.clone());
+        let known = self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.holder == holder && seen.renewal == renewal);
+        if !known {
+            let term = spec.and_then(|spec| u64::try_from(spec.lease_duration_seconds?).ok());
+            self.seen = Some(Seen {
+                holder: holder.to_owned(),
+                renewal,
+                since: Instant::now(),
+                term: Duration::from_secs(term.unwrap_or(DURATION)),
+            });
         }
-        renewed
+        self.seen.as_ref().is_some_and(Seen::may_still_lead)
     }
 
-    /// Whether the holder has let its term pass, by our clock alone: its own may be ahead, and with it the end of the term.
-    fn is_silent(&mut self, spec: &LeaseSpec) -> bool {
-        match &self.renewed {
-            Some((renewal, since)) if *renewal == spec.renew_time => {
-                let term = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default();
-                since.elapsed() > Duration::from_secs(term) + SLACK
-            }
-            _ => {
-                self.renewed = Some((spec.renew_time.clone(), Instant::now()));
-                false
+    /// Keeps the Lease until `stop`, when it is handed back, or until another one may lead.
+    async fn lead(&self, mut held: Held, stop: &CancellationToken) -> Option<Held> {
+        let mut next = held.since + RENEW;
+        loop {
+            let renewed = async {
+                sleep_until(next).await;
+                self.renew(&held.lease).await
+            };
+            let renewed = tokio::select! {
+                () = stop.cancelled() => return Some(held),
+                () = sleep_until(held.since + LAPSE) => {
+                    tracing::warn!(
+                        "the Lease {LEASE} could not be renewed for {LAPSE:?}; this replica steps down before another one leads"
+                    );
+                    return None;
+                }
+                renewed = renewed => renewed,
+            };
+            next = Instant::now() + LOOK;
+            match renewed {
+                Ok(Some(renewed)) => {
+                    next = renewed.since + RENEW;
+                    held = renewed;
+                }
+                Ok(None) => return None,
+                Err(ClusterError::Conflict) => {}
+                Err(error) => tracing::warn!("{}; it is tried again", self.unusable(&error)),
             }
         }
     }
 
-    /// Takes the lease from its holder, unless it was renewed meanwhile.
-    async fn clear(&self, version: Option<String>) -> bool {
-        let cleared = vacate(&self.lease, version);
-        matches!(tokio::time::timeout(LOOK, cleared).await, Ok(Ok(_)))
+    /// `None`: someone else has it.
+    async fn renew(&self, held: &Lease) -> Result<Option<Held>, ClusterError> {
+        match self.hold(Some(held)).await {
+            Ok(None) | Err(ClusterError::Missing | ClusterError::Unserved) => {}
+            other => return other,
+        }
+        // A write of ours may have arrived whose answer did not, and whoever has deleted it does not lead.
+        let found = self.look().await?;
+        if found
+            .as_ref()
+            .is_some_and(|found| holder(found) != Some(&self.identity))
+        {
+            return Ok(None);
+        }
+        self.hold(found.as_ref()).await?.ok_or(ClusterError::Conflict).map(Some)
     }
+
+    /// Writes this replica into the Lease that was found, or into a new one. `None`: someone else has written to it since.
+    async fn hold(&self, found: Option<&Lease>) -> Result<Option<Held>, ClusterError> {
+        let since = Instant::now();
+        let now = MicroTime((self.clock)());
+        let before = found.and_then(|found| found.spec.clone()).unwrap_or_default();
+        let ours = found.and_then(holder) == Some(&self.identity);
+        let spec = LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION).ok(),
+            acquire_time: before.acquire_time.filter(|_| ours).or(Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(
+                before
+                    .lease_transitions
+                    .unwrap_or_default()
+                    .saturating_add(i32::from(!ours)),
+            ),
+            ..LeaseSpec::default()
+        };
+        let written = match found {
+            Some(found) => {
+                let version = &found.metadata.resource_version;
+                let change = json!({"metadata": {"resourceVersion": version}, "spec": spec});
+                answered(async { write(&self.lease, &change).await }).await
+            }
+            None => {
+                let metadata = ObjectMeta {
+                    name: Some(LEASE.to_owned()),
+                    ..ObjectMeta::default()
+                };
+                let made = Lease {
+                    metadata,
+                    spec: Some(spec),
+                };
+                let params = PostParams {
+                    field_manager: Some(MANAGER.to_owned()),
+                    ..PostParams::default()
+                };
+                answered(async { Ok(self.lease.create(&params, &made).await?) }).await
+            }
+        };
+        match written {
+            Ok(lease) => Ok(Some(Held { lease, since })),
+            Err(ClusterError::Conflict | ClusterError::Exists) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn look(&self) -> Result<Option<Lease>, ClusterError> {
+        answered(async { Ok(self.lease.get_opt(LEASE).await?) }).await
+    }
+
+    /// Lets another replica lead at once.
+    async fn give_back(&self, held: Held) -> Result<(), String> {
+        let given = async {
+            let mut version = held.lease.metadata.resource_version;
+            loop {
+                match vacate(&self.lease, version).await {
+                    Err(ClusterError::Conflict) => {}
+                    other => return other.map(drop),
+                }
+                let found = self.look().await?.filter(|found| holder(found) == Some(&self.identity));
+                let Some(found) = found else { return Ok(()) };
+                version = found.metadata.resource_version;
+            }
+        };
+        match timeout(PARTING, given).await {
+            Ok(Ok(()) | Err(ClusterError::Missing)) => Ok(()),
+            Ok(Err(error)) => Err(format!("the Lease could not be given back: {error}")),
+            Err(_) => Err(format!("the Lease could not be given back within {PARTING:?}")),
+        }
+    }
+
+    /// What the API server said, shortly, and what helps.
+    fn unusable(&self, error: &ClusterError) -> String {
+        let namespace = &self.namespace;
+        let cure = match error {
+            ClusterError::NamespaceUnavailable(_) => {
+                format!("; create the namespace {namespace}, or name another by --namespace")
+            }
+            _ => String::new(),
+        };
+        format!("the Lease {namespace}/{LEASE} cannot be used: {error}{cure}")
+    }
+}
+
+/// Who holds a Lease, if anyone does.
+fn holder(lease: &Lease) -> Option<&str> {
+    let holder = lease.spec.as_ref()?.holder_identity.as_deref();
+    holder.filter(|holder| !holder.is_empty())
+}
+
+async fn answered<T>(call: impl Future<Output = Result<T, ClusterError>>) -> Result<T, ClusterError> {
+    let late = |_| ClusterError::Unavailable(format!("the API server has not answered within {PATIENCE:?}"));
+    timeout(PATIENCE, call).await.map_err(late)?
 }
 
 /// Writes to the Lease; what is not named stays.
@@ -247,16 +324,6 @@ pub(super) async fn vacate(lease: &Api<Lease>, version: Option<String>) -> Resul
     let nobody = json!({"metadata": {"resourceVersion": version}, "spec": {
         "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": null}});
     write(lease, &nobody).await
-}
-
-/// The end of the lease's keeper, which first gives back what it holds.
-async fn kept(keeper: JoinHandle<Result<LeaseManager, LeaseManagerError>>) -> Result<(), String> {
-    match tokio::time::timeout(Duration::from_secs(5), keeper).await {
-        Ok(Ok(Ok(_))) => Ok(()),
-        Ok(Ok(Err(error))) => Err(format!("the lease could not be kept: {error}")),
-        Ok(Err(error)) => Err(format!("the keeper of the lease died: {error}")),
-        Err(_) => Err("the lease could not be given back within 5 s".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -267,7 +267,8 @@ impl Manager {
         // The Lease is held for as long as jobs run: whoever has it next does not begin what they are about to end.
         let campaign = CancellationToken::new();
         let (client, namespace) = (self.client.clone(), &self.options.namespace);
-        let Leadership { mut leads, task } = leader::campaign(client, namespace, identity(), campaign.clone());
+        let Leadership { mut leads, task } =
+            leader::campaign(client, namespace, identity(), clock::now, campaign.clone());
         let candidate = campaign.drop_guard();
         loop {
             tokio::select! {

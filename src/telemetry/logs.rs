@@ -53,11 +53,6 @@ pub const CEILINGS: &[(&str, LevelFilter, &str)] = &[
          read; at WARN only what a 403 says",
     ),
     (
-        "kube_lease_manager",
-        LevelFilter::DEBUG,
-        "the lease's fields; TRACE prints the whole manager, with its client",
-    ),
-    (
         "hyper",
         LevelFilter::INFO,
         "hyper 1 prints counts of bytes, states and names of headers below INFO: no value today, and nothing promises it",
