@@ -16,8 +16,7 @@ use super::decide::Decision;
 use super::engine::Engine;
 use super::job::{self, Done, Task};
 use super::lane::give_back;
-use super::observer::Revocation;
-use super::{retire, settle};
+use super::settle;
 
 /// From so many waiting Tokens on, a Token that joins them is told so.
 const LONG_LINE: usize = 100;
@@ -188,24 +187,5 @@ impl<S: Sign + 'static> Engine<S> {
             Some((key, uid))
         };
         secrets.into_iter().filter_map(known).collect()
-    }
-
-    pub(super) fn revoke_later(&mut self, key: &Arc<Key>, token: secrecy::SecretString) {
-        let intent = self.intent_of(key);
-        let app = intent.as_ref().and_then(|intent| self.source_of(intent));
-        let grace = intent.and_then(|intent| intent.revoke_previous_after);
-        let (Some(grace), Some(app), context) = (grace, app, self.context.clone()) else {
-            return;
-        };
-        // Best effort by design: a restart forgets it, and the token expires by itself.
-        tokio::spawn(async move {
-            tokio::time::sleep(grace).await;
-            let result = retire::revoke(&app, &token).await;
-            context.observer.revoked(if result.is_ok() {
-                Revocation::Done
-            } else {
-                Revocation::GivenUp
-            });
-        });
     }
 }

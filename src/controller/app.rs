@@ -1,6 +1,6 @@
 //! The Apps that tokens come from.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, watch};
 
 use crate::api::Reason;
+use crate::api::names::annotation;
 use crate::domain::intent::{AppKey, app_not_found};
 use crate::domain::plan::AppFacts;
 use crate::domain::pool::Known;
@@ -53,6 +54,30 @@ pub type Listed<S> = (Entry<S>, Option<Arc<Known>>);
 
 /// Namespace and name of an App object.
 pub type AppName = (String, String);
+
+/// Who has issued a token: nobody else is to see it, not even to revoke it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The App.
+    pub app: AppKey,
+    /// Base URL of the App's GitHub then; `None`: it was not noted yet, and is taken for what it is now.
+    pub base_url: Option<String>,
+}
+
+impl Origin {
+    /// Of the token in a Secret with these annotations.
+    #[must_use]
+    pub fn noted(annotations: &BTreeMap<String, String>) -> Self {
+        let app = annotations.get(annotation::APP);
+        Origin {
+            app: app.map_or(AppKey::Startup, |name| AppKey::named(name)),
+            base_url: annotations.get(annotation::BASE_URL).cloned(),
+        }
+    }
+}
+
+/// Why a token is not revoked, after whether that may pass.
+pub type Unrevoked = (bool, String);
 
 /// So many Apps that are gone are remembered, which is for a moment: their tokens are revoked then, or never.
 const MOST_FORMER: usize = 50;
@@ -138,16 +163,35 @@ impl<S> Apps<S> {
         self.objects.get(&name).map_or(!self.listed, Option::is_none)
     }
 
-    /// The App of this key for revoking a token of its: one that is gone will do.
+    /// The App for revoking a token: one that is gone will do, but none that is at another GitHub than the one that issued the token. A token
+    /// revokes itself: neither the App's key nor its ID matters.
     ///
     /// # Errors
-    /// Why there is none that works, for people.
-    pub fn for_revocation(&self, key: &AppKey) -> Result<Arc<App<S>>, Problem> {
-        let former = || match key {
+    /// Why there is none, for people.
+    pub fn for_revocation(&self, origin: &Origin) -> Result<Arc<App<S>>, Unrevoked> {
+        let former = match &origin.app {
             AppKey::Startup => None,
             AppKey::Object { namespace, name } => self.former.get(&self.name(namespace.as_deref(), name)),
         };
-        self.get(key).or_else(|problem| former().cloned().ok_or(problem))
+        let present = self.get(&origin.app);
+        let issued = |app: &&Arc<App<S>>| origin.base_url.as_ref().is_none_or(|url| *url == app.site.api_url);
+        if let Some(app) = present.iter().chain(former).find(issued) {
+            return Ok(app.clone());
+        }
+        Err(match present {
+            Ok(_) => {
+                let url = origin.base_url.as_deref().unwrap_or_default();
+                let message =
+                    format!("the App that issued it is not at {url} any more, and no other server is to see it");
+                (false, message)
+            }
+            Err(Problem {
+                reason: Reason::AppNotFound | Reason::NoStartupConfig,
+                ..
+            }) => (false, "the App that issued it is gone".to_owned()),
+            // Not tried yet, or in trouble for a moment.
+            Err(problem) => (true, problem.message),
+        })
     }
 
     /// Every App, and what is known of it.

@@ -156,7 +156,10 @@ impl<S: Sign + 'static> Engine<S> {
     fn sort_out(&mut self, key: &Key, facts: Option<&SecretFacts>, planned: &Result<Plan, Problem>) {
         let Some(state) = self.states.get_mut(key) else { return };
         let written = facts.and_then(SecretFacts::hashed_token);
-        state.pending.take_if(|pending| written == Some(&*pending.hashed_token));
+        let arrived = state.pending.take_if(|pending| written == Some(&*pending.hashed_token));
+        if let Some(arrived) = arrived {
+            arrived.accounted_for();
+        }
         let going = facts.is_some_and(|facts| facts.deleting);
         if matches!(planned, Ok(Plan::Rest { .. })) && !going {
             let unwanted = state.pending.take();

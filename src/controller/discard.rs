@@ -1,16 +1,19 @@
-//! Tokens that were issued and that no Secret needs: they are revoked, as far as that can be done at once.
+//! Tokens that were issued and that no Secret needs any more: they are revoked, as far as that can be done.
 
 use std::sync::Arc;
 
+use crate::api::Reason;
 use crate::api::names::annotation;
+use crate::cluster::Note;
 use crate::domain::Sign;
+use crate::domain::intent::Key;
 
 use super::app::AppsNow;
 use super::engine::{Back, Engine};
 use super::job::Context;
 use super::observer::Revocation;
 use super::retire::revoke;
-use super::state::Pending;
+use super::state::{Pending, Replaced};
 
 impl<S: Sign + 'static> Engine<S> {
     /// Revokes a token that could not be written, and will not be.
@@ -38,29 +41,61 @@ impl<S: Sign + 'static> Engine<S> {
             }
         }
     }
+
+    /// Revokes a token after the grace that its Token gives it.
+    pub(super) fn revoke_later(&mut self, key: &Arc<Key>, replaced: Replaced) {
+        let grace = self.intent_of(key).and_then(|intent| intent.revoke_previous_after);
+        let uid = self.index.token(key).map(|token| token.uid.clone());
+        let (Some(grace), Some(uid)) = (grace, uid) else { return };
+        let (context, apps, key) = (self.context.clone(), self.apps.clone(), key.clone());
+        let Replaced { token, hashed, origin } = replaced;
+        // Now: during the grace, the App may come to be at another GitHub.
+        let app = apps.borrow().for_revocation(&origin);
+        // Best effort by design: a restart forgets it, and the token expires by itself.
+        tokio::spawn(async move {
+            let app = match app {
+                Err((false, why)) => Err((false, why)),
+                found => {
+                    tokio::time::sleep(grace).await;
+                    found.or_else(|_| apps.borrow().for_revocation(&origin))
+                }
+            };
+            let Err((_, why)) = revoke(app, &token).await else {
+                return context.observer.revoked(Revocation::Done);
+            };
+            let message = format!(
+                "The token that was replaced{hashed} could not be revoked and stays valid until it expires, within the hour: {why}"
+            );
+            tracing::warn!(token = %key, "{message}");
+            context.observer.revoked(Revocation::GivenUp);
+            let note = Note {
+                reason: Reason::RevocationAbandoned,
+                message,
+                warning: true,
+            };
+            context.events.about_token(&key, &uid, &note).await;
+        });
+    }
 }
 
 async fn discard<S: Sign>(context: Arc<Context>, apps: AppsNow<S>, pending: Pending) {
     // The write may have succeeded although its answer was lost: who reads the Secret uses the token.
-    let Ok(found) = context.secrets.look(&pending.secret).await else {
-        return;
+    let found = match context.secrets.look(&pending.secret).await {
+        Ok(found) => found,
+        Err(error) => return pending.give_up(&format!("whether it is in its Secret is not known: {error}")),
     };
     let annotations = found.and_then(|meta| meta.metadata.annotations).unwrap_or_default();
     if annotations.get(annotation::HASHED_TOKEN) == Some(&pending.hashed_token) {
-        return;
+        return pending.accounted_for();
     }
-    let Ok(app) = apps.borrow().for_revocation(&pending.app) else {
-        return;
-    };
-    let hashed_token = &pending.hashed_token;
-    match revoke(&app, &pending.issued.token).await {
+    let app = apps.borrow().for_revocation(&pending.origin);
+    match revoke(app, &pending.issued.token).await {
         Ok(()) => {
+            let hashed_token = &pending.hashed_token;
             tracing::info!(secret = %pending.secret, hashed_token, "revoked a token that was not written");
             context.observer.revoked(Revocation::Done);
+            pending.accounted_for();
         }
-        Err((_, error)) => {
-            tracing::warn!(secret = %pending.secret, hashed_token, "a token that was not written stays valid until it expires: {error}");
-            context.observer.revoked(Revocation::GivenUp);
-        }
+        Err((_, why)) => pending.give_up(&why),
     }
 }

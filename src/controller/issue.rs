@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::cluster::Metadata;
@@ -14,12 +13,12 @@ use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
 use crate::github::{ACTIVATION, Error, Minted, Permit};
 
-use super::app::App;
+use super::app::{App, Origin};
 use super::job::{Context, Done, Task, carry};
 use super::pool::Seat;
 use super::publish::{Publication, publish};
-use super::settle::{fail, published};
-use super::state::{Declined, Pending};
+use super::settle::{fail, hashed, published};
+use super::state::{Declined, Pending, Replaced};
 
 /// The longest that an App of a pool which could not issue for a Token is not asked for it again.
 const LONGEST_DECLINE: Duration = Duration::from_secs(10 * 60);
@@ -40,7 +39,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
     let (pending, fresh) = match task.pending.take() {
         Some(pending) => (pending, false),
         None => match mint(context, &task, &intent, &seat, permit).await {
-            Ok(minted) => (Pending::new(minted, &intent, hash), true),
+            Ok(minted) => (Pending::new(context, minted, &intent, app, hash), true),
             Err((problem, elsewhere)) if elsewhere && task.others => {
                 return decline(context, task, &seat.key, &problem);
             }
@@ -69,6 +68,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
                 expires_at = %pending.expires_at(), "issued a token"
             );
             let granted = pending.granted.clone();
+            pending.accounted_for();
             Done {
                 replaced,
                 out_of_turn,
@@ -165,15 +165,19 @@ async fn probe<S: Sign>(context: &Context, task: &Task, app: &App<S>, pending: &
 }
 
 /// The token that is in the Secret now, if the spec wants it revoked after its replacement.
-async fn replaced_token(context: &Context, task: &Task, intent: &Intent) -> Option<secrecy::SecretString> {
+async fn replaced_token(context: &Context, task: &Task, intent: &Intent) -> Option<Replaced> {
     intent.revoke_previous_after?;
     let facts = task.facts.as_ref()?;
     let held = context.secrets.read(&intent.secret.key, &facts.uid).await.ok()?;
-    secret::find_token(&held.data(), facts.hashed_token())
+    Some(Replaced {
+        token: secret::find_token(&held.data(), facts.hashed_token())?,
+        hashed: hashed(facts.hashed_token()),
+        origin: Origin::noted(held.metadata().annotations.as_ref()?),
+    })
 }
 
 impl Pending {
-    fn new(minted: Minted, intent: &Intent, scope_hash: String) -> Self {
+    fn new<S>(context: &Context, minted: Minted, intent: &Intent, app: &App<S>, scope_hash: String) -> Self {
         Pending {
             granted: Granted {
                 permissions: minted.permissions,
@@ -190,12 +194,11 @@ impl Pending {
             },
             secret: intent.secret.key.clone(),
             scope_hash,
-            app: intent.app.clone(),
+            origin: Origin {
+                app: intent.app.clone(),
+                base_url: Some(app.site.api_url.clone()),
+            },
+            observer: Some(context.observer.clone()),
         }
-    }
-
-    /// When the token expires.
-    pub fn expires_at(&self) -> Timestamp {
-        self.issued.expires_at
     }
 }

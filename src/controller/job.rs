@@ -23,7 +23,7 @@ use super::observer::Observer;
 use super::publish::{against_conflicts, undress};
 use super::record::SecretRecord;
 use super::settle::{cluster_problem, fail, hashed, published, status_life};
-use super::state::{Declined, Failure, Pending, Place};
+use super::state::{Declined, Failure, Pending, Place, Replaced};
 
 /// What jobs work with.
 pub struct Context {
@@ -109,7 +109,7 @@ pub struct Done {
     /// What GitHub granted, if the status could not be written.
     pub granted: Option<Granted>,
     /// The token that was replaced, if it is to be revoked later.
-    pub replaced: Option<secrecy::SecretString>,
+    pub replaced: Option<Replaced>,
     /// Secrets that were deleted, with their UIDs.
     pub deleted: Vec<(SecretKey, Box<str>)>,
     /// Whether a token was issued and written.
@@ -264,7 +264,7 @@ pub async fn inspect(context: &Context, task: Task, intent: &Intent, uid: &str) 
                 let message = format!(
                     "The content of the Secret {} was changed by someone else; it is replaced, and the token that was in it{} with it",
                     intent.secret.key,
-                    hashed(task.facts.as_ref())
+                    hashed(task.facts.as_ref().and_then(SecretFacts::hashed_token))
                 );
                 let note = Note {
                     reason: Reason::SecretRepaired,
@@ -319,7 +319,7 @@ pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, ap
     let life = status_life(&task.status).filter(|_| adopted);
     let extra = life
         .zip(scope_hash(intent, &app.facts))
-        .map(|(life, hash)| secret::adopt(intent, &hash, life, &held.data()));
+        .map(|(life, hash)| secret::adopt(intent, &app.site, &hash, life, &held.data()));
     let own = held.metadata().annotations.clone().unwrap_or_default();
     undress(&mut held);
     held.dress(|labels, annotations| {

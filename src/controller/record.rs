@@ -87,7 +87,9 @@ impl SecretRecord {
         let (issued_at, expires_at) = (time(annotation::ISSUED_AT), time(annotation::EXPIRES_AT));
         let mut hash = |name: &str| STANDARD.decode(notes.remove(name)?).ok()?.try_into().ok();
         let hashes = HASHES.map(|name| hash(name).unwrap_or(NONE));
-        notes.remove(annotation::CONTENT_HASH);
+        for read_elsewhere in [annotation::CONTENT_HASH, annotation::BASE_URL] {
+            notes.remove(read_elsewhere);
+        }
         let named = |format: &Format| {
             notes
                 .get(annotation::FORMAT)
@@ -197,5 +199,16 @@ mod tests {
     #[test]
     fn a_record_takes_three_lines_of_a_cache() {
         assert!(size_of::<SecretRecord>() <= 192, "{}", size_of::<SecretRecord>());
+    }
+
+    #[test]
+    fn nothing_that_every_secret_says_is_kept_as_text() {
+        let hash = STANDARD.encode([7; 32]);
+        let meta = serde_json::from_value(serde_json::json!({"metadata": {"uid": "1", "annotations": {
+            annotation::SCOPE_HASH: hash, annotation::HASHED_TOKEN: hash, annotation::METADATA_HASH: hash,
+            annotation::CONTENT_HASH: hash, annotation::FORMAT: "netrc", annotation::BASE_URL: "https://api.github.com",
+            annotation::ISSUED_AT: "2026-01-02T03:04:05Z", annotation::EXPIRES_AT: "2026-01-02T04:04:05Z"}}}));
+        let record = SecretRecord::new(&meta.unwrap()).unwrap();
+        assert!(record.rest.is_none(), "{record:?}");
     }
 }

@@ -2,6 +2,7 @@
 //! never waits for GitHub.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,16 +12,17 @@ use secrecy::SecretString;
 use crate::api::names::annotation;
 use crate::api::{Reason, condition};
 use crate::cluster::{ClusterError, Note, OwnerRef, TokenRecord};
-use crate::domain::intent::{AppKey, SecretKey};
+use crate::domain::Sign;
+use crate::domain::intent::SecretKey;
 use crate::domain::schedule::later;
 use crate::domain::secret::find_token;
-use crate::domain::{Problem, Sign};
 
-use super::app::{App, AppsNow};
+use super::app::{App, AppsNow, Origin, Unrevoked};
 use super::engine::{Back, Engine};
 use super::job::Context;
 use super::observer::Revocation;
 use super::record::SecretRecord;
+use super::settle::hashed;
 
 /// How long one revocation may take, once it is its turn.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -157,8 +159,9 @@ impl Retiring {
     }
 }
 
-/// Revokes a token when it is its turn. What went wrong, and whether that may pass.
-pub async fn revoke<S: Sign>(app: &App<S>, token: &SecretString) -> Result<(), (bool, String)> {
+/// Revokes a token at this App's GitHub, when it is its turn.
+pub async fn revoke<S: Sign>(app: Result<Arc<App<S>>, Unrevoked>, token: &SecretString) -> Result<(), Unrevoked> {
+    let app = app?;
     let turn = tokio::time::timeout(LONGEST_QUEUE, app.client.revocation_turn()).await;
     let turn = turn.map_err(|_| (false, format!("GitHub's limits left no room for {LONGEST_QUEUE:?}")))?;
     let revoked = app.client.revoke(token, DEADLINE, turn).await;
@@ -273,43 +276,23 @@ impl Retirement {
         key: &SecretKey,
     ) -> Result<bool, ClusterError> {
         let held = context.secrets.read(key, &self.uid).await?;
-        let note = |name: &str| {
-            held.metadata()
-                .annotations
-                .as_ref()
-                .and_then(|all| all.get(name).cloned())
-        };
-        let issuer = note(annotation::APP).map_or(AppKey::Startup, |name| AppKey::named(&name));
-        let found = apps.borrow().for_revocation(&issuer);
+        let notes = held.metadata().annotations.clone().unwrap_or_default();
+        let hashed_token = notes.get(annotation::HASHED_TOKEN).map(String::as_str);
+        let app = apps.borrow().for_revocation(&Origin::noted(&notes));
         let now = (context.clock)();
-        let at_github = found.as_ref().map_or(now, |app| app.github_time(now));
-        let expired = note(annotation::EXPIRES_AT)
+        let at_github = app.as_ref().map_or(now, |app| app.github_time(now));
+        let expired = notes
+            .get(annotation::EXPIRES_AT)
             .and_then(|at| at.parse::<Timestamp>().ok())
             .is_some_and(|at| at <= at_github);
-        let token = find_token(&held.data(), note(annotation::HASHED_TOKEN).as_deref());
+        let token = find_token(&held.data(), hashed_token);
         let (Some(token), false) = (token, expired) else {
             return Ok(true);
         };
-        let app = match found {
-            Ok(app) => app,
-            Err(Problem {
-                reason: Reason::AppNotFound | Reason::NoStartupConfig,
-                ..
-            }) => {
-                self.give_up(context, key, "the App that issued it is gone").await;
-                return Ok(true);
-            }
-            // Not tried yet, or in trouble for a moment.
-            Err(_) if now < later(self.since, PATIENCE) => return Ok(false),
-            Err(problem) => {
-                self.give_up(context, key, &problem.message).await;
-                return Ok(true);
-            }
-        };
-        match revoke(&app, &token).await.err() {
+        match revoke(app, &token).await.err() {
             None => {
                 context.observer.revoked(Revocation::Done);
-                tracing::info!(token = %self.owner.key, secret = %key, hashed_token = note(annotation::HASHED_TOKEN), "revoked the token");
+                tracing::info!(token = %self.owner.key, secret = %key, hashed_token, "revoked the token");
                 Ok(true)
             }
             Some((true, error)) if (context.clock)() < later(self.since, PATIENCE) => {
@@ -318,16 +301,17 @@ impl Retirement {
                 Ok(false)
             }
             Some((_, error)) => {
-                self.give_up(context, key, &error).await;
+                self.give_up(context, key, hashed_token, &error).await;
                 Ok(true)
             }
         }
     }
 
-    async fn give_up(&self, context: &Context, key: &SecretKey, why: &str) {
+    async fn give_up(&self, context: &Context, key: &SecretKey, hashed_token: Option<&str>, why: &str) {
         let message = format!(
-            "The token of the deleted {} could not be revoked and stays valid until it expires, within the hour: {why}",
-            self.owner.key
+            "The token of the deleted {}{} could not be revoked and stays valid until it expires, within the hour: {why}",
+            self.owner.key,
+            hashed(hashed_token)
         );
         tracing::warn!(secret = %key, "{message}");
         context.observer.revoked(Revocation::GivenUp);

@@ -50,7 +50,7 @@ pub async fn published(context: &Context, mut task: Task, meta: Metadata, grante
         ..task
     };
     if recovered && let Some(intent) = &task.intent {
-        let token = hashed(task.facts.as_ref());
+        let token = hashed(task.facts.as_ref().and_then(SecretFacts::hashed_token));
         let message = format!("The Secret {} holds a good token again{token}", intent.secret.key);
         let note = Note {
             reason: Reason::Issued,
@@ -66,9 +66,8 @@ pub async fn published(context: &Context, mut task: Task, meta: Metadata, grante
     }
 }
 
-/// By what GitHub's audit log knows the token in a Secret, for the end of a sentence.
-pub fn hashed(facts: Option<&SecretFacts>) -> String {
-    let hash = facts.and_then(SecretFacts::hashed_token);
+/// By what GitHub's audit log knows a token, for behind its name in a sentence.
+pub fn hashed(hash: Option<&str>) -> String {
     hash.map_or_else(String::new, |hash| format!(" (hashed_token {hash})"))
 }
 

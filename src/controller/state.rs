@@ -1,6 +1,9 @@
 //! What is remembered of a Token between two looks at it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use secrecy::SecretString;
 
 use crate::domain::Problem;
 use crate::domain::intent::{AppKey, SecretKey};
@@ -8,8 +11,10 @@ use crate::domain::schedule::{Budget, RESERVE, later};
 use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
 
+use super::app::Origin;
 use super::desk::Turn;
 use super::job::Task;
+use super::observer::{Observer, Revocation};
 
 /// What stands at the wanted place, when it is not ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +76,7 @@ impl Failure {
     }
 }
 
-/// A token that was issued but could not be written yet.
-#[derive(Debug)]
+/// A token that was issued and is not known to be in its Secret. It is never lost in silence.
 pub struct Pending {
     /// The token.
     pub issued: IssuedToken,
@@ -84,8 +88,52 @@ pub struct Pending {
     pub secret: SecretKey,
     /// What it was issued for.
     pub scope_hash: String,
-    /// The App that issued it.
-    pub app: AppKey,
+    /// Who has issued it.
+    pub origin: Origin,
+    /// Who hears of it if it is lost; `None` once it cannot be any more.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Pending {
+    /// When the token expires.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.issued.expires_at
+    }
+
+    /// It is in its Secret, or revoked.
+    pub fn accounted_for(mut self) {
+        self.observer = None;
+    }
+
+    /// It is left to expire.
+    pub fn give_up(mut self, why: &str) {
+        self.tell(why);
+    }
+
+    fn tell(&mut self, why: &str) {
+        let Some(observer) = self.observer.take() else { return };
+        let hashed_token = &self.hashed_token;
+        tracing::warn!(secret = %self.secret, hashed_token, "a token that was issued stays valid until it expires: {why}");
+        observer.revoked(Revocation::GivenUp);
+    }
+}
+
+impl Drop for Pending {
+    /// The work on it was broken off, or nobody has thought of it.
+    fn drop(&mut self) {
+        self.tell("the work on it ended before it was known to be in its Secret, or revoked");
+    }
+}
+
+/// A token that another one has taken the place of, and that is to be revoked.
+pub struct Replaced {
+    /// The token.
+    pub token: SecretString,
+    /// By what GitHub's audit log knows it, for behind its name in a sentence.
+    pub hashed: String,
+    /// Who has issued it.
+    pub origin: Origin,
 }
 
 /// An App that could not issue for a Token: until then, others are asked first.
@@ -100,7 +148,7 @@ pub struct Declined {
 }
 
 /// What is remembered of a Token.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct State {
     /// A job is under way.
     pub busy: bool,

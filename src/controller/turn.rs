@@ -106,7 +106,7 @@ impl<S: Sign + 'static> Engine<S> {
             });
             let pending = self.states.get_mut(&key).and_then(|state| state.pending.take());
             // What was issued already is written as what it is.
-            let issued = pending.as_ref().map(|pending| &pending.app);
+            let issued = pending.as_ref().map(|pending| &pending.origin.app);
             let place = {
                 let apps = self.apps.borrow();
                 let at = |app| seats.iter().position(|seat| apps.full(&seat.key) == apps.full(app));

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::road::Road;
-use crate::world::{SOON, World, cluster, nothing_expired};
+use crate::world::{REFUSED, SOON, World, cluster, nothing_expired};
 use lab::github::{Settings, TokenState};
 
 /// A leader with 20 Tokens, and a standby.
@@ -201,6 +201,44 @@ async fn a_leader_that_is_cut_off_steps_down_by_itself_and_does_not_issue_beside
     );
     cut_off.process().check_running().unwrap();
     nothing_expired(monitor).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_steps_down_with_tokens_that_it_could_not_write_tells_of_them() {
+    for silent in [false, true] {
+        let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
+        leads(&world.operator, SOON).await;
+        let road = Road::to(&world.cluster.url()).await;
+        let kubeconfig = road.kubeconfig(&world);
+        let cut_off = world
+            .replica(|operator| operator.leader_elect(true).env("KUBECONFIG", kubeconfig))
+            .await;
+        world.operator.terminate(SOON).await.unwrap();
+        leads(&cut_off, SOON).await;
+        world.refuse_team().await;
+        let refused = json!({"secret": {"labels": {"team": REFUSED}}});
+        world.token("demo", refused).await;
+        world.condition("demo", "Ready", "False", "SecretWriteFailed").await;
+        let [token] = &world.github.tokens()[..] else {
+            panic!("one token is issued")
+        };
+        if silent {
+            road.fall_silent()
+        } else {
+            road.cut()
+        }
+        let abandoned = [("result", "abandoned")];
+        eventually(2 * SOON, "it is counted", async || {
+            let metrics = cut_off.metrics().await.map_err(|error| error.to_string())?;
+            let counted = metrics.value("token_revocations_total", &abandoned) == Some(1.0);
+            counted.then_some(()).ok_or(metrics.to_string())
+        })
+        .await;
+        let (logs, hash) = (cut_off.logs(), lab::github::hashed(token));
+        let told = |line: &&str| line.contains("stays valid until it expires") && line.contains(&hash);
+        assert_eq!(logs.lines().filter(told).count(), 1, "{logs}");
+        assert!(matches!(world.github.token_state(token), TokenState::Valid { .. }));
+    }
 }
 
 /// One that was cut off from the API server comes back with a token that it got before its successor got one.

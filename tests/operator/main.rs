@@ -12,6 +12,7 @@ mod formats;
 mod held;
 mod issue;
 mod lost_answers;
+mod moved;
 mod peer;
 mod policies;
 mod release;

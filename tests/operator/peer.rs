@@ -9,10 +9,11 @@ use github_token_manager::api::Token;
 use github_token_manager::api::names::annotation;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
-use lab::github::GitHub;
+use lab::github::{GitHub, Settings, TokenState};
 use lab::wait::eventually;
 use serde_json::{Value, json};
 
+use crate::apps::{in_secret, of_app};
 use crate::world::{SOON, World};
 
 /// A token, as the peer gets it.
@@ -128,7 +129,28 @@ async fn its_secrets_are_adopted_without_a_mint_and_keep_their_tokens() {
         world.data("plain").await.map_or(Ok(()), |_| Err("still there"))
     })
     .await;
-    assert_eq!(world.github.token_state(&new), lab::github::TokenState::Revoked);
+    assert_eq!(world.github.token_state(&new), TokenState::Revoked);
+}
+
+#[tokio::test]
+async fn an_adopted_token_of_an_app_object_is_revoked_at_that_apps_github() {
+    let mut world = world().await;
+    let other = GitHub::start(Settings::default()).await.expect("another stand-in");
+    world.key_secret("key", &world.good_pem()).await;
+    let mut app = in_secret("key");
+    app["baseURL"] = json!(other.url());
+    world.app("team", app).await;
+    let theirs = mint(&other).await;
+    leave(&world, "demo", of_app("team"), &theirs, &other.now().to_string()).await;
+    world.operator.restart().await.unwrap();
+    world.ready("demo").await;
+    world.delete("demo").await;
+    eventually(SOON, "the Secret is gone", async || {
+        world.data("demo").await.map_or(Ok(()), |_| Err("still there"))
+    })
+    .await;
+    assert_eq!(other.token_state(&theirs.0), TokenState::Revoked);
+    assert_eq!((other.mint_count(), world.github.mint_count()), (1, 0));
 }
 
 #[tokio::test]
@@ -164,7 +186,7 @@ async fn a_token_that_has_expired_meanwhile_is_replaced_at_once() {
     let old = mint(&world.github).await;
     leave(&world, "demo", json!({}), &old, &now).await;
     eventually(SOON, "it expires", async || match world.github.token_state(&old.0) {
-        lab::github::TokenState::Expired => Ok(()),
+        TokenState::Expired => Ok(()),
         state => Err(format!("{state:?}")),
     })
     .await;

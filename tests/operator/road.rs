@@ -9,10 +9,19 @@ use tokio::sync::watch;
 
 use crate::world::World;
 
-/// Leads every connection to one server, and drops all while it is cut.
+/// Leads every connection to one server.
 pub struct Road {
     address: SocketAddr,
-    open: watch::Sender<bool>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Open,
+    /// Every connection is dropped.
+    Cut,
+    /// Connections stay, and nothing comes through, as where a machine has stopped.
+    Silent,
 }
 
 impl Road {
@@ -21,13 +30,13 @@ impl Road {
         let server: SocketAddr = url.trim_start_matches("https://").parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (open, state) = watch::channel(true);
+        let (state, changes) = watch::channel(State::Open);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(drive(client, server, state.clone()));
+                tokio::spawn(drive(client, server, changes.clone()));
             }
         });
-        Road { address, open }
+        Road { address, state }
     }
 
     /// The world's kubeconfig, by this way.
@@ -41,24 +50,29 @@ impl Road {
 
     /// Nothing passes any more.
     pub fn cut(&self) {
-        self.open.send_replace(false);
+        self.state.send_replace(State::Cut);
+    }
+
+    /// Nothing passes any more, and nobody is told.
+    pub fn fall_silent(&self) {
+        self.state.send_replace(State::Silent);
     }
 
     /// New connections pass again.
     pub fn mend(&self) {
-        self.open.send_replace(true);
+        self.state.send_replace(State::Open);
     }
 }
 
-async fn drive(mut client: TcpStream, server: SocketAddr, mut open: watch::Receiver<bool>) {
-    if !*open.borrow_and_update() {
-        return;
+async fn drive(mut client: TcpStream, server: SocketAddr, mut state: watch::Receiver<State>) {
+    if *state.borrow_and_update() == State::Open {
+        let Ok(mut server) = TcpStream::connect(server).await else {
+            return;
+        };
+        tokio::select! {
+            _ = copy_bidirectional(&mut client, &mut server) => return,
+            _ = state.changed() => {}
+        }
     }
-    let Ok(mut server) = TcpStream::connect(server).await else {
-        return;
-    };
-    tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
-        _ = open.changed() => {}
-    }
+    let _ = state.wait_for(|state| *state != State::Silent).await;
 }

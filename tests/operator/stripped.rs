@@ -161,6 +161,7 @@ async fn who_changes_what_is_said_of_a_token_has_it_replaced() {
         (annotation::ISSUED_AT, "2098-01-01T00:00:00Z"),
         (annotation::EXPIRES_AT, "2099-01-01T00:00:00Z"),
         (annotation::HASHED_TOKEN, "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="),
+        (annotation::BASE_URL, "https://github.example.com/api/v3"),
     ] {
         edit(&world, "demo", &json!({"metadata": {"annotations": {name: value}}})).await;
         token = world.good_token("demo", Some(&token)).await;

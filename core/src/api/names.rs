@@ -50,6 +50,9 @@ pub mod annotation {
     pub const SCOPE_HASH: &str = "github.as-code.io/scope-hash";
     /// On a Secret: the App object that issued the token, as NAMESPACE/NAME; none stands for the operator's own App.
     pub const APP: &str = "github.as-code.io/app";
+    /// On a Secret: base URL of the GitHub that issued the token, and to which alone it is sent to be revoked; none, as on Secrets of before
+    /// this was noted, stands for the GitHub of that App.
+    pub const BASE_URL: &str = "github.as-code.io/base-url";
     /// On a Secret: RFC 3339, from GitHub's answer.
     pub const EXPIRES_AT: &str = "github.as-code.io/expires-at";
     /// On a Secret: RFC 3339, by GitHub's clock.

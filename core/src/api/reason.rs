@@ -118,7 +118,7 @@ reasons! {
     SecretRepaired,
     /// The token of a deleted Token was revoked.
     Revoked,
-    /// The token of a deleted Token could not be revoked in time; it expires by itself.
+    /// A token that was to be revoked could not be, in time or at the GitHub that issued it; it expires by itself.
     RevocationAbandoned,
     /// No TokenPolicy allows what is asked for.
     PolicyForbids,

@@ -175,8 +175,11 @@ pub fn content_hash<'a>(
     let mut sorted: Vec<_> = data.collect();
     sorted.sort_unstable();
     let said = SAID.map(|name| (name, annotations.get(name).map_or(&[][..], String::as_bytes)));
+    // Secrets of before it was noted have the hash that they had then.
+    let base_url = annotations.get(annotation::BASE_URL);
+    let base_url = base_url.map(|url| (annotation::BASE_URL, url.as_bytes()));
     let mut text = Vec::new();
-    for (key, value) in said.into_iter().chain(sorted) {
+    for (key, value) in said.into_iter().chain(base_url).chain(sorted) {
         for part in [key.as_bytes(), value] {
             text.extend_from_slice(&(part.len() as u64).to_be_bytes());
             text.extend_from_slice(part);
@@ -238,10 +241,18 @@ pub fn judge(
     if intact { Content::Intact } else { Content::Tampered }
 }
 
+/// The annotations that say who has issued the token.
+fn issuer(intent: &Intent, site: &Site) -> impl Iterator<Item = (String, String)> {
+    let app = intent.app.name().map(|app| (annotation::APP, app));
+    let all = [(annotation::BASE_URL, site.api_url.clone())].into_iter().chain(app);
+    all.map(|(name, value)| (name.to_owned(), value))
+}
+
 /// The annotations with which a Secret of isometry/github-token-manager becomes ours: its token stays in use.
 #[must_use]
 pub fn adopt(
     intent: &Intent,
+    site: &Site,
     scope_hash: &str,
     (issued_at, expires_at): (Timestamp, Timestamp),
     data: &BTreeMap<String, Vec<u8>>,
@@ -260,6 +271,7 @@ pub fn adopt(
         (annotation::EXPIRES_AT.to_owned(), Time::from(expires_at).to_string()),
         (annotation::HASHED_TOKEN.to_owned(), base64_sha256(token)),
     ]);
+    annotations.extend(issuer(intent, site));
     let hash = content_hash(&annotations, ours.map(|(k, v)| (k.as_str(), v.as_slice())));
     annotations.insert(annotation::CONTENT_HASH.to_owned(), hash);
     annotations
@@ -319,12 +331,10 @@ pub fn render(intent: &Intent, site: &Site, issued: &IssuedToken, scope_hash: &s
         annotation::HASHED_TOKEN,
         base64_sha256(issued.token.expose_secret().as_bytes()),
     );
-    if let Some(app) = intent.app.name() {
-        set(annotation::APP, app);
-    }
     if let Some(request) = &intent.refresh_request {
         set(annotation::REFRESH_REQUESTED, request.clone());
     }
+    annotations.extend(issuer(intent, site));
     let texts = data
         .iter()
         .map(|(key, value)| (key.as_str(), value.expose_secret().as_bytes()));

@@ -53,6 +53,40 @@ fn the_users_labels_and_annotations_are_there_and_never_win_over_ours() {
 }
 
 #[test]
+fn who_issued_the_token_is_written_down_and_believed_where_it_is_said() {
+    let spec = json!({"appRef": {"name": "team", "namespace": "team-a"}});
+    let intent = fixtures::intent(spec);
+    let rendered = render(
+        &intent,
+        &site("https://API.github.com:443/"),
+        &issued(FAKE_TOKEN),
+        "scope",
+    )
+    .unwrap();
+    let data = stored(&rendered);
+    let said = |name| rendered.annotations.get(name).map(String::as_str);
+    assert_eq!(said(annotation::BASE_URL), Some(BaseUrl::GITHUB_COM));
+    assert_eq!(said(annotation::APP), intent.app.name().as_deref());
+    for other in [Some("https://github.acme.example/api/v3"), None] {
+        let mut changed = rendered.annotations.clone();
+        changed.remove(annotation::BASE_URL);
+        changed.extend(other.map(|url| (annotation::BASE_URL.to_owned(), url.to_owned())));
+        assert_eq!(judge(&intent.secret, &changed, &data), Content::Tampered, "{other:?}");
+    }
+}
+
+/// Its hash is what it was when nothing was said of that.
+#[test]
+fn a_secret_that_does_not_say_who_issued_its_token_is_believed() {
+    let data = bytes([("token", "ghs_x")]);
+    let said = strings([
+        (annotation::SCOPE_HASH, "scope"),
+        (annotation::CONTENT_HASH, "ovSX/izEUXG5+ih8Ig5preCwtUVdPMxzh9hbxN2A/zo="),
+    ]);
+    assert_eq!(judge(&intent(Format::Token).secret, &said, &data), Content::Intact);
+}
+
+#[test]
 fn the_request_that_is_served_is_written_down() {
     let mut intent = intent(Format::Token);
     let request = |intent: &Intent| {
@@ -82,7 +116,7 @@ fn the_peers_secret_is_judged_by_its_filled_keys_and_becomes_ours_with_a_hash() 
         assert_eq!(judge(&intent.secret, &none, &data), Content::Intact);
         let found = find_token(&data, None).unwrap();
         assert_eq!(found.expose_secret(), FAKE_TOKEN);
-        let notes = adopt(&intent, "scope", life, &data);
+        let notes = adopt(&intent, &site(SITES[0]), "scope", life, &data);
         assert_eq!(judge(&intent.secret, &notes, &data), Content::Intact);
         let written = render(&intent, &site(SITES[0]), &issued(FAKE_TOKEN), "scope").unwrap();
         for (name, value) in &notes {
