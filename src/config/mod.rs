@@ -35,6 +35,8 @@ pub const DEFAULT_API_VERSION: &str = "2022-11-28";
 /// Everything that is configured before start, checked. Two are equal when a reload has nothing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// Whether there is no file, or one that says nothing.
+    pub file_is_empty: bool,
     /// The App that serves Tokens without `spec.appRef`; `None` when nothing of it is configured.
     pub app: Option<AppConfig>,
     /// Where GitHub's API is; an `App` object may name another.

@@ -41,6 +41,7 @@ pub fn parse(
     match base_url {
         Some(base_url) if reader.problems.is_empty() => Ok((
             Config {
+                file_is_empty: reader.sources.file_is_empty(),
                 app,
                 base_url,
                 api_version: api_version.unwrap_or_else(|| DEFAULT_API_VERSION.to_owned()),

@@ -137,6 +137,11 @@ impl<'a> Sources<'a> {
         ))
     }
 
+    /// Whether there is no file, or one that says nothing.
+    pub fn file_is_empty(&self) -> bool {
+        self.file.is_empty()
+    }
+
     /// The value that counts: the one that wins, unless the key's rival is given in a stronger place.
     pub fn get(&self, key: &Key) -> Option<Given> {
         let given = self.winner(key)?;

@@ -313,6 +313,15 @@ fn a_reload_sees_a_change_of_any_key_and_nothing_where_nothing_changed() {
 }
 
 #[test]
+fn a_file_is_empty_that_says_nothing_known_whatever_the_environment_says() {
+    for text in ["", "{}", "# app_id: 1", "nonsense: 1"] {
+        assert!(good(text).file_is_empty, "{text}");
+    }
+    assert!(of_variables(&[("GTM_RATE_LIMIT", "off")]).file_is_empty);
+    assert!(!good("rate_limit: auto").file_is_empty);
+}
+
+#[test]
 fn debug_of_a_configuration_shows_no_key() {
     let config = of_variables(&[("GTM_APP_ID", "1"), ("GTM_KEY", PEM)]);
     let shown = format!("{config:?} {:#?}", config.app);

@@ -1,6 +1,6 @@
 //! From configuration to a working App, and again whenever the configuration, its file or its key changes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use kube::{Api, Client as Cluster};
 use secrecy::SecretString;
 
 use crate::api::Reason;
-use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource, variables};
-use crate::controller::{App, StartupApp};
-use crate::domain::intent::invalid;
+use crate::config::{AppConfig, AppIdentity, Config, KeySource, variables};
+use crate::controller::App;
 use crate::domain::plan::AppFacts;
 use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
 use crate::domain::{BaseUrl, Problem, SignError};
-use crate::github::{AppSettings, Client, Error, HttpClients, Limits, Observe};
+use crate::github::{AppSettings, Client, HttpClients, Limits, Observe};
 use crate::signer::{Ambient, KeySpec, Signer};
-use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
 use super::clock;
+use super::discovery;
+use super::settings::{Authorities, Settings, https};
 
 /// Soon enough for people, and not a hot loop.
 pub const SOON: Duration = Duration::from_secs(1);
-/// How long GitHub may take to say whether it accepts a new key, before the new key is used unseen.
+/// How long GitHub may take to say whether it accepts a key.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the fields are called by which an App is described, for messages.
@@ -47,51 +47,79 @@ impl Fields {
     };
 }
 
-/// Everything an App is made of, for telling whether something has changed.
+/// Everything an App is made of but its key: which App it is, and how it is asked.
 #[derive(Clone, PartialEq)]
-pub struct Ingredients {
+pub struct Outline {
     app: AppConfig,
     base_url: BaseUrl,
     api_version: String,
     limits: Limits,
-    ca_bundle: Option<Authorities>,
+    authorities: Option<Authorities>,
     probe_tokens: bool,
     quotes: bool,
-    key: KeySpec,
     fields: Fields,
 }
 
-impl Ingredients {
-    /// Reads the key and the CA bundle from wherever the configuration says they are; `None` without an App.
-    ///
-    /// # Errors
-    /// A [`Problem`] that names the file or Secret.
-    pub async fn gather(config: &Config, cluster: Option<(&Cluster, &str)>) -> Result<Option<Self>, Problem> {
-        Self::described(config, cluster, Fields::CONFIGURATION, true).await
-    }
-
-    /// The same of an App whose fields are called so; `quotes` says whether errors may quote what its GitHub answers.
-    ///
-    /// # Errors
-    /// A [`Problem`] that names the file or Secret.
-    pub async fn described(
+impl Outline {
+    /// An App, whose fields are called so, by what is configured beside it; `quotes` says whether errors may quote what its GitHub answers.
+    pub fn of(
+        app: &AppConfig,
         config: &Config,
-        cluster: Option<(&Cluster, &str)>,
+        authorities: Option<Authorities>,
         fields: Fields,
         quotes: bool,
-    ) -> Result<Option<Self>, Problem> {
-        let Some(app) = &config.app else { return Ok(None) };
-        Ok(Some(Ingredients {
+    ) -> Self {
+        Outline {
             app: app.clone(),
             base_url: config.base_url.clone(),
             api_version: config.api_version.clone(),
             limits: config.rate_limit.limits_for(&config.base_url),
-            ca_bundle: ca_bundle(config).await?,
+            authorities,
             probe_tokens: config.probe_tokens,
             quotes,
-            key: key(&app.key, cluster, fields).await?,
             fields,
-        }))
+        }
+    }
+
+    /// Reads the key from wherever it is said to be; a Secret is in that namespace of the cluster.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names the file or Secret.
+    pub async fn with_key(self, cluster: Option<(&Cluster, &str)>) -> Result<Ingredients, Problem> {
+        let key = key(&self.app.key, cluster, self.fields).await?;
+        Ok(Ingredients { outline: self, key })
+    }
+
+    /// Whether its tokens are what those of the other are: of the same App and installation, from the same GitHub. Their keys may differ.
+    pub fn is_the_app_of(&self, other: &Self) -> bool {
+        let place = |outline: &Self| (outline.app.installation_id, outline.app.owner.clone());
+        self.app.identity == other.app.identity
+            && place(self) == place(other)
+            && self.base_url == other.base_url
+            && self.authorities == other.authorities
+    }
+}
+
+/// Everything an App is made of, for telling whether something has changed.
+#[derive(Clone, PartialEq)]
+pub struct Ingredients {
+    /// All but the key.
+    pub outline: Outline,
+    key: KeySpec,
+}
+
+impl Ingredients {
+    /// What the configuration says of its own App; `None` without one.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names the file or Secret.
+    pub async fn gather(settings: &Settings, cluster: Option<(&Cluster, &str)>) -> Result<Option<Self>, Problem> {
+        let Some(app) = &settings.config.app else {
+            return Ok(None);
+        };
+        let authorities = settings.authorities.clone()?;
+        let outline = Outline::of(app, &settings.config, authorities, Fields::CONFIGURATION, true);
+        outline.with_key(cluster).await.map(Some)
     }
 
     /// The Secret that holds the key, if one does.
@@ -102,9 +130,14 @@ impl Ingredients {
         }
     }
 
-    /// Whether nothing but the key makes the difference: then what signs with either is the same App.
-    pub fn differs_in_key_alone(&self, other: &Self) -> bool {
-        self.app.identity == other.app.identity && self.base_url == other.base_url && self.ca_bundle == other.ca_bundle
+    /// Whether GitHub is told the same as of the other: what differs is how much and what else the operator asks by itself.
+    pub fn asks_as(&self, other: &Self) -> bool {
+        let outline = Outline {
+            limits: other.outline.limits,
+            probe_tokens: other.outline.probe_tokens,
+            ..self.outline.clone()
+        };
+        outline == other.outline && self.key == other.key
     }
 
     /// Whether the key is in a service, which has versions of it and may be away.
@@ -117,28 +150,29 @@ impl Ingredients {
     /// # Errors
     /// A [`Problem`] of the key, the base URL or the CA bundle.
     pub async fn build(&self, http: &HttpClients, observe: Arc<dyn Observe>) -> Result<App<Signer>, Problem> {
-        let base_url = &self.base_url;
+        let outline = &self.outline;
+        let (app, base_url) = (&outline.app, &outline.base_url);
         let signer = Signer::connect(&self.key, &Ambient::new(variables(), clock::now)).await;
         let signer = signer.map_err(|error| key_problem(&error))?;
-        let http = https(http, self.ca_bundle.as_ref(), self.fields)?;
-        let issuer = self.app.identity.issuer();
+        let http = https(http, outline.authorities.as_ref(), outline.fields)?;
+        let issuer = app.identity.issuer();
         let settings = AppSettings {
-            app_id: self.app.identity.app_id().unwrap_or_default(),
-            client_id: match &self.app.identity {
+            app_id: app.identity.app_id().unwrap_or_default(),
+            client_id: match &app.identity {
                 AppIdentity::AppId(_) => None,
                 AppIdentity::ClientId(id) | AppIdentity::Both { client_id: id, .. } => Some(id.clone()),
             },
-            limits: self.limits,
+            limits: outline.limits,
             base_url: base_url.clone(),
-            api_version: self.api_version.clone(),
-            quotes: self.quotes,
+            api_version: outline.api_version.clone(),
+            quotes: outline.quotes,
         };
         Ok(App {
             facts: AppFacts {
                 github: base_url.to_string(),
                 identity: format!("{base_url} {issuer}"),
-                installation: self.app.installation_id,
-                owner: self.app.owner.clone(),
+                installation: app.installation_id,
+                owner: app.owner.clone(),
                 installations: None,
             },
             site: Site {
@@ -146,49 +180,30 @@ impl Ingredients {
                 web_url: base_url.web_url(),
                 api_url: base_url.to_string(),
             },
-            probe_tokens: self.probe_tokens,
+            probe_tokens: outline.probe_tokens,
             client: Arc::new(Client::new(settings, signer, http, Arc::new(clock::steady), observe)),
         })
     }
 }
 
-/// Certificates to trust beside the system's.
+/// What a configuration comes to, with what its files and Secrets hold.
 #[derive(Clone, PartialEq)]
-pub(super) struct Authorities {
-    pem: Vec<u8>,
-    /// The file that they were read from.
-    file: Option<PathBuf>,
+pub struct Gathered {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// What its own App is made of; `None` without one.
+    pub app: Result<Option<Ingredients>, Problem>,
 }
 
-/// The certificates to trust beside the system's.
-pub(super) async fn ca_bundle(config: &Config) -> Result<Option<Authorities>, Problem> {
-    let (pem, file) = match &config.ca_bundle {
-        None => return Ok(None),
-        Some(CaBundle::Pem(pem)) => (pem.clone().into_bytes(), None),
-        Some(CaBundle::File(path)) => (read("ca_bundle", path).await?, Some(path.clone())),
-    };
-    Ok(Some(Authorities { pem, file }))
-}
-
-/// A client that trusts them.
-///
-/// # Errors
-/// A [`Problem`] that names the field, or the file that they were read from.
-pub(super) fn https(
-    clients: &HttpClients,
-    ca_bundle: Option<&Authorities>,
-    fields: Fields,
-) -> Result<Arc<reqwest::Client>, Problem> {
-    let http = clients.trusting(ca_bundle.map(|bundle| bundle.pem.as_slice()));
-    http.map_err(|error| {
-        let file = ca_bundle.and_then(|bundle| bundle.file.as_ref());
-        let message = match (fields.ca_bundle, file) {
-            (Some(field), _) => return invalid(error.in_field(field)),
-            (None, Some(file)) => format!("{}: {error}", file.display()),
-            (None, None) => error.to_string(),
-        };
-        Problem::new(Reason::AppNotReady, Retry::Every(Duration::from_secs(600)), message)
-    })
+impl Gathered {
+    /// Reads whatever the configuration names.
+    pub async fn of(config: Config, cluster: (&Cluster, &str)) -> Self {
+        let settings = Settings::gather(config).await;
+        Gathered {
+            app: Ingredients::gather(&settings, Some(cluster)).await,
+            settings: Arc::new(settings),
+        }
+    }
 }
 
 async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>, fields: Fields) -> Result<KeySpec, Problem> {
@@ -234,7 +249,7 @@ async fn key(source: &KeySource, cluster: Option<(&Cluster, &str)>, fields: Fiel
     })
 }
 
-async fn read(field: &str, path: &Path) -> Result<Vec<u8>, Problem> {
+pub(super) async fn read(field: &str, path: &Path) -> Result<Vec<u8>, Problem> {
     tokio::fs::read(path).await.map_err(|error| {
         unavailable(format!(
             "{field}: {} cannot be read: {error}; check the path and what is mounted there",
@@ -249,15 +264,6 @@ fn unavailable(message: String) -> Problem {
 
 fn key_problem(error: &SignError) -> Problem {
     Problem::new(error.reason(), error.retry(), error.to_string())
-}
-
-/// What the controllers are told.
-pub fn startup_app(built: Result<Option<App<Signer>>, Problem>) -> StartupApp<Signer> {
-    match built {
-        Ok(Some(app)) => Some(Ok(Arc::new(app))),
-        Ok(None) => None,
-        Err(problem) => Some(Err(problem)),
-    }
 }
 
 /// Whether the key signs, and the signature is right.
@@ -281,18 +287,22 @@ pub async fn outdated(app: &App<Signer>) -> bool {
         })
 }
 
-/// Tells that there is no startup App that works.
-pub fn broken(problem: &Problem, metrics: &Metrics) {
-    metrics.config_failed(Controller::App, ConfigSource::Startup);
-    tracing::error!(reason = %problem.reason, "the startup App does not work: {}", problem.message);
-}
-
-/// Whether GitHub takes the App's JWT. An outage says nothing about the key.
-pub async fn accepted(app: &App<Signer>) -> Result<(), Problem> {
-    match tokio::time::timeout(PATIENCE, app.client.app()).await {
-        Ok(Err(error @ (Error::AppRefused { .. } | Error::Sign(_)))) => {
-            Err(Problem::new(error.reason(), error.retry(), error.to_string()))
-        }
-        _ => Ok(()),
+/// The App with its installations, if GitHub takes its key and lists the installation that it names.
+///
+/// # Errors
+/// A [`Problem`] of the key, of GitHub, or of the installation.
+pub async fn proved(app: &Arc<App<Signer>>) -> Result<Arc<App<Signer>>, Problem> {
+    let (_, found) = discovery::found(app).await?;
+    let proved = discovery::with_installations(app, &found).unwrap_or_else(|| app.clone());
+    match proved.facts.installation {
+        Some(id) if !found.iter().any(|installation| installation.id == id) => Err(Problem::new(
+            Reason::InstallationNotFound,
+            Retry::Every(Duration::from_secs(600)),
+            format!(
+                "installation_id: GitHub lists no installation {id} of the App; check the number at the end of the installation's URL, or install the App"
+            ),
+        )),
+        None if proved.facts.owner.is_some() => proved.facts.default_installation().map(|_| proved),
+        _ => Ok(proved),
     }
 }

@@ -20,6 +20,7 @@ use crate::signer::Signer;
 
 use super::apps::{Ingredients, signs};
 use super::connection::connect;
+use super::settings::Settings;
 use super::{discovery, object_spec};
 
 /// From this difference on, the clock is worth a word: GitHub's tolerance of a JWT is a minute.
@@ -220,9 +221,10 @@ async fn ingredients(
     app: &AppKey,
     own: &str,
 ) -> Result<Ingredients, Problem> {
+    let settings = Settings::gather(config.clone()).await;
     match app {
         AppKey::Startup => {
-            let gathered = Ingredients::gather(config, cluster.as_ref().map(|cluster| (cluster, own))).await?;
+            let gathered = Ingredients::gather(&settings, cluster.as_ref().map(|cluster| (cluster, own))).await?;
             gathered.ok_or_else(crate::controller::no_startup_app)
         }
         AppKey::Object { namespace, name } => {
@@ -236,7 +238,8 @@ async fn ingredients(
             if let Ok(app) = &found.read {
                 pool(chain, name, app);
             }
-            object_spec::ingredients(&found, config, &cluster, own).await
+            let outline = object_spec::outline(&found, &settings, own)?;
+            outline.with_key(Some((&cluster, &found.namespace))).await
         }
     }
 }

@@ -85,15 +85,20 @@ pub fn with_installations(app: &Arc<App<Signer>>, found: &[Installation]) -> Opt
                  installation by its ID"
             );
         }
-        Arc::new(App {
-            facts: AppFacts {
-                installations,
-                ..app.facts.clone()
-            },
-            site: app.site.clone(),
-            probe_tokens: app.probe_tokens,
-            client: app.client.clone(),
-        })
+        knowing(app, installations)
+    })
+}
+
+/// The same App with what is known of its installations.
+pub fn knowing(app: &App<Signer>, installations: Option<BTreeMap<String, Installed>>) -> Arc<App<Signer>> {
+    Arc::new(App {
+        facts: AppFacts {
+            installations,
+            ..app.facts.clone()
+        },
+        site: app.site.clone(),
+        probe_tokens: app.probe_tokens,
+        client: app.client.clone(),
     })
 }
 

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{Events, Record, Scope, Secrets, Tokens, follow_policies, for_bulk, watch as watch_cluster};
 use crate::config::Config;
 use crate::controller::{Apps, Context, Engine, Rediscover, StartupApp};
+use crate::domain::digest;
 use crate::domain::policy::{DefaultPolicy, Policies};
-use crate::domain::{Problem, digest};
 use crate::github::{HttpClients, Observe};
 use crate::signer::Signer;
 use crate::telemetry::http::{self, BindAddress, Heartbeat, Probes, Readiness, Server};
 use crate::telemetry::metrics::Metrics;
 
-use super::apps::{self, Ingredients};
+use super::apps::{self, Gathered};
 use super::clock;
 use super::connection::connect_by;
 use super::end::{Signals, Tasks, until_the_end};
@@ -121,12 +121,12 @@ async fn start(
     let client = connect_by(options.kubeconfig.as_deref()).await.map_err(failed)?;
 
     let observe: Arc<dyn Observe> = Arc::new(AppRecorder::of_startup(&metrics));
-    let gathered = Ingredients::gather(&config, Some((&client, &options.namespace))).await;
+    let gathered = Gathered::of(config, (&client, &options.namespace)).await;
     let http = HttpClients::default();
-    let startup = first_app(&config, &gathered, (&http, observe.clone()), &metrics).await?;
+    let startup = first_app(&gathered, &http, observe.clone()).await?;
     let publish = Arc::new(watch::Sender::new(Apps::new(&options.namespace, startup)));
     pool::tell_budgets(&metrics, publish.clone());
-    let (settings, configured) = watch::channel(Arc::new(config));
+    let (settings, configured) = watch::channel(gathered.settings.clone());
     let rediscover = Rediscover::new(REDISCOVERIES);
     let objects = Objects {
         client: client.clone(),
@@ -226,13 +226,13 @@ async fn webhook(
 /// The App to begin with. A key that does not work is no reason to exit, unless `validate_key` says so: the Tokens say what is
 /// wrong, and go on when it is mended.
 async fn first_app(
-    config: &Config,
-    gathered: &Result<Option<Ingredients>, Problem>,
-    (http, observe): (&HttpClients, Arc<dyn Observe>),
-    metrics: &Metrics,
+    gathered: &Gathered,
+    http: &HttpClients,
+    observe: Arc<dyn Observe>,
 ) -> Result<StartupApp<Signer>, ManagerError> {
-    let validate = config.app.as_ref().is_some_and(|app| app.validate_key);
-    let mut built = match gathered {
+    let named = gathered.settings.config.app.as_ref();
+    let validate = named.is_some_and(|app| app.validate_key);
+    let mut built = match &gathered.app {
         Ok(Some(ingredients)) => ingredients.build(http, observe).await.map(Some),
         Ok(None) => Ok(None),
         Err(problem) => Err(problem.clone()),
@@ -246,14 +246,11 @@ async fn first_app(
     match &built {
         Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
         Ok(None) => tracing::info!("no startup App is configured"),
-        Err(problem) => {
-            if validate {
-                return Err(ManagerError::Config(problem.message.clone()));
-            }
-            apps::broken(problem, metrics);
-        }
+        Err(problem) if validate => return Err(ManagerError::Config(problem.message.clone())),
+        // Its keeper tells of it.
+        Err(_) => {}
     }
-    Ok(apps::startup_app(built))
+    Ok(built.transpose().map(|app| app.map(Arc::new)))
 }
 
 impl Manager {

@@ -14,6 +14,7 @@ use crate::github::{HttpClients, Observe};
 
 use super::apps::Ingredients;
 use super::discovery;
+use super::settings::Settings;
 
 /// What GitHub answered. There is no `Debug`: `gtm mint` is the one place that prints a token.
 pub struct MintAnswer {
@@ -54,7 +55,7 @@ pub async fn mint(config: &Config, app: &AppConfig, scope: &Scope) -> Result<Min
         app: Some(app.clone()),
         ..config.clone()
     };
-    let gathered = Ingredients::gather(&config, None).await;
+    let gathered = Ingredients::gather(&Settings::gather(config).await, None).await;
     let ingredients = gathered.and_then(|found| found.ok_or_else(crate::controller::no_startup_app));
     let ingredients = ingredients.map_err(MintError::Configuration)?;
     let observe: Arc<dyn Observe> = Arc::new(());

@@ -17,6 +17,7 @@ mod pool;
 mod recorder;
 mod register;
 mod release;
+mod settings;
 mod status;
 mod used;
 mod webhook;

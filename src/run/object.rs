@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use crate::api::{AppStatus, Reason, condition};
 use crate::cluster::{AppObject, AppObjects, Note};
-use crate::config::Config;
 use crate::controller::{App, AppName};
 use crate::domain::Problem;
 use crate::domain::app::{Findings, MOST_INSTALLATIONS, settle};
@@ -22,13 +21,14 @@ use crate::domain::schedule::Retry;
 use crate::github::Observe;
 use crate::signer::Signer;
 
-use super::apps::{Ingredients, outdated, signs};
+use super::apps::{Ingredients, Outline, outdated, signs};
 use super::clock;
 use super::discovery::{self, Wishes};
-use super::object_spec::{self, ingredients, key_secret};
+use super::object_spec::{self, key_secret};
 use super::objects::{Objects, label};
 use super::pool;
 use super::recorder::AppRecorder;
+use super::settings::Settings;
 use super::used::{Used, not_ready, pause_after, unproved};
 
 /// How often a key service is asked for a new version of the key.
@@ -92,13 +92,13 @@ impl Caretaker {
         let mut secret: Option<(String, BoxStream<'static, ()>)> = None;
         loop {
             let object = self.object.borrow_and_update().clone();
-            let config = settings.borrow_and_update().clone();
+            let configured = settings.borrow_and_update().clone();
             let named = key_secret(&object);
             if secret.as_ref().map(|(name, _)| name.as_str()) != named {
                 let objects = AppObjects::new(self.shared.client.clone());
                 secret = named.map(|name| (name.to_owned(), objects.secret_changes(&object.namespace, name)));
             }
-            let pause = self.attend(&object, &config).await;
+            let pause = self.attend(&object, &configured).await;
             let until = Instant::now() + pause;
             loop {
                 let hurried = async {
@@ -128,10 +128,10 @@ impl Caretaker {
     }
 
     /// Looks at the App, tells the controllers and the status. Returns when to look again.
-    async fn attend(&mut self, object: &AppObject, config: &Config) -> Duration {
-        self.publish(None, self.known(object, config));
-        let Look { findings, app } = self.look(object, config).await;
-        self.publish(Some(&app), self.known(object, config));
+    async fn attend(&mut self, object: &AppObject, settings: &Settings) -> Duration {
+        self.publish(None, self.known(object, settings));
+        let Look { findings, app } = self.look(object, settings).await;
+        self.publish(Some(&app), self.known(object, settings));
         let pool = pool::share(&self.shared.publish.borrow(), &self.name);
         let findings = Findings { pool, ..findings };
         self.findings = findings.clone();
@@ -180,11 +180,11 @@ impl Caretaker {
     }
 
     /// What the object says, with the installations that GitHub has listed, now or before.
-    fn known(&self, object: &AppObject, config: &Config) -> Option<Known> {
+    fn known(&self, object: &AppObject, settings: &Settings) -> Option<Known> {
         let spec = &object.read.as_ref().ok()?.spec;
         let facts = match &self.current {
             Some(used) => used.app.facts.clone(),
-            None => object_spec::facts(spec, config)?,
+            None => object_spec::facts(spec, &settings.config)?,
         };
         let facts = AppFacts {
             installations: facts.installations.or_else(|| self.listed_before(object)),
@@ -213,10 +213,15 @@ impl Caretaker {
         }
     }
 
-    async fn look(&mut self, object: &AppObject, config: &Config) -> Look {
-        let made_of = match ingredients(object, config, &self.shared.client, &self.shared.namespace).await {
-            Ok(made_of) => made_of,
+    async fn look(&mut self, object: &AppObject, settings: &Settings) -> Look {
+        let outline = match object_spec::outline(object, settings, &self.shared.namespace) {
+            Ok(outline) => outline,
             Err(problem) => return self.without(problem, None),
+        };
+        let place = Some((&self.shared.client, &*object.namespace));
+        let made_of = match outline.clone().with_key(place).await {
+            Ok(made_of) => made_of,
+            Err(problem) => return self.without(problem, Some(&outline)),
         };
         let unchanged = self.current.as_ref().is_some_and(|used| used.made_of == made_of);
         let due = self.asked.is_none_or(|at| at.elapsed() >= discovery::PERIOD);
@@ -235,13 +240,13 @@ impl Caretaker {
         };
         let candidate = match candidate {
             Ok(candidate) => candidate,
-            Err(problem) => return self.without(problem, Some(&made_of)),
+            Err(problem) => return self.without(problem, Some(&outline)),
         };
         if self.uses(&candidate) && !due {
             return self.as_before();
         }
         if let Err(problem) = signs(&candidate).await {
-            return self.without(problem, Some(&made_of));
+            return self.without(problem, Some(&outline));
         }
         self.ask_github(candidate, made_of).await
     }
@@ -281,7 +286,10 @@ impl Caretaker {
     /// there is one that GitHub has taken: Tokens must not wait for an App's next look when GitHub is back.
     fn not_taken(&mut self, candidate: Arc<App<Signer>>, made_of: Ingredients, problem: Problem) -> Look {
         let known = self.uses(&candidate);
-        let proved = self.current.as_ref().is_some_and(|used| used.is_proved_for(&made_of));
+        let proved = self
+            .current
+            .as_ref()
+            .is_some_and(|used| used.is_proved_for(&made_of.outline));
         match (problem.retry.is_transient(), proved) {
             (true, true) if known => {
                 tracing::warn!(app = %self.name.1, namespace = %self.name.0, reason = %problem.reason, "the App could not be checked: {}", problem.message);
@@ -300,7 +308,7 @@ impl Caretaker {
         if known {
             self.current = None;
         }
-        let look = self.without(problem, Some(&made_of));
+        let look = self.without(problem, Some(&made_of.outline));
         self.held = Some((made_of, candidate));
         look
     }
@@ -316,9 +324,9 @@ impl Caretaker {
     }
 
     /// Something is wrong. A new key that does not work leaves the former one in use, if it is for the same App.
-    fn without(&mut self, problem: Problem, refused: Option<&Ingredients>) -> Look {
+    fn without(&mut self, problem: Problem, wanted: Option<&Outline>) -> Look {
         self.asked = None;
-        self.current.take_if(|used| !used.outlasts(&problem, refused));
+        self.current.take_if(|used| !used.outlasts(&problem, wanted));
         match &self.current {
             Some(former) => Look {
                 findings: Findings {

@@ -3,11 +3,9 @@
 use std::path::{Component, Path};
 use std::time::Duration;
 
-use kube::Client;
-
 use crate::api::{AppSpec, Provider, Reason};
 use crate::cluster::AppObject;
-use crate::config::{AppConfig, AppIdentity, CaBundle, Config, KeySource};
+use crate::config::{AppConfig, AppIdentity, Config, KeySource};
 use crate::domain::app::may_use;
 use crate::domain::facts::AppFacts;
 use crate::domain::intent::invalid;
@@ -16,35 +14,31 @@ use crate::domain::schedule::Retry;
 use crate::domain::{BaseUrl, Problem, quote};
 use crate::signer::ServiceKey;
 
-use super::apps::{Fields, Ingredients};
+use super::apps::{Fields, Outline};
+use super::settings::{Authorities, Settings};
 
-/// What the App object and the configuration together say of the App.
+/// What the App object and the configuration together say of the App, but for its key.
 ///
 /// # Errors
-/// A [`Problem`] of the spec, of what is allowed, or of the Secret or file that holds the key.
-pub async fn ingredients(
-    object: &AppObject,
-    config: &Config,
-    cluster: &Client,
-    own: &str,
-) -> Result<Ingredients, Problem> {
+/// A [`Problem`] of the spec, of what is allowed, or of the configuration's certificates.
+pub fn outline(object: &AppObject, settings: &Settings, own: &str) -> Result<Outline, Problem> {
     let app = object.read.as_ref().map_err(Problem::clone)?;
+    let config = &settings.config;
     let configured = Config {
-        app: Some(app_config(&app.spec, config, own, &object.namespace)?),
         base_url: base_url(&app.spec, config)?,
-        ca_bundle: match &app.spec.ca_bundle {
-            None => config.ca_bundle.clone(),
-            Some(pem) => Some(CaBundle::Pem(pem.clone())),
-        },
         ..config.clone()
+    };
+    let authorities = match &app.spec.ca_bundle {
+        None => settings.authorities.clone()?,
+        Some(pem) => Some(Authorities::of_text(pem)),
     };
     // Error texts are read in the App's namespace; what answers at an address of the tenant's choice may be meant for the operator alone.
     let theirs = configured.base_url.is_enterprise_server()
         && configured.base_url.web_host() != config.base_url.web_host()
         && object.namespace != own;
-    let (place, fields) = (Some((cluster, &*object.namespace)), fields(&app.spec));
-    let gathered = Ingredients::described(&configured, place, fields, !theirs).await?;
-    gathered.ok_or_else(|| invalid("spec: it names no App".to_owned()))
+    let app_config = app_config(&app.spec, config, own, &object.namespace)?;
+    let fields = fields(&app.spec);
+    Ok(Outline::of(&app_config, &configured, authorities, fields, !theirs))
 }
 
 fn fields(spec: &AppSpec) -> Fields {

@@ -10,13 +10,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events, Scope};
-use crate::config::Config;
 use crate::controller::{AppName, Apps, Rediscover};
 use crate::github::HttpClients;
 use crate::signer::Signer;
 use crate::telemetry::metrics::Metrics;
 
 use super::object::Caretaker;
+use super::settings::Settings;
 
 /// What the keepers of all App objects share.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub struct Objects {
     /// The namespaces whose Apps are served.
     pub scope: Scope,
     /// What the startup configuration says beside its own App.
-    pub settings: watch::Receiver<Arc<Config>>,
+    pub settings: watch::Receiver<Arc<Settings>>,
     /// Tells the controllers.
     pub publish: Arc<watch::Sender<Apps<Signer>>>,
     /// Hears that an App's installations are to be listed anew.

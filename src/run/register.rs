@@ -20,8 +20,9 @@ use crate::domain::{BaseUrl, quote};
 use crate::github::{ConversionError, HttpClients, Registered, convert};
 use crate::signer::{Ambient, KeySpec, Signer};
 
-use super::apps::{Fields, ca_bundle, https};
+use super::apps::Fields;
 use super::clock::now;
+use super::settings::{Authorities, https};
 pub use browser::{registration_form, salt};
 pub use store::Places;
 use store::Store;
@@ -91,7 +92,9 @@ pub struct NewApp {
 /// # Errors
 /// A text that says what is wrong, what helps, and what is left at GitHub and here.
 pub async fn register(options: RegisterOptions, say: impl Fn(&str)) -> Result<NewApp, String> {
-    let trusted = ca_bundle(&options.config).await.map_err(|problem| problem.message)?;
+    let trusted = Authorities::of(&options.config)
+        .await
+        .map_err(|problem| problem.message)?;
     let http =
         https(&HttpClients::default(), trusted.as_ref(), Fields::CONFIGURATION).map_err(|problem| problem.message)?;
     let (mut store, code) = uninterrupted(prepare(&options, &say)).await?;

@@ -12,7 +12,7 @@ use crate::domain::app::Findings;
 use crate::domain::schedule::{Retry, next_attempt};
 use crate::signer::Signer;
 
-use super::apps::{Ingredients, SOON};
+use super::apps::{Ingredients, Outline, SOON};
 use super::discovery;
 
 /// The longest wait before an App is tried again whose trouble does not pass by itself.
@@ -40,18 +40,18 @@ impl Used {
     }
 
     /// Whether GitHub has taken its key, and nothing but another key makes it what is to be used now.
-    pub fn is_proved_for(&self, wanted: &Ingredients) -> bool {
-        self.unproved.is_none() && self.made_of.differs_in_key_alone(wanted)
+    pub fn is_proved_for(&self, wanted: &Outline) -> bool {
+        self.unproved.is_none() && self.made_of.outline.is_the_app_of(wanted)
     }
 
-    /// Whether it stays in use although what is to be used now does not work; `refused` is that, if it could be read.
-    pub fn outlasts(&self, problem: &Problem, refused: Option<&Ingredients>) -> bool {
-        match refused {
+    /// Whether it stays in use although what is to be used now does not work; `wanted` is that, if it is allowed and can be understood.
+    /// A Token never gets what its App object does not name any more.
+    pub fn outlasts(&self, problem: &Problem, wanted: Option<&Outline>) -> bool {
+        match wanted {
+            None => false,
+            Some(wanted) if problem.retry.is_transient() => self.made_of.outline.is_the_app_of(wanted),
             // A key that GitHub has not taken yet is not known to be better than one that never will be.
-            Some(wanted) if problem.retry.is_transient() => self.made_of.differs_in_key_alone(wanted),
             Some(wanted) => self.is_proved_for(wanted),
-            // The key cannot be had at the moment: what was read of it is as good as before.
-            None => problem.reason == Reason::KeyUnavailable,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! App objects: keys of tenants, what their status says, and that one App's trouble is nobody else's.
 
+mod another;
 mod hostile;
 mod many;
 mod outage;
@@ -57,7 +58,7 @@ impl World {
             .unwrap_or_default()
     }
 
-    async fn app_condition(&self, name: &str, kind: &str, status: &str, reason: &str) -> Condition {
+    pub async fn app_condition(&self, name: &str, kind: &str, status: &str, reason: &str) -> Condition {
         eventually(SOON, &format!("{name}: {kind}={status} {reason}"), async || {
             let now = self.app_status(name).await;
             match now.condition(kind) {

@@ -3,5 +3,6 @@
 mod keys;
 mod network;
 mod process;
+mod refused;
 mod services;
 mod wrong;

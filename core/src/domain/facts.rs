@@ -92,6 +92,17 @@ impl AppFacts {
             && (intent.owner.is_some() || self.owner.is_some())
     }
 
+    /// Whether GitHub has listed the installation that the App names, if it names one.
+    #[must_use]
+    pub fn is_installed(&self) -> bool {
+        let found = match (self.installation, &self.owner) {
+            (Some(id), _) => self.account_with(id).is_some(),
+            (None, Some(owner)) => self.of(owner).is_some(),
+            (None, None) => true,
+        };
+        self.installations.is_some() && found
+    }
+
     /// The installation where nothing but the App is asked for.
     ///
     /// # Errors
@@ -183,6 +194,25 @@ mod tests {
             "{}",
             none.message
         );
+    }
+
+    #[test]
+    fn an_app_is_installed_where_github_lists_what_it_names() {
+        for (owner, installation, installed) in [
+            (None, None, true),
+            (Some("Acme"), None, true),
+            (Some("nobody"), None, false),
+            (None, Some(0), true),
+            (Some("acme"), Some(7), false),
+        ] {
+            let app = app(owner, installation);
+            assert_eq!(app.is_installed(), installed, "{owner:?} {installation:?}");
+            let unlisted = AppFacts {
+                installations: None,
+                ..app
+            };
+            assert!(!unlisted.is_installed());
+        }
     }
 
     #[test]
