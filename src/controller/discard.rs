@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use tokio::time::{Instant, sleep};
+
 use crate::api::Reason;
 use crate::api::names::annotation;
 use crate::cluster::Note;
 use crate::domain::Sign;
-use crate::domain::intent::Key;
+use crate::domain::intent::{Key, SecretKey};
+use crate::domain::secret::find_token;
 
-use super::app::AppsNow;
+use super::app::{AppsNow, Origin};
 use super::engine::{Back, Engine};
-use super::job::Context;
+use super::job::{Context, Task};
 use super::observer::Revocation;
-use super::retire::revoke;
+use super::retire::{PATIENCE, PAUSE, revoke};
+use super::settle::hashed;
 use super::state::{Pending, Replaced};
 
 impl<S: Sign + 'static> Engine<S> {
@@ -56,12 +60,23 @@ impl<S: Sign + 'static> Engine<S> {
             let app = match app {
                 Err((false, why)) => Err((false, why)),
                 found => {
-                    tokio::time::sleep(grace).await;
+                    sleep(grace).await;
                     found.or_else(|_| apps.borrow().for_revocation(&origin))
                 }
             };
-            let Err((_, why)) = revoke(app, &token).await else {
-                return context.observer.revoked(Revocation::Done);
+            let patience = Instant::now() + PATIENCE;
+            let why = loop {
+                match revoke(app.clone(), &token).await {
+                    Ok(()) => {
+                        tracing::info!(token = %key, "revoked the token that was replaced{hashed}");
+                        return context.observer.revoked(Revocation::Done);
+                    }
+                    Err((true, _)) if Instant::now() < patience => {
+                        context.observer.revoked(Revocation::Again);
+                        sleep(PAUSE).await;
+                    }
+                    Err((_, why)) => break why,
+                }
             };
             let message = format!(
                 "The token that was replaced{hashed} could not be revoked and stays valid until it expires, within the hour: {why}"
@@ -75,6 +90,21 @@ impl<S: Sign + 'static> Engine<S> {
             };
             context.events.about_token(&key, &uid, &note).await;
         });
+    }
+}
+
+impl Replaced {
+    /// The token that is in a Secret of this Token before that is written or removed, if the spec wants it revoked afterwards.
+    pub async fn read(context: &Context, task: &Task, secret: &SecretKey, uid: &str) -> Option<Self> {
+        task.intent.as_ref()?.revoke_previous_after?;
+        let held = context.secrets.read(secret, uid).await.ok()?;
+        let notes = held.metadata().annotations.as_ref()?;
+        let hash = notes.get(annotation::HASHED_TOKEN).map(String::as_str);
+        Some(Replaced {
+            token: find_token(&held.data(), hash)?,
+            hashed: hashed(hash),
+            origin: Origin::noted(notes),
+        })
     }
 }
 

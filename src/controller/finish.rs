@@ -25,7 +25,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     fn finished(&mut self, key: &Arc<Key>, uid: &str, done: Done) {
-        if let Some(token) = done.replaced {
+        for token in done.replaced {
             self.revoke_later(key, token);
         }
         // One that is gone stays so, and one of the same name that came after has its own jobs.

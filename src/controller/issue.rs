@@ -8,7 +8,7 @@ use crate::cluster::Metadata;
 use crate::domain::intent::{AppKey, Intent};
 use crate::domain::plan::{SecretFacts, Why};
 use crate::domain::schedule::{later, next_attempt};
-use crate::domain::secret::{self, IssuedToken};
+use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
 use crate::github::{ACTIVATION, Error, Minted, Permit};
@@ -17,7 +17,7 @@ use super::app::{App, Origin};
 use super::job::{Context, Done, Task, carry};
 use super::pool::Seat;
 use super::publish::{Publication, publish};
-use super::settle::{fail, hashed, published};
+use super::settle::{fail, published};
 use super::state::{Declined, Pending, Replaced};
 
 /// The longest that an App of a pool which could not issue for a Token is not asked for it again.
@@ -53,7 +53,11 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
         probe(context, &task, app, &pending).await;
     }
     task.now = app.github_time((context.clock)());
-    let replaced = replaced_token(context, &task, &intent).await;
+    let before = task.facts.as_ref().map(|facts| facts.uid.clone());
+    let replaced = match before {
+        Some(uid) => Replaced::read(context, &task, &intent.secret.key, &uid).await,
+        None => None,
+    };
     let publication = publish(context, &task, &intent, app, &pending).await;
     let tell = |written| {
         let took = started.elapsed();
@@ -70,7 +74,7 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
             let granted = pending.granted.clone();
             pending.accounted_for();
             Done {
-                replaced,
+                replaced: replaced.into_iter().collect(),
                 out_of_turn,
                 issued: true,
                 ..published(context, task, meta, Some(granted)).await
@@ -162,18 +166,6 @@ async fn probe<S: Sign>(context: &Context, task: &Task, app: &App<S>, pending: &
             _ => return,
         }
     }
-}
-
-/// The token that is in the Secret now, if the spec wants it revoked after its replacement.
-async fn replaced_token(context: &Context, task: &Task, intent: &Intent) -> Option<Replaced> {
-    intent.revoke_previous_after?;
-    let facts = task.facts.as_ref()?;
-    let held = context.secrets.read(&intent.secret.key, &facts.uid).await.ok()?;
-    Some(Replaced {
-        token: secret::find_token(&held.data(), facts.hashed_token())?,
-        hashed: hashed(facts.hashed_token()),
-        origin: Origin::noted(held.metadata().annotations.as_ref()?),
-    })
 }
 
 impl Pending {

@@ -108,8 +108,8 @@ pub struct Done {
     pub stray: Option<Pending>,
     /// What GitHub granted, if the status could not be written.
     pub granted: Option<Granted>,
-    /// The token that was replaced, if it is to be revoked later.
-    pub replaced: Option<Replaced>,
+    /// Tokens that were replaced and are to be revoked later.
+    pub replaced: Vec<Replaced>,
     /// Secrets that were deleted, with their UIDs.
     pub deleted: Vec<(SecretKey, Box<str>)>,
     /// Whether a token was issued and written.
@@ -359,7 +359,9 @@ async fn refresh(context: &Context, task: Task, key: &SecretKey) -> Done {
 
 /// Removes Secrets of former names.
 pub async fn remove(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<str>)>) -> Done {
+    let mut replaced = Vec::new();
     for (key, uid) in &secrets {
+        let token = Replaced::read(context, &task, key, uid).await;
         let result = async {
             context.secrets.delete(key, uid).await?;
             context.secrets.let_go(key, uid).await
@@ -367,11 +369,16 @@ pub async fn remove(context: &Context, task: Task, secrets: Vec<(SecretKey, Box<
         let result = result.await;
         context.observer.secret_written(&task.key, "delete", result.is_ok());
         if let Err(error) = result {
-            return fail(context, task, cluster_problem(&error)).await;
+            return Done {
+                replaced,
+                ..fail(context, task, cluster_problem(&error)).await
+            };
         }
+        replaced.extend(token);
     }
     Done {
         deleted: secrets,
+        replaced,
         ..carry(task)
     }
 }

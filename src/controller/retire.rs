@@ -26,13 +26,15 @@ use super::settle::hashed;
 
 /// How long one revocation may take, once it is its turn.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long revocations are tried in all, counted from when the Secret was taken on, and its App waited for: then the Secret goes,
-/// and the token is left to expire.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long revocations are tried in all, counted from when there was nothing else to wait for, and its App waited for: then the Secret
+/// goes, and the token is left to expire.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a Secret may wait for its turn at GitHub.
 const LONGEST_QUEUE: Duration = Duration::from_secs(5 * 60);
 /// Between two attempts.
-const PAUSE: Duration = Duration::from_secs(3);
+pub(super) const PAUSE: Duration = Duration::from_secs(3);
+/// Between two looks for the end of a Token, which the watch tells of.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
 
 /// The Secrets that are being let go.
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ pub struct Retiring {
 #[derive(Debug)]
 struct Entry {
     uid: Box<str>,
+    standing: Standing,
     busy: bool,
     since: Timestamp,
     next: Option<Timestamp>,
@@ -84,6 +87,8 @@ pub enum Retired {
         /// Nothing is left to be done about its token.
         revoked: bool,
     },
+    /// Its Token is about to go, and still there.
+    Waits,
 }
 
 impl Retiring {
@@ -102,11 +107,15 @@ impl Retiring {
         }
         let entry = self.entries.entry(key.clone()).or_insert(Entry {
             uid: uid.clone(),
+            standing,
             busy: false,
             since: now,
             next: None,
             revoked: false,
         });
+        if !entry.busy && entry.standing != standing {
+            (entry.standing, entry.since, entry.next) = (standing, now, None);
+        }
         if entry.busy || entry.next.is_some_and(|next| next > now) {
             return None;
         }
@@ -132,6 +141,11 @@ impl Retiring {
                 entry.busy = false;
                 entry.revoked = revoked;
                 entry.next = Some(later(now, PAUSE));
+            }
+            Retired::Waits => {
+                entry.busy = false;
+                entry.since = later(now, LONG_PAUSE);
+                entry.next = Some(entry.since);
             }
         }
     }
@@ -227,9 +241,10 @@ impl Retirement {
     pub async fn run<S: Sign>(&self, context: &Context, apps: &AppsNow<S>, key: &SecretKey) -> Retired {
         let mut revoked = self.revoked;
         match self.attempt(context, apps, key, &mut revoked).await {
-            Ok(true) | Err(ClusterError::Missing) => Retired::Gone,
+            Ok(retired) => retired,
+            Err(ClusterError::Missing) => Retired::Gone,
             // Someone else has written to it, or it is another one: the watch will have told by then.
-            Ok(false) | Err(ClusterError::Conflict) => Retired::Later { revoked },
+            Err(ClusterError::Conflict) => Retired::Later { revoked },
             Err(error) => {
                 tracing::warn!(secret = %key, %error, "the Secret of a deleted Token could not be let go; it is tried again");
                 Retired::Later { revoked }
@@ -237,15 +252,15 @@ impl Retirement {
         }
     }
 
-    /// Whether the Secret is gone, as far as we are concerned. `revoked` is told as soon as nothing is left to be done about its token:
-    /// GitHub is not asked again for what only the API server holds up.
+    /// `revoked` is told as soon as nothing is left to be done about its token: GitHub is not asked again for what only the API server
+    /// holds up.
     async fn attempt<S: Sign>(
         &self,
         context: &Context,
         apps: &AppsNow<S>,
         key: &SecretKey,
         revoked: &mut bool,
-    ) -> Result<bool, ClusterError> {
+    ) -> Result<Retired, ClusterError> {
         // The index may be behind: before a token is revoked, or let go without that, the API server is asked.
         let exists = context.tokens.exists(&self.owner.key, &self.owner.uid).await?;
         // Someone deleted the Secret of a living Token: it is let go, and a new one is made. Its token may be in use. The end of a
@@ -253,19 +268,19 @@ impl Retirement {
         let lives = self.standing == Standing::Lives && exists && !context.secrets.namespace_ends(key).await;
         if !lives {
             if exists && self.standing != Standing::Forbidden {
-                return Ok(false);
+                return Ok(Retired::Waits);
             }
             if !self.copied && !*revoked {
                 *revoked = self.revoke(context, apps, key).await?;
                 if !*revoked {
-                    return Ok(false);
+                    return Ok(Retired::Later { revoked: false });
                 }
             }
             context.secrets.delete(key, &self.uid).await?;
         }
         context.secrets.let_go(key, &self.uid).await?;
         context.observer.secret_written(&self.owner.key, "delete", true);
-        Ok(true)
+        Ok(Retired::Gone)
     }
 
     /// Whether nothing is left to be done about the token.
@@ -321,5 +336,50 @@ impl Retirement {
             warning: true,
         };
         context.events.about_secret(key, &self.uid, &note).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::ObjectMeta;
+
+    use super::*;
+    use crate::cluster::Metadata;
+    use crate::domain::intent::{Key, Kind};
+
+    #[test]
+    fn the_end_of_a_token_is_waited_for_and_only_then_its_revocation_is_counted() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let key = SecretKey {
+            namespace: "ns".into(),
+            name: "s".into(),
+        };
+        let owner = OwnerRef {
+            key: std::sync::Arc::new(Key {
+                kind: Kind::Token,
+                namespace: Some("ns".into()),
+                name: "t".into(),
+            }),
+            uid: "token".into(),
+        };
+        let meta = ObjectMeta {
+            uid: Some("secret".to_owned()),
+            ..ObjectMeta::default()
+        };
+        let secret = SecretRecord::new(&Metadata::from(meta)).unwrap();
+        let mut retiring = Retiring::default();
+        let begin = |retiring: &mut Retiring, standing, second| {
+            let begun = retiring.begin(&key, &secret, owner.clone(), standing, at(second));
+            begun.map(|retirement| retirement.since)
+        };
+        assert_eq!(begin(&mut retiring, Standing::Lives, 0), Some(at(0)));
+        assert_eq!(begin(&mut retiring, Standing::Gone, 1), None, "it is under way");
+        retiring.end(&key, "secret", Retired::Waits, at(2));
+        assert_eq!(begin(&mut retiring, Standing::Lives, 20), None);
+        assert_eq!(retiring.next(), Some(at(32)));
+        assert_eq!(begin(&mut retiring, Standing::Gone, 25), Some(at(25)), "at once");
+        retiring.end(&key, "secret", Retired::Later { revoked: false }, at(26));
+        assert_eq!(begin(&mut retiring, Standing::Gone, 27), None);
+        assert_eq!(begin(&mut retiring, Standing::Gone, 29), Some(at(25)));
     }
 }

@@ -113,6 +113,22 @@ async fn a_replaced_token_is_not_sent_to_another_github_and_the_one_after_it_is(
 }
 
 #[tokio::test]
+async fn the_token_in_a_secret_of_a_former_name_is_a_replaced_one_too() {
+    let world = World::new().await;
+    let other = other().await;
+    world.token("demo", json!({"revokePreviousAfter": "10m"})).await;
+    let token = world.settled("demo").await;
+    other.fail_while(Some(Route::Mint), Fault::Unavailable(503));
+    configure(&world.folder, &other);
+    asked_to_mint(&other).await;
+    let renamed = json!({"revokePreviousAfter": "10m", "secret": {"name": "later"}});
+    world.token("demo", renamed).await;
+    other.clear_faults();
+    abandoned(&world, &other, "demo", &token).await;
+    assert!(world.token_in("later").await.is_some());
+}
+
+#[tokio::test]
 async fn a_secret_of_before_its_github_was_noted_stays_as_it_is_and_its_token_is_revoked() {
     let mut world = World::new().await;
     world.token("demo", json!({})).await;
