@@ -351,3 +351,14 @@ async fn help_and_version_end_with_0_and_no_command_with_2() {
     assert_eq!(gtm(&[], &[]).await.status.code(), Some(2));
     fails(&gtm(&["nonsense"], &[]).await, 2, &["nonsense"]);
 }
+
+#[tokio::test]
+async fn a_limit_that_was_hit_is_told_with_its_end() {
+    let bench = Bench::new(Settings::default()).await;
+    let limit = Fault::SecondaryLimit {
+        status: 403,
+        retry_after: Some(120),
+    };
+    bench.github.fail_while(None, limit);
+    fails(&bench.mint(&[]).await, 1, &["slow down", "ask again after 20"]);
+}

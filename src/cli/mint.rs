@@ -212,7 +212,7 @@ pub(super) fn run(args: MintArgs) -> Result<(), Failure> {
     let answer = super::block_on(run::mint(&request.config, &request.app, &request.scope))?;
     let answer = answer.map_err(|error| match error {
         MintError::Configuration(problem) => Failure::Usage(problem.message),
-        MintError::Refused(problem) => Failure::Failed(problem.message),
+        MintError::Refused(problem) => Failure::Failed(problem.told()),
     })?;
     print(|to| answer.write(request.output, to))
 }

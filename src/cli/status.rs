@@ -25,6 +25,17 @@ pub struct StatusArgs {
 
 const HEADINGS: [&str; 7] = ["NAMESPACE", "NAME", "STATE", "EXPIRES", "NEXT", "SECRET", "WHY"];
 
+/// Longer names are cut in the table, which one of them would widen for all; JSON has them whole.
+const WIDEST: usize = 63;
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(WIDEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// A line of the table. A ClusterToken has no namespace; the Secret's is told where it is another.
 fn cells(line: &Line, now: Timestamp) -> [String; HEADINGS.len()] {
     let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| relative(at, now));
@@ -43,12 +54,12 @@ fn cells(line: &Line, now: Timestamp) -> [String; HEADINGS.len()] {
     };
     [
         namespace.unwrap_or("(cluster)").to_owned(),
-        line.key.name.to_string(),
+        cut(line.key.name.to_string()),
         line.state.as_str().to_owned(),
         time(line.expires),
         time(line.next),
         // Its name is whatever the spec says: nobody has checked it where the Secret could not be written.
-        secret.map_or_else(|| "-".to_owned(), |secret| quote(&secret)),
+        secret.map_or_else(|| "-".to_owned(), |secret| cut(quote(&secret))),
         quote(&why),
     ]
 }
@@ -153,6 +164,16 @@ mod tests {
         let text = printed(&[line("one", "x\u{1b}]0;title\u{7}\u{9b}2J\nteam-b  all-good  Ready")]);
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
         assert_eq!(text.lines().count(), 2, "{text:?}");
+    }
+
+    #[test]
+    fn a_long_name_widens_the_table_no_further_than_it_can_be_read() {
+        let long = line(&"n".repeat(253), &"s".repeat(253));
+        let text = printed(&[long.clone(), line("two", "short")]);
+        assert!(text.contains(&format!("  {}…  ", "n".repeat(63))), "{text}");
+        let widest = text.lines().map(|row| row.chars().count()).max().unwrap_or_default();
+        assert!(widest < 220, "{text}");
+        assert_eq!(json(&long)["name"], "n".repeat(253));
     }
 
     #[test]

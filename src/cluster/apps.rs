@@ -12,6 +12,7 @@ use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use crate::api::names::{MANAGER, label, secret_type};
 use crate::api::{App, AppStatus, DEFAULT_KEY};
@@ -37,14 +38,18 @@ pub struct AppObject {
     pub resource_version: String,
     /// The generation of its spec.
     pub generation: i64,
-    /// The object, or why it cannot be read.
+    /// The object without its status, or why it cannot be read.
     pub read: Result<Arc<App>, Problem>,
+    /// Its status; that of a newer version may be none.
+    pub status: Option<AppStatus>,
 }
 
 impl AppObject {
-    fn new(object: &DynamicObject) -> Self {
-        let parsed = serde_json::to_value(object).and_then(serde_json::from_value::<App>);
+    fn new(mut object: DynamicObject) -> Self {
+        let status = object.data.get_mut("status").map(Value::take);
+        let parsed = serde_json::to_value(&object).and_then(serde_json::from_value::<App>);
         AppObject {
+            status: status.and_then(|status| serde_json::from_value(status).ok()),
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
@@ -113,7 +118,7 @@ impl AppObjects {
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Option<AppObject>, ClusterError> {
         let kind = ApiResource::erase::<App>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
-        Ok(api.get_opt(name).await?.as_ref().map(AppObject::new))
+        Ok(api.get_opt(name).await?.map(AppObject::new))
     }
 
     /// Makes a Secret of an App's private key, as provider `secret` reads it; one that is there is never written to. `dry_run`: the API
@@ -155,9 +160,9 @@ impl AppObjects {
             async move {
                 match event {
                     Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                        AppChange::Put(Box::new(AppObject::new(&object)))
+                        AppChange::Put(Box::new(AppObject::new(object)))
                     }
-                    Ok(Event::Delete(object)) => AppChange::Gone(Box::new(AppObject::new(&object))),
+                    Ok(Event::Delete(object)) => AppChange::Gone(Box::new(AppObject::new(object))),
                     Ok(Event::Init) => AppChange::Restart,
                     Ok(Event::InitDone) => AppChange::Listed,
                     Err(error) => AppChange::Failed(failure(&client, error.into()).await),
@@ -171,14 +176,16 @@ impl AppObjects {
     /// # Errors
     /// [`ClusterError::Conflict`] if an object of the same name came after; any other [`ClusterError`].
     pub async fn replace_status(&self, object: &AppObject, status: &AppStatus) -> Result<(), ClusterError> {
-        let api: Api<App> = Api::namespaced(self.client.clone(), &object.namespace);
+        let kind = ApiResource::erase::<App>(&());
+        // Whatever else is in the object that comes back is not read.
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &object.namespace, &kind);
         let seen = Seen {
             name: &object.name,
             namespace: Some(&object.namespace),
             uid: &object.uid,
             resource_version: &object.resource_version,
         };
-        replace(&api, &ApiResource::erase::<App>(&()), seen, status).await?;
+        replace(&api, &kind, seen, status).await?;
         Ok(())
     }
 

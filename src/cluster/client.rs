@@ -1,11 +1,12 @@
 //! The connection to the API server.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Bytes;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,6 +18,8 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+
+use crate::domain::innermost;
 
 use super::lanes::{ABREAST, Lanes};
 
@@ -52,6 +55,7 @@ pub fn connect(config: Config) -> Result<Client, String> {
             proxy.host().unwrap_or_default()
         )));
     }
+    let server = place(&config.cluster_url);
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -89,6 +93,7 @@ pub fn connect(config: Config) -> Result<Client, String> {
         .layer(RetryLayer::new(retry))
         .option_layer(config.auth_layer().map_err(|error| wrong(&error))?)
         .layer(config.extra_headers_layer().map_err(|error| wrong(&error))?)
+        .map_err(move |error: BoxError| BoxError::from(format!("{server}: {}", cause(&*error))))
         .layer(TimeoutLayer::new(PATIENCE))
         .service_fn(move |request| {
             let (http, lanes) = (http.clone(), lanes.clone());
@@ -115,6 +120,23 @@ pub fn for_bulk(client: &Client) -> Client {
             async move { client.send(request).await }
         });
     Client::new(service, namespace)
+}
+
+/// Why there is no answer.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let text = innermost(error).to_string();
+    if text.contains("certificate") {
+        format!("{text}; the authority to trust is certificate-authority of the kubeconfig")
+    } else {
+        text
+    }
+}
+
+/// Where an API server is: its URL, without a name and a password.
+fn place(url: &Uri) -> String {
+    let (scheme, host) = (url.scheme_str().unwrap_or("https"), url.host().unwrap_or_default());
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{host}{port}{}", url.path().trim_end_matches('/'))
 }
 
 fn is_watch(request: &Request<Body>) -> bool {
@@ -157,6 +179,17 @@ mod tests {
     fn request(query: &str) -> Request<Body> {
         let request = Request::get(format!("https://api/v1/secrets?{query}"));
         request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn an_api_server_is_named_without_a_password() {
+        for (url, named) in [
+            ("https://me:hidden@api.test:6443/", "https://api.test:6443"),
+            ("https://api.test/k8s/clusters/c-1", "https://api.test/k8s/clusters/c-1"),
+            ("http://[::1]:8001", "http://[::1]:8001"),
+        ] {
+            assert_eq!(place(&url.parse().unwrap()), named);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,12 +21,21 @@ use super::watch::heard;
 #[derive(Clone, Debug)]
 pub struct Configuration {
     resource: ApiResource,
-    name: String,
+    /// Its name.
+    pub name: String,
     resource_version: Option<String>,
     /// Whether cert-manager writes `caBundle` as well.
     pub injected: bool,
     /// Its webhooks that call this operator.
     pub hooks: Vec<Hook>,
+}
+
+impl Configuration {
+    /// Whether it is about pods, and not about our own kinds.
+    #[must_use]
+    pub fn is_mutating(&self) -> bool {
+        self.resource.kind == MutatingWebhookConfiguration::kind(&())
+    }
 }
 
 /// One webhook of a configuration.

@@ -1,5 +1,7 @@
 //! What the API server answers, as far as someone has to act on it.
 
+use std::fmt::Display;
+
 use kube::runtime::watcher;
 
 use crate::domain::quote;
@@ -28,7 +30,12 @@ pub enum ClusterError {
     /// The API server does not accept the object as it is.
     #[error("{0}")]
     Invalid(String),
-    /// The operator's ServiceAccount may not do this.
+    /// The API server does not know who asks.
+    #[error(
+        "the API server does not accept the credentials (401): renew those of the kubeconfig, or the pod's service account token"
+    )]
+    Unauthorized,
+    /// Who asks may not do this.
     #[error("{0}")]
     Forbidden(String),
     /// The API server cannot be reached, or cannot answer now.
@@ -46,11 +53,9 @@ impl From<&kube::Error> for ClusterError {
     fn from(error: &kube::Error) -> Self {
         let status = match error {
             kube::Error::Api(status) => status,
-            kube::Error::HyperError(_)
-            | kube::Error::Service(_)
-            | kube::Error::ReadEvents(_)
-            | kube::Error::Auth(_) => {
-                return ClusterError::Unavailable(quote(&format!("the API server cannot be reached: {error}")));
+            kube::Error::Service(error) => return unreachable(error),
+            kube::Error::HyperError(_) | kube::Error::ReadEvents(_) | kube::Error::Auth(_) => {
+                return unreachable(error);
             }
             // These may show a piece of the answer, and so of a Secret.
             _ => return ClusterError::Unavailable("the API server's answer cannot be understood".to_owned()),
@@ -66,10 +71,15 @@ impl From<&kube::Error> for ClusterError {
             (404, "NotFound") => ClusterError::Missing,
             (404, _) => ClusterError::Unserved,
             (422 | 400, _) => ClusterError::Invalid(message),
-            (401 | 403, _) => ClusterError::Forbidden(message),
+            (401, _) => ClusterError::Unauthorized,
+            (403, _) => ClusterError::Forbidden(message),
             _ => ClusterError::Unavailable(message),
         }
     }
+}
+
+fn unreachable(error: &dyn Display) -> ClusterError {
+    ClusterError::Unavailable(quote(&format!("the API server cannot be reached: {error}")))
 }
 
 impl From<watcher::Error> for ClusterError {

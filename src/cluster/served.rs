@@ -1,6 +1,12 @@
 //! Which of our kinds the API server serves: asked where it answers 404 and does not say that an object does not exist.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use kube::Client;
+use kube::core::Request;
+use kube::core::params::GetParams;
+use serde_json::Value;
 
 use crate::api::names::{GROUP, VERSION};
 
@@ -10,7 +16,7 @@ use super::ClusterError;
 ///
 /// # Errors
 /// [`ClusterError`]: it cannot be found out, which must not count as no.
-pub(super) async fn is_served(client: &Client, kind: &str) -> Result<bool, ClusterError> {
+pub async fn is_served(client: &Client, kind: &str) -> Result<bool, ClusterError> {
     let group = format!("{GROUP}/{VERSION}");
     let found = client.list_api_group_resources(&group).await;
     match found.map_err(ClusterError::from) {
@@ -29,20 +35,38 @@ pub(super) async fn is_served(client: &Client, kind: &str) -> Result<bool, Clust
     }
 }
 
+/// The schemas that the API server serves our kinds by: kind -> schema. Everyone may read them.
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn schemas(client: &Client) -> Result<BTreeMap<String, JSONSchemaProps>, ClusterError> {
+    let request = Request::new("/openapi/v3/apis").get(&format!("{GROUP}/{VERSION}"), &GetParams::default());
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let document: Value = client.request(request).await?;
+    let all = document.pointer("/components/schemas").and_then(Value::as_object);
+    let ours = all.into_iter().flatten().filter_map(|(_, schema)| {
+        let meant = schema.get("x-kubernetes-group-version-kind")?.get(0)?;
+        let text = |field: &str| meant.get(field).and_then(Value::as_str);
+        let kind = text("kind").filter(|_| text("group") == Some(GROUP))?;
+        Some((kind.to_owned(), serde_json::from_value(schema.clone()).ok()?))
+    });
+    Ok(ours.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::Full;
+    use hyper::Response;
     use hyper::body::Bytes;
-    use hyper::{Request, Response};
     use kube::client::Body;
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tower::{BoxError, service_fn};
 
     use super::*;
 
     /// An API server that answers so to what is asked of the version, and of all groups; a text is a page with a 404.
     async fn ask(version: Value, groups: Value) -> Result<bool, ClusterError> {
-        let serve = move |request: Request<Body>| {
+        let serve = move |request: hyper::Request<Body>| {
             let answer = match request.uri().path() {
                 "/apis" => groups.clone(),
                 _ => version.clone(),

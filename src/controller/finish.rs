@@ -35,7 +35,7 @@ impl<S: Sign + 'static> Engine<S> {
             return;
         }
         if let Some(record) = done.record {
-            self.index.put_token(record);
+            self.index.wrote_token(record);
         }
         let intent = self.intent_of(key);
         let now = self.time_of(intent.as_ref().and_then(|intent| self.source_of(intent)).as_deref());

@@ -32,7 +32,17 @@ pub struct Index {
 
 impl Index {
     /// A Token or ClusterToken as it is now. Returns its key, or `None` if that, or something newer, is known already.
-    pub fn put_token(&mut self, mut record: TokenRecord) -> Option<Arc<Key>> {
+    pub fn put_token(&mut self, record: TokenRecord) -> Option<Arc<Key>> {
+        self.put(record, false)
+    }
+
+    /// A Token or ClusterToken as the API server answered when its status was written: of one version, that counts before what a watch
+    /// says, which leaves out fields that are new for a moment after the kinds were upgraded.
+    pub fn wrote_token(&mut self, record: TokenRecord) {
+        self.put(record, true);
+    }
+
+    fn put(&mut self, mut record: TokenRecord, answered: bool) -> Option<Arc<Key>> {
         if let Some((key, _)) = self.tokens.get_key_value(&record.key) {
             record.key = key.clone();
         }
@@ -44,7 +54,8 @@ impl Index {
             Entry::Occupied(mut entry) => {
                 let known = &mut entry.get_mut().record;
                 if known.uid == record.uid {
-                    if not_newer(&record.resource_version, &known.resource_version) {
+                    let same = record.resource_version == known.resource_version;
+                    if not_newer(&record.resource_version, &known.resource_version) && !(same && answered) {
                         return None;
                     }
                     record.uid = known.uid.clone();
@@ -315,5 +326,29 @@ fn not_newer(version: &str, than: &str) -> bool {
     match (version.parse::<u64>(), than.parse::<u64>()) {
         (Ok(version), Ok(than)) => version <= than,
         _ => version == than,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_version_the_answer_to_a_write_counts_before_what_a_watch_says() {
+        let record = |version: &str, generation: Option<i64>| {
+            let object = serde_json::json!({"metadata": {"name": "t", "namespace": "n", "uid": "u", "resourceVersion": version},
+                "spec": {}, "status": {"observedGeneration": generation}});
+            TokenRecord::new(Kind::Token, serde_json::from_value(object).unwrap()).unwrap()
+        };
+        let mut index = Index::default();
+        let key = index.put_token(record("7", None)).unwrap();
+        let known = |index: &Index| index.token(&key).unwrap().read().1.observed_generation;
+        assert_eq!(index.put_token(record("7", Some(1))), None);
+        assert_eq!(known(&index), None);
+        index.wrote_token(record("7", Some(1)));
+        assert_eq!(known(&index), Some(1));
+        assert_eq!(index.put_token(record("7", None)), None);
+        index.wrote_token(record("6", None));
+        assert_eq!(known(&index), Some(1));
     }
 }

@@ -1,5 +1,7 @@
 //! How a job ends: the status says what is, and an Event says what went wrong.
 
+use std::sync::Once;
+
 use jiff::Timestamp;
 
 use crate::api::{Reason, TokenStatus, condition};
@@ -14,6 +16,11 @@ use super::job::{Context, Done, Task, carry};
 use super::outage::SCOUT_PERIOD;
 use super::record::SecretRecord;
 use super::state::Failure;
+
+/// It is said once in the life of the process.
+static OLDER_KINDS: Once = Once::new();
+const OLDER: &str = "the API server does not keep all of a Token's status, as where the CustomResourceDefinitions are older than this \
+                     program; bring them up to date: gtm crds | kubectl apply --server-side -f -";
 
 /// When the status says that the token was issued and expires.
 #[must_use]
@@ -137,12 +144,20 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
         .replace_status(&task.key, &task.uid, &task.resource_version, &status)
         .await
     {
-        Ok(record) => Done {
-            // What the API server did not keep as it was written is not written again and again.
-            unsettled: record.as_ref().is_some_and(|record| record.read().1 != status),
-            record,
-            ..carry(Task { granted: None, ..task })
-        },
+        Ok(record) => {
+            let kept = record.as_ref().map(|record| record.read().1);
+            // What the API server did not keep as it was written is written again, but at leisure: its kinds may become newer.
+            let unsettled = kept.is_some_and(|kept| kept != status);
+            if unsettled {
+                OLDER_KINDS.call_once(|| tracing::warn!("{OLDER}"));
+            }
+            let granted = task.granted.clone().filter(|_| unsettled);
+            Done {
+                unsettled,
+                record,
+                ..carry(Task { granted, ..task })
+            }
+        }
         // The object is gone, or another one: nobody is left to be told.
         Err(ClusterError::Missing | ClusterError::Conflict) => Done { ..carry(task) },
         Err(error) => {
@@ -220,6 +235,7 @@ pub fn cluster_problem(error: &ClusterError) -> Problem {
         | ClusterError::Exists
         | ClusterError::Missing
         | ClusterError::Unserved
+        | ClusterError::Unauthorized
         | ClusterError::Unavailable(_) => Problem::new(
             Reason::SecretWriteFailed,
             Retry::Backoff,

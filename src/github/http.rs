@@ -12,7 +12,7 @@ use url::Url;
 
 use super::error::Error;
 use crate::domain::digest::base64_sha256;
-use crate::domain::quote;
+use crate::domain::{innermost, quote};
 
 /// GitHub refuses requests without a name.
 const NAME: &str = concat!("github-token-manager/", env!("CARGO_PKG_VERSION"));
@@ -193,12 +193,8 @@ pub(super) async fn read(mut response: Response) -> Result<Vec<u8>, BodyError> {
 
 /// What went wrong, in the words of the innermost cause, which has the facts (a certificate, a name, a reset).
 pub(super) fn cause(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
     let text = if error.source().is_some() {
-        innermost.to_string()
+        innermost(error).to_string()
     } else {
         "the request failed".to_owned()
     };

@@ -1,30 +1,36 @@
 //! Why does it not work: the chain from the configuration to what a token may do, link by link. The first that is broken says what
 //! helps; what hangs on it is not tried.
 
+mod cluster;
 mod manifest;
 mod token;
+mod webhook;
 
 use std::sync::Arc;
 
 use kube::Client as Cluster;
 
-use crate::api::{App as AppResource, condition};
-use crate::cluster::{AppObjects, Scope, Tokens};
+use crate::api::{Reason, condition};
+use crate::cluster::{AppObject, ClusterError};
 use crate::config::Config;
 use crate::controller::App;
 use crate::domain::Problem;
-use crate::domain::intent::{AppKey, Intent, Key, app_not_found, invalid};
+use crate::domain::intent::{AppKey, Intent, Key};
 use crate::domain::plan::AppFacts;
+use crate::domain::schedule::Retry;
 use crate::github::{HttpClients, Installation};
 use crate::signer::Signer;
 
 use super::apps::{Ingredients, signs};
-use super::connection::connect;
 use super::settings::Settings;
 use super::{discovery, object_spec};
 
 /// From this difference on, the clock is worth a word: GitHub's tolerance of a JWT is a minute.
 const NOTEWORTHY_SKEW: i64 = 20;
+/// Who helps where an installation is suspended.
+const LIFTED: &str = "its owner lifts that in the account's settings, \"GitHub Apps\"";
+/// Where a pod is tried, unless a Token names a namespace.
+const POD_PLACE: &str = "default";
 
 /// How one link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +101,15 @@ impl Chain {
         self.say(name, Verdict::Good, message);
     }
 
+    /// What could not be looked at is no fault.
+    fn unseen(&mut self, name: &'static str, error: &ClusterError) {
+        self.say(name, Verdict::Doubtful, format!("not looked at: {error}"));
+    }
+
     /// The value, or the end of the chain.
     fn need<T>(&mut self, name: &'static str, found: Result<T, Problem>) -> Result<T, Broken> {
         found.map_err(|problem| {
-            self.say(name, Verdict::Bad, format!("{}: {}", problem.reason, problem.message));
+            self.say(name, Verdict::Bad, format!("{}: {}", problem.reason, problem.told()));
             Broken
         })
     }
@@ -118,41 +129,24 @@ pub async fn check(config: &Config, subject: Subject, own: &str) -> Section {
 }
 
 async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -> Result<(), Broken> {
-    let instead = match &subject {
-        _ if Ingredients::key_secret(config).is_some() => {
-            Some("give the key in a file: provider secret reads it there")
-        }
-        Subject::Object(_) => Some("check a manifest with -f, which needs none unless it names an App"),
-        Subject::App | Subject::Manifest(_) => None,
-    };
-    let mut cluster = match instead {
-        Some(instead) => Some(connected(chain, instead).await?),
-        None => None,
-    };
-    let intent = match subject {
-        Subject::App => None,
-        Subject::Manifest(manifest) => Some(chain.need("token", manifest::of_manifest(manifest))?),
-        Subject::Object(key) => Some(of_cluster(chain, cluster.as_ref(), &key).await?),
-    };
-    if let Some(intent) = &intent {
-        chain.good(
-            "token",
-            format!("{} can be read; its Secret is {}", intent.key, intent.secret.key),
-        );
-        for warning in &intent.warnings {
-            chain.say(
-                "token",
-                Verdict::Doubtful,
-                format!("{}: {}", warning.reason, warning.message),
-            );
-        }
-    }
+    let mut cluster = surroundings(chain, config, &subject, own).await?;
+    let intent = asked(chain, cluster.as_ref(), subject).await?;
     let app_key = intent.as_ref().map_or(AppKey::Startup, |intent| intent.app.clone());
     if let (None, AppKey::Object { name, .. }) = (&cluster, &app_key) {
         let instead = format!("leave spec.appRef out: to check the App {name}, it has to be read");
-        cluster = Some(connected(chain, &instead).await?);
+        cluster = Some(cluster::connected(chain, &instead).await?);
     }
-    let made_of = ingredients(chain, config, cluster, &app_key, own).await;
+    let object = match (&app_key, &cluster) {
+        (AppKey::Object { namespace, name }, Some(cluster)) => {
+            let place = namespace.as_deref().unwrap_or(own);
+            Some(cluster::app(chain, cluster, place, name).await?)
+        }
+        _ => None,
+    };
+    if let Some(object) = &object {
+        pool(chain, object);
+    }
+    let made_of = ingredients(config, cluster.as_ref(), object.as_ref(), own).await;
     let made_of = chain.need("configuration", made_of)?;
     chain.good(
         "configuration",
@@ -166,92 +160,85 @@ async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -
     );
     chain.need("signature", signs(&app).await)?;
     chain.good("signature", "a signature was made, and verified with the public key");
-    let app = github(chain, Arc::new(app)).await?;
+    let (app, installations) = github(chain, Arc::new(app)).await?;
     match &intent {
         Some(intent) => token::of_token(chain, &app, intent).await,
-        None => of_app(chain, &app),
+        None => of_app(chain, &app.facts, &installations),
     }
 }
 
-/// A client of the cluster; `instead` is what can be done without one.
-async fn connected(chain: &mut Chain, instead: &str) -> Result<Cluster, Broken> {
-    connect().await.map_err(|error| {
-        chain.say("cluster", Verdict::Bad, format!("{error}; or {instead}"));
-        Broken
-    })
+/// The cluster, where it is needed or found, and what Tokens rely on there.
+async fn surroundings(
+    chain: &mut Chain,
+    config: &Config,
+    subject: &Subject,
+    own: &str,
+) -> Result<Option<Cluster>, Broken> {
+    let instead = match subject {
+        _ if Ingredients::key_secret(config).is_some() => {
+            Some("give the key in a file: provider secret reads it there")
+        }
+        Subject::Object(_) => Some("check a manifest with -f, which needs none unless it names an App"),
+        Subject::App | Subject::Manifest(_) => None,
+    };
+    let cluster = match (instead, subject) {
+        (Some(instead), _) => Some(cluster::connected(chain, instead).await?),
+        (None, Subject::App) => cluster::found(chain).await,
+        (None, _) => None,
+    };
+    let place = match subject {
+        Subject::Manifest(_) => None,
+        Subject::Object(key) => Some(key.namespace.as_deref().unwrap_or(POD_PLACE)),
+        Subject::App => Some(POD_PLACE),
+    };
+    if let (Some(cluster), Some(place)) = (&cluster, place) {
+        cluster::surroundings(chain, cluster, own, place).await;
+    }
+    Ok(cluster)
 }
 
-async fn of_cluster(chain: &mut Chain, cluster: Option<&Cluster>, key: &Key) -> Result<Intent, Broken> {
-    let Some(cluster) = cluster else { return Err(Broken) };
-    let record = match Tokens::new(cluster.clone(), Scope::new(&[])).get(key).await {
-        Ok(Some(record)) => record,
-        Ok(None) => {
-            chain.say(
-                "token",
-                Verdict::Bad,
-                format!("{key} does not exist; check namespace and name"),
-            );
-            return Err(Broken);
-        }
-        Err(error) => {
-            chain.say("cluster", Verdict::Bad, format!("{key} cannot be read: {error}"));
-            return Err(Broken);
-        }
+/// What is asked for; `None`: nothing but the operator's own App.
+async fn asked(chain: &mut Chain, cluster: Option<&Cluster>, subject: Subject) -> Result<Option<Intent>, Broken> {
+    let intent = match subject {
+        Subject::App => return Ok(None),
+        Subject::Manifest(manifest) => chain.need("token", manifest::of_manifest(manifest))?,
+        Subject::Object(key) => cluster::token(chain, cluster.ok_or(Broken)?, &key).await?,
     };
-    chain.good("cluster", "the API server answers");
-    let (intent, status) = record.read();
-    for condition in status
-        .conditions
-        .iter()
-        .filter(|c| (c.kind == "Ready") != (c.status == "True"))
-    {
-        let message = format!(
-            "its condition {} is {}: {}: {}",
-            condition.kind, condition.status, condition.reason, condition.message
-        );
+    let message = format!("{} can be read; its Secret is {}", intent.key, intent.secret.key);
+    chain.good("token", message);
+    for warning in &intent.warnings {
+        let message = format!("{}: {}", warning.reason, warning.message);
         chain.say("token", Verdict::Doubtful, message);
     }
-    chain.need("token", intent)
+    Ok(Some(intent))
 }
 
 async fn ingredients(
-    chain: &mut Chain,
     config: &Config,
-    cluster: Option<Cluster>,
-    app: &AppKey,
+    cluster: Option<&Cluster>,
+    object: Option<&AppObject>,
     own: &str,
 ) -> Result<Ingredients, Problem> {
     let settings = Settings::gather(config.clone()).await;
-    match app {
-        AppKey::Startup => {
-            let gathered = Ingredients::gather(&settings, cluster.as_ref().map(|cluster| (cluster, own))).await?;
-            gathered.ok_or_else(crate::controller::no_startup_app)
-        }
-        AppKey::Object { namespace, name } => {
-            let cluster = cluster.ok_or_else(|| invalid("spec.appRef: an App is read from a cluster"))?;
-            let objects = AppObjects::new(cluster.clone());
-            let place = namespace.as_deref().unwrap_or(own);
-            let found = objects.get(place, name).await;
-            let found =
-                found.map_err(|error| invalid(format!("spec.appRef: the App {name} cannot be read: {error}")))?;
-            let found = found.ok_or_else(|| app_not_found(place, name))?;
-            if let Ok(app) = &found.read {
-                pool(chain, name, app);
-            }
-            let outline = object_spec::outline(&found, &settings, own)?;
-            outline.with_key(Some((&cluster, &found.namespace))).await
-        }
+    if let (Some(object), Some(cluster)) = (object, cluster) {
+        let outline = object_spec::outline(object, &settings, own)?;
+        return outline.with_key(Some((cluster, &object.namespace))).await;
     }
+    let gathered = Ingredients::gather(&settings, cluster.map(|cluster| (cluster, own))).await?;
+    gathered.ok_or_else(crate::controller::no_startup_app)
 }
 
 /// Only the App that the Token names is asked; the others that may issue its tokens are named.
-fn pool(chain: &mut Chain, name: &str, app: &AppResource) {
-    if app.spec.pool.is_empty() {
+fn pool(chain: &mut Chain, object: &AppObject) {
+    let Some(app) = object.read.as_ref().ok().filter(|app| !app.spec.pool.is_empty()) else {
         return;
-    }
+    };
     let members: Vec<_> = app.spec.pool.iter().map(|member| member.name.as_str()).collect();
-    let members = members.join(", ");
-    let told = app.status.as_ref().and_then(|status| status.condition(condition::POOL));
+    let (members, name) = (members.join(", "), &object.name);
+    let told = object
+        .status
+        .as_ref()
+        .and_then(|status| status.condition(condition::POOL));
     match told.filter(|told| told.status == "False") {
         Some(told) => chain.say("pool", Verdict::Doubtful, format!("{}: {}", told.reason, told.message)),
         None => chain.good(
@@ -262,7 +249,7 @@ fn pool(chain: &mut Chain, name: &str, app: &AppResource) {
 }
 
 /// GitHub knows the App, and where it is installed.
-async fn github(chain: &mut Chain, app: Arc<App<Signer>>) -> Result<Arc<App<Signer>>, Broken> {
+async fn github(chain: &mut Chain, app: Arc<App<Signer>>) -> Result<(Arc<App<Signer>>, Vec<Installation>), Broken> {
     let (slug, installations) = chain.need("github", discovery::found(&app).await)?;
     chain.good("github", format!("it takes the App's JWT, and knows the App as {slug}"));
     let skew = app.client.skew().as_secs();
@@ -273,7 +260,8 @@ async fn github(chain: &mut Chain, app: Arc<App<Signer>>) -> Result<Arc<App<Sign
         chain.good("clock", "it agrees with GitHub's");
     }
     list(chain, &installations);
-    Ok(discovery::with_installations(&app, &installations).unwrap_or(app))
+    let app = discovery::with_installations(&app, &installations).unwrap_or(app);
+    Ok((app, installations))
 }
 
 fn list(chain: &mut Chain, installations: &[Installation]) {
@@ -288,24 +276,36 @@ fn list(chain: &mut Chain, installations: &[Installation]) {
         match installation.suspended_at {
             None => chain.good("installations", message),
             Some(_) => {
-                let cure = "its owner lifts that in the account's settings, \"GitHub Apps\"";
-                chain.say(
-                    "installations",
-                    Verdict::Doubtful,
-                    format!("{message}: suspended; {cure}"),
-                );
+                let message = format!("{message}: suspended; {LIFTED}");
+                chain.say("installations", Verdict::Doubtful, message);
             }
         }
     }
 }
 
-fn of_app(chain: &mut Chain, app: &App<Signer>) -> Result<(), Broken> {
-    let facts: &AppFacts = &app.facts;
+fn of_app(chain: &mut Chain, facts: &AppFacts, installations: &[Installation]) -> Result<(), Broken> {
     if facts.installation.is_none() && facts.owner.is_none() {
         chain.good("installation", "none is configured: each Token names its own");
         return Ok(());
     }
     let installation = chain.need("installation", facts.default_installation())?;
+    let found = installations.iter().find(|found| found.id == installation);
+    let wrong = |reason, message| Err(Problem::new(reason, Retry::Every(discovery::PERIOD), message));
+    let standing = match found.map(|found| found.suspended_at) {
+        Some(None) => Ok(()),
+        Some(Some(_)) => {
+            let message = format!("{installation}, which Tokens that name none get, is suspended; {LIFTED}");
+            wrong(Reason::InstallationSuspended, message)
+        }
+        None => {
+            let cure = "it is none of the App's above: correct it, or install the App there";
+            wrong(
+                Reason::InstallationNotFound,
+                format!("installation_id {installation}: {cure}"),
+            )
+        }
+    };
+    chain.need("installation", standing)?;
     chain.good("installation", format!("Tokens that name none get {installation}"));
     Ok(())
 }

@@ -6,7 +6,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use reqwest::header::{HeaderValue, USER_AGENT};
 
-use crate::cluster;
+use crate::cluster::{self, ClusterError};
 
 /// A client of the cluster that `KUBECONFIG`, `~/.kube/config` or the pod's service account leads to.
 ///
@@ -42,6 +42,15 @@ pub async fn connect_by(path: Option<&Path>) -> Result<Client, String> {
     let name = HeaderValue::from_static(concat!("github-token-manager/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, name));
     cluster::connect(config)
+}
+
+/// What helps whom the API server does not give what it was asked for; nothing where the error says it.
+pub fn cure(error: &ClusterError, right: &str) -> String {
+    match error {
+        ClusterError::Forbidden(_) => format!("; ask for the right to {right}"),
+        ClusterError::Unserved => "; where the kinds are not installed, gtm crds prints them".to_owned(),
+        _ => String::new(),
+    }
 }
 
 async fn of_file(file: Result<Kubeconfig, KubeconfigError>) -> Result<Config, KubeconfigError> {

@@ -196,8 +196,7 @@ impl Caretaker {
 
     /// The installations of the status, if it is about this spec and has room for all of them.
     fn listed_before(&self, object: &AppObject) -> Option<BTreeMap<String, Installed>> {
-        let stored = object.read.as_ref().ok()?.status.as_ref();
-        let status = self.status.as_ref().or(stored)?;
+        let status = self.status.as_ref().or(object.status.as_ref())?;
         let all = &status.installations;
         let whole = status.slug.is_some() && all.len() < MOST_INSTALLATIONS;
         let present = status.observed_generation == Some(object.generation);
@@ -353,8 +352,8 @@ impl Caretaker {
 
     /// Writes the status if it is not what it should be, and an Event when the App begins or ceases to work.
     async fn tell(&mut self, object: &AppObject, findings: &Findings) {
-        let stored = object.read.as_ref().ok().and_then(|app| app.status.clone());
-        let previous = self.status.clone().or(stored).unwrap_or_default();
+        let stored = object.status.as_ref();
+        let previous = self.status.as_ref().or(stored).cloned().unwrap_or_default();
         let status = settle(&previous, object.generation, findings, clock::now());
         if status == previous {
             self.status = Some(status);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::clock::now;
-use super::connection::connect;
+use super::connection::{connect, cure};
 use crate::cluster::{ClusterError, Scope, TokenRecord, Tokens};
 use crate::domain::intent::{Kind, SecretKey};
 use crate::domain::overview::{Line, Seen, sort};
@@ -67,10 +67,8 @@ impl Overview {
 
 fn wrong(plural: &str, error: &ClusterError, namespace: Option<&str>) -> String {
     let cure = match (error, namespace) {
-        (ClusterError::Forbidden(_), None) => ": name a namespace that you may look into with -n",
-        (ClusterError::Forbidden(_), Some(_)) => ": ask for the right to list them",
-        (ClusterError::Unserved, _) => ": the kinds are not installed; gtm crds prints them",
-        _ => "",
+        (ClusterError::Forbidden(_), None) => "; name a namespace that you may look into with -n".to_owned(),
+        _ => cure(error, "list them"),
     };
     format!("{plural}.github.as-code.io cannot be listed: {error}{cure}")
 }

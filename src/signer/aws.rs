@@ -14,7 +14,7 @@ use aws_sdk_kms::types::{KeyState, KeyUsageType, MessageType, SigningAlgorithmSp
 
 use super::remote::{Service, Version};
 use super::{PublicKey, TOTAL_TIMEOUT};
-use crate::domain::{SignError, quote};
+use crate::domain::{SignError, innermost, quote};
 
 /// One attempt; three of them, and the pauses between, are within the total.
 const ATTEMPT: Duration = Duration::from_millis(2800);
@@ -211,9 +211,5 @@ fn unreachable(id: &str, region: &str, cause: &str) -> SignError {
 
 /// The words of the innermost cause.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    quote(&innermost.to_string())
+    quote(&innermost(error).to_string())
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{ServiceKey, TOTAL_TIMEOUT};
-use crate::domain::{SignError, quote};
+use crate::domain::{SignError, innermost, quote};
 
 /// An answer is read up to here, in bytes: a list of 100 versions, and room.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -244,12 +244,8 @@ fn unreachable(who: &str, error: &reqwest::Error) -> SignError {
 
 /// What went wrong, in the words of the innermost cause.
 fn cause(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
     if error.source().is_some() {
-        quote(&innermost.to_string())
+        quote(&innermost(error).to_string())
     } else {
         "the request failed".to_owned()
     }

@@ -3,6 +3,7 @@
 mod another;
 mod hostile;
 mod many;
+mod newer;
 mod outage;
 mod pool;
 mod said;

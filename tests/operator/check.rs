@@ -1,5 +1,7 @@
 //! `gtm check`, as its users run it.
 
+mod cluster;
+
 use std::process::Command;
 
 use jiff::SignedDuration;
@@ -254,4 +256,67 @@ async fn a_token_of_the_cluster_is_checked_with_the_app_that_it_names() {
     let absent = Report::of(&config, kubeconfig, &["token", &format!("{}/absent", world.namespace)]);
     assert!(!absent.success);
     absent.expect("token", "bad", "does not exist");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_installation_that_is_none_or_suspended_is_no_good_one() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    assert!(github.suspend(67890));
+    let report = Report::of(&config, None, &[]);
+    assert!(!report.success);
+    report.expect("installation", "bad", "InstallationSuspended");
+    report.expect("installation", "bad", "its owner lifts that");
+
+    assert!(github.unsuspend(67890));
+    let text = std::fs::read_to_string(&config).expect("it is there");
+    std::fs::write(&config, text.replace("67890", "77")).expect("it is written");
+    let report = Report::of(&config, None, &[]);
+    assert!(!report.success);
+    report.expect("installation", "bad", "installation_id 77: it is none of the App's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn until_when_github_wants_nothing_to_be_asked_is_told() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    let limit = Fault::SecondaryLimit {
+        status: 403,
+        retry_after: Some(120),
+    };
+    github.fail_while(None, limit);
+    let until = Report::of(&config, None, &[]).verdict("github").1;
+    let at = until.rsplit_once("ask again after ").expect(&until).1;
+    let at: jiff::Timestamp = at.parse().expect("a time");
+    let left = at.duration_since(github.now());
+    assert!(
+        left > SignedDuration::from_secs(60) && left <= SignedDuration::from_secs(121),
+        "{left}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_ready_is_told_and_nothing_is_issued_where_the_operator_would_not() {
+    let world = World::new().await;
+    let config = world.folder.path().join("gtm.yaml");
+    let foreign = json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "taken", "namespace": world.namespace}, "stringData": {"a": "b"}});
+    world.cluster.apply(&foreign.to_string()).await.expect("a Secret");
+    let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "none"},
+        "spec": {"permissions": {"*": "read"}}});
+    world.cluster.apply(&policy.to_string()).await.expect("a policy");
+    let read = |name: &str| json!({"permissions": {"contents": "read"}, "secret": {"name": name}});
+    world.token("taken", read("taken")).await;
+    world
+        .token("greedy", json!({"permissions": {"contents": "write"}}))
+        .await;
+    world.condition("taken", "Ready", "False", "SecretConflict").await;
+    world.condition("greedy", "Ready", "False", "PolicyForbids").await;
+    for (name, reason) in [("taken", "SecretConflict"), ("greedy", "PolicyForbids")] {
+        let name = format!("{}/{name}", world.namespace);
+        let report = Report::of(&config, Some(world.cluster.kubeconfig_path()), &["token", &name]);
+        assert!(!report.success, "{:?}", report.links);
+        report.expect("token", "bad", &format!("Failing: {reason}"));
+    }
+    assert_eq!(world.github.mint_count(), 0);
 }

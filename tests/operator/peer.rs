@@ -9,11 +9,13 @@ use github_token_manager::api::Token;
 use github_token_manager::api::names::annotation;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams, PostParams};
+use lab::cluster::Cluster;
 use lab::github::{GitHub, Settings, TokenState};
 use lab::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::apps::{in_secret, of_app};
+use crate::status::status;
 use crate::world::{SOON, World};
 
 /// A token, as the peer gets it.
@@ -76,6 +78,12 @@ async fn leave(world: &World, name: &str, spec: Value, (token, expires_at): &(St
     };
     let patched = world.tokens().patch_status(name, &params, &Patch::Merge(&status)).await;
     patched.expect("the status is taken");
+}
+
+/// Its kinds.
+pub fn older() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/peer-crds/crds.yaml");
+    std::fs::read_to_string(path).expect("its CRDs")
 }
 
 /// A world in which our operator has not started yet.
@@ -213,4 +221,37 @@ async fn a_secret_of_its_whose_status_is_lost_gets_a_new_token() {
     world.good_token("demo", Some(&old.0)).await;
     world.ready("demo").await;
     assert_eq!(world.github.mint_count(), 2);
+}
+
+#[tokio::test]
+async fn with_its_kinds_a_good_token_is_ready_and_after_their_upgrade_the_status_is_whole_without_another_token() {
+    let kinds = Cluster::builder().with_crds(older()).with_audit_log();
+    let world = World::with(kinds, Settings::default(), |operator| operator).await;
+    world.token("t", json!({"permissions": {"contents": "read"}})).await;
+    world.ready("t").await;
+    let told = "the CustomResourceDefinitions are older than this";
+    eventually(SOON, "it is told", async || {
+        let times = world.operator.logs().matches(told).count();
+        (times > 0).then_some(()).ok_or(times)
+    })
+    .await;
+    let status = status(world.cluster.kubeconfig_path(), &["-o", "json"]);
+    assert!(status.status.success(), "{status:?}");
+
+    let audit = world.cluster.audit_log().expect("an audit log");
+    let ours = github_token_manager::cli::crds::yaml().expect("CRDs");
+    world.cluster.install_crds(&ours).await.expect("the upgrade");
+    eventually(2 * SOON, "the status is whole", async || {
+        let status = world.status("t").await;
+        let whole = status.observed_generation.is_some() && status.permissions.contains_key("contents");
+        whole.then_some(()).ok_or(format!("{status:?}"))
+    })
+    .await;
+    audit.settle(&world.client).await.expect("the log is whole");
+    let writes = audit
+        .writes(|event| event.resource == "tokens")
+        .expect("it can be read");
+    assert!(writes.values().sum::<usize>() < 20, "{writes:?}");
+    assert_eq!(world.operator.logs().matches(told).count(), 1);
+    assert_eq!(world.github.mint_count(), 1);
 }

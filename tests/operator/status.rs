@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use lab::cluster::Cluster;
 use lab::github::Settings;
+use lab::process::{Folder, Port};
 use serde_json::{Value, json};
 
 use crate::world::{World, cluster};
 
-fn status(kubeconfig: &Path, args: &[&str]) -> Output {
+pub fn status(kubeconfig: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gtm"));
     command.env_clear().env("KUBECONFIG", kubeconfig).arg("status");
     command.args(args).output().expect("gtm runs")
@@ -156,8 +158,40 @@ async fn a_token_that_expires_while_the_spec_cannot_be_read_is_told_and_why() {
 
 #[tokio::test]
 async fn a_cluster_without_the_kinds_is_told_how_it_gets_them() {
-    let bare = lab::cluster::Cluster::builder().lease().await.expect("a cluster");
+    let bare = Cluster::builder().lease().await.expect("a cluster");
     let output = status(bare.kubeconfig_path(), &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("gtm crds"), "{output:?}");
+}
+
+#[tokio::test]
+async fn why_an_api_server_cannot_be_asked_is_told_with_its_address() {
+    let bare = Cluster::builder().lease().await.expect("a cluster");
+    let folder = Folder::new().expect("a folder");
+    let (url, free) = (bare.url(), Port::take().expect("a port"));
+    let closed = format!("https://{}", free.address());
+    let trusted = bare.ca_pem().expect("a CA");
+    for (server, ca, told) in [
+        (&closed, None, "Connection refused"),
+        (
+            &"https://no-such-host.invalid:6443".to_owned(),
+            None,
+            "failed to lookup address",
+        ),
+        (&url, None, "certificate"),
+        (&url, Some(trusted), "does not accept the credentials (401)"),
+    ] {
+        let authority = ca.map(|pem| folder.write("ca.pem", pem).expect("a file"));
+        let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": server, "certificate-authority": authority}}],
+            "users": [{"name": "c", "user": {"token": "no-token-of-it"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}]});
+        let kubeconfig = folder.write("kubeconfig", kubeconfig.to_string()).expect("a file");
+        let output = status(&kubeconfig, &[]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let error = text(&output.stderr);
+        let addressed = told.contains("401") || error.contains(&format!("cannot be reached: {server}: "));
+        assert!(addressed && error.contains(told), "{told}: {error}");
+        assert!(!error.contains("-n") && !error.contains("no-token-of-it"), "{error}");
+    }
 }

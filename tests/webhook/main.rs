@@ -1,6 +1,7 @@
 //! The webhook as clusters use it: the real program, the real configurations, a real API server.
 
 mod certificates;
+mod check;
 mod clock;
 mod collector;
 mod drain;

@@ -29,7 +29,7 @@ pub struct World {
     pub namespace: String,
     pub port: Port,
     kubeconfig: PathBuf,
-    folder: Folder,
+    pub folder: Folder,
     pub cluster: Leased,
 }
 

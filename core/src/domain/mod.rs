@@ -8,6 +8,7 @@ pub mod duration;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
+mod innermost;
 pub mod intent;
 pub mod jwt;
 pub mod manifest;
@@ -30,6 +31,7 @@ pub mod template;
 pub mod unknown;
 
 pub use base_url::BaseUrl;
+pub use innermost::innermost;
 pub use nearest::nearest;
 pub use problem::Problem;
 pub use quote::quote;

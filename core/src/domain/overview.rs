@@ -148,11 +148,7 @@ fn standing<'a>(seen: &Seen<'a>) -> (State, &'a str, &'a str) {
             (State::Failing, problem.reason.as_str(), &problem.message)
         }
         (_, Some("False")) => (State::Failing, as_ready.0, as_ready.1),
-        _ if seen
-            .status
-            .observed_generation
-            .is_none_or(|seen_then| seen_then < seen.generation) =>
-        {
+        _ if observed(seen.status).is_none_or(|seen_then| seen_then < seen.generation) => {
             let text = "the operator has not looked at this version of it yet: does it run, and does it look into this namespace?";
             (State::Waiting, "NotObserved", text)
         }
@@ -162,6 +158,12 @@ fn standing<'a>(seen: &Seen<'a>) -> (State, &'a str, &'a str) {
         },
         _ => (State::Waiting, as_ready.0, as_ready.1),
     }
+}
+
+/// The generation that the status is about: older kinds keep that of a condition alone.
+fn observed(status: &TokenStatus) -> Option<i64> {
+    let of_ready = || status.condition(condition::READY)?.observed_generation;
+    status.observed_generation.or_else(of_ready)
 }
 
 /// Brings those in trouble to the front, and of each state those that expire first.

@@ -1,6 +1,6 @@
 //! What went wrong with a Token.
 
-use crate::api::Reason;
+use crate::api::{Reason, Time};
 
 use super::schedule::Retry;
 
@@ -23,6 +23,15 @@ impl Problem {
             reason,
             message: message.into(),
             retry,
+        }
+    }
+
+    /// The message, for people who ask once: with the time until which it is in vain to ask again, where that is known.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self.retry.not_before() {
+            Some(at) => format!("{}; ask again after {}", self.message, Time::from(at)),
+            None => self.message.clone(),
         }
     }
 }

@@ -40,6 +40,32 @@ fn visit(path: &str, value: &Value, schema: &JSONSchemaProps, found: &mut Vec<St
     }
 }
 
+/// The fields of `wanted` that the schema `served` does not have, without those below them; `path` is where both stand.
+#[must_use]
+pub fn lacking_fields(path: &str, wanted: &JSONSchemaProps, served: &JSONSchemaProps) -> Vec<String> {
+    let mut found = Vec::new();
+    compare(path, wanted, served, &mut found);
+    found
+}
+
+fn compare(path: &str, wanted: &JSONSchemaProps, served: &JSONSchemaProps, found: &mut Vec<String>) {
+    if served.x_kubernetes_preserve_unknown_fields == Some(true) {
+        return;
+    }
+    for (name, wanted) in wanted.properties.iter().flatten() {
+        let path = format!("{path}.{name}");
+        match property(served, name) {
+            Some(served) => compare(&path, wanted, served, found),
+            None => found.push(path),
+        }
+    }
+    if let (Some(JSONSchemaPropsOrArray::Schema(wanted)), Some(JSONSchemaPropsOrArray::Schema(served))) =
+        (&wanted.items, &served.items)
+    {
+        compare(&format!("{path}[]"), wanted, served, found);
+    }
+}
+
 fn property<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
     schema.properties.as_ref()?.get(name)
 }
@@ -65,6 +91,29 @@ mod tests {
     fn of(kind: &str, spec: &Value) -> Vec<String> {
         let schema = crd::schema_of(kind).expect("a kind");
         unknown_fields("spec", spec, property(&schema, "spec").expect("a spec"))
+    }
+
+    #[test]
+    fn what_an_older_schema_lacks_is_told_once_for_all_that_is_below_it() {
+        let ours = crd::schema_of("Token").expect("a kind");
+        let mut older = ours.clone();
+        let mut at = &mut older;
+        for name in ["status", "conditions"] {
+            at = at.properties.as_mut().and_then(|all| all.get_mut(name)).expect(name);
+        }
+        let Some(JSONSchemaPropsOrArray::Schema(item)) = &mut at.items else {
+            panic!("no list")
+        };
+        item.properties.as_mut().expect("fields").remove("observedGeneration");
+        let spec = older
+            .properties
+            .as_mut()
+            .and_then(|all| all.get_mut("spec"))
+            .expect("a spec");
+        spec.properties.as_mut().expect("fields").remove("secret");
+        let lacking = ["Token.spec.secret", "Token.status.conditions[].observedGeneration"];
+        assert_eq!(lacking_fields("Token", &ours, &older), lacking);
+        assert!(lacking_fields("Token", &older, &ours).is_empty(), "newer is as good");
     }
 
     #[test]

@@ -90,6 +90,16 @@ fn what_stood_in_the_way_before_a_token_expired_is_not_hidden() {
 }
 
 #[test]
+fn where_the_kind_is_too_old_for_the_generation_of_the_status_that_of_its_condition_counts() {
+    for (generation, state) in [(3, State::Ready), (2, State::Waiting)] {
+        let mut ready = condition("Ready", "True", "Issued");
+        ready["observedGeneration"] = generation.into();
+        let line = line(json!({}), json!({"conditions": [ready]}));
+        assert_eq!(line.state, state, "{line:?}");
+    }
+}
+
+#[test]
 fn one_that_nobody_has_looked_at_waits_and_names_its_secret() {
     let line = line(json!({"secret": {"name": "ci-token"}}), json!({}));
     assert_eq!((line.state, line.reason.as_str()), (State::Waiting, "NotObserved"));

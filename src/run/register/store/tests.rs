@@ -106,6 +106,7 @@ fn every_refusal_of_a_secret_names_it_and_the_cure() {
         ),
         (ClusterError::Invalid(said()), "small letters"),
         (ClusterError::Forbidden(said()), "right to create Secrets"),
+        (ClusterError::Unauthorized, "does not accept the credentials"),
         (ClusterError::Unavailable(said()), "KUBECONFIG"),
     ] {
         let text = problem(&key, &error);
