@@ -20,8 +20,10 @@ use crate::cluster::ClusterError;
 /// How long a leader that has gone silent is waited for, in seconds, from its last renewal that was seen: so a new leader works within
 /// 15 s.
 pub(super) const DURATION: u64 = 10;
-/// How long a leader goes on from when it sent its last renewal that was answered. It has ended before the others begin.
+/// How long a leader goes on from when it sent its last renewal that was answered.
 const LAPSE: Duration = Duration::from_secs(DURATION - 1);
+/// How long work under way may take after that: it has ended before the others begin.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// How often the Lease is renewed.
 const RENEW: Duration = Duration::from_secs(2);
 /// How often who does not lead looks at the Lease, and how soon what has failed is tried again.
@@ -30,6 +32,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(4_400);
 /// How long it may take to give the Lease back.
 const PARTING: Duration = Duration::from_secs(5);
+/// The term, in seconds, of a Lease that was given back, as client-go writes it (tools/leaderelection, `release`): of one that has lost its
+/// holder in another way, that may not know it yet.
+const GIVEN_BACK: i32 = 1;
 
 /// Whether this replica leads, from now on and for as long as `stop` is not cancelled; the lease is given back then.
 pub struct Leadership {
@@ -133,27 +138,29 @@ impl Candidate {
         self.hold(found.as_ref()).await
     }
 
-    /// Whether someone else holds the Lease and may still lead. Of one that is gone, its holder makes a new one.
+    /// Whether someone else may still lead: who holds the Lease, or was seen to hold it before it was deleted, or cleared by hand.
     fn is_taken(&mut self, found: Option<&Lease>) -> bool {
-        let Some(found) = found else {
-            return self.seen.as_ref().is_some_and(Seen::may_still_lead);
+        let spec = found.and_then(|found| found.spec.as_ref());
+        let term = spec.and_then(|spec| spec.lease_duration_seconds);
+        let Some(holder) = found.and_then(holder) else {
+            return term != Some(GIVEN_BACK) && self.seen.as_ref().is_some_and(Seen::may_still_lead);
         };
-        let Some(holder) = holder(found).filter(|holder| *holder != self.identity) else {
+        if holder == self.identity {
             return false;
-        };
-        let spec = found.spec.as_ref();
+        }
         let renewal = spec.and_then(|spec| spec.renew_time.clone());
         let known = self
             .seen
             .as_ref()
             .is_some_and(|seen| seen.holder == holder && seen.renewal == renewal);
         if !known {
-            let term = spec.and_then(|spec| u64::try_from(spec.lease_duration_seconds?).ok());
+            let term = term.and_then(|term| u64::try_from(term).ok()).unwrap_or_default();
             self.seen = Some(Seen {
                 holder: holder.to_owned(),
                 renewal,
                 since: Instant::now(),
-                term: Duration::from_secs(term.unwrap_or(DURATION)),
+                // Not less than ours: before someone wrote into it, the Lease may have been that of one of us.
+                term: Duration::from_secs(term.max(DURATION)),
             });
         }
         self.seen.as_ref().is_some_and(Seen::may_still_lead)
@@ -162,6 +169,7 @@ impl Candidate {
     /// Keeps the Lease until `stop`, when it is handed back, or until another one may lead.
     async fn lead(&self, mut held: Held, stop: &CancellationToken) -> Option<Held> {
         let mut next = held.since + RENEW;
+        let mut told = String::new();
         loop {
             let renewed = async {
                 sleep_until(next).await;
@@ -182,10 +190,15 @@ impl Candidate {
                 Ok(Some(renewed)) => {
                     next = renewed.since + RENEW;
                     held = renewed;
+                    told.clear();
                 }
                 Ok(None) => return None,
                 Err(ClusterError::Conflict) => {}
-                Err(error) => tracing::warn!("{}; it is tried again", self.unusable(&error)),
+                Err(error) if self.unusable(&error) == told => {}
+                Err(error) => {
+                    told = self.unusable(&error);
+                    tracing::warn!("{told}; it is tried again every second");
+                }
             }
         }
     }
@@ -322,7 +335,7 @@ pub(super) async fn write(lease: &Api<Lease>, change: &serde_json::Value) -> Res
 /// What the API server said.
 pub(super) async fn vacate(lease: &Api<Lease>, version: Option<String>) -> Result<Lease, ClusterError> {
     let nobody = json!({"metadata": {"resourceVersion": version}, "spec": {
-        "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": null}});
+        "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": GIVEN_BACK}});
     write(lease, &nobody).await
 }
 

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Events, Record, Scope, Secrets, Tokens, follow_policies, for_bulk, watch as watch_cluster};
@@ -25,7 +25,7 @@ use super::clock;
 use super::connection::connect_by;
 use super::end::{Signals, Tasks, until_the_end};
 use super::keeper::Keeper;
-use super::leader::{self, Leadership};
+use super::leader::{self, FAREWELL, Leadership};
 use super::objects::Objects;
 use super::pool;
 use super::recorder::{AppRecorder, Recorder};
@@ -269,19 +269,24 @@ impl Manager {
         let candidate = campaign.drop_guard();
         loop {
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => break,
                 led = leads.wait_for(|leads| *leads) => if led.is_err() { break },
             }
             tracing::info!("this replica leads");
             self.metrics.leader(true);
             let term = self.stop.child_token();
-            let (mut still, lost) = (leads.clone(), term.clone());
-            let watchman = tokio::spawn(async move {
+            let mut still = leads.clone();
+            let lost = async {
                 let _ = still.wait_for(|leads| !*leads).await;
-                lost.cancel();
-            });
-            self.lead(term.clone()).await;
-            watchman.abort();
+                term.cancel();
+                sleep(FAREWELL).await;
+            };
+            tokio::select! {
+                () = self.lead(term.clone()) => {}
+                () = lost => {}
+            }
+            self.heartbeat.rest();
             if !term.is_cancelled() {
                 return Err("the controllers ended without being asked to".to_owned());
             }
@@ -317,7 +322,6 @@ impl Manager {
             stop.clone(),
         );
         tokio::join!(engine, self.apps.clone().keep(stop));
-        self.heartbeat.rest();
     }
 }
 

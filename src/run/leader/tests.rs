@@ -236,6 +236,28 @@ async fn a_lease_that_is_deleted_is_made_anew_by_who_leads() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_is_cleared_by_hand_is_taken_by_others_after_its_term_alone() {
+    let cleared: [fn(&mut Server); 3] = [
+        |server| server.lease.as_mut().expect("it is there")["spec"]["holderIdentity"] = Value::Null,
+        |server| server.lease.as_mut().expect("it is there")["spec"] = json!({}),
+        |server| server.renew(Some("x"), AHEAD, 1),
+    ];
+    for clear in cleared {
+        let server = Shared::default();
+        let (leader, standby) = (Replica::new(&server, "a"), Replica::new(&server, "b"));
+        leader.until(true).await;
+        sleep(5 * SECOND).await;
+        // It does not hear of it.
+        leader.cut.store(true, Ordering::Relaxed);
+        let last = *server.lock().unwrap().writes.last().expect("it was renewed");
+        clear(&mut server.lock().unwrap());
+        standby.until(true).await;
+        assert!(last.elapsed() > Duration::from_secs(DURATION), "{:?}", last.elapsed());
+        assert!(!leader.leads());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_finds_another_holder_steps_down_and_waits_for_its_turn() {
     let server = Shared::default();
     let leader = Replica::new(&server, "a");
