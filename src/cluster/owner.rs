@@ -23,7 +23,7 @@ impl OwnerRef {
     pub fn possession(&self, seeker: &Key) -> String {
         if *self.key == *seeker {
             return format!(
-                "belongs to a former {seeker} that was deleted, and waits for its own end, which a finalizer of someone else may hold up"
+                "belongs to a former {seeker} that was deleted, and waits for its own end: its token is being revoked, or a finalizer of someone else holds it"
             );
         }
         format!("belongs to {}", self.key)

@@ -161,8 +161,8 @@ async fn a_leader_that_was_stopped_does_no_harm_when_it_goes_on_and_stops_workin
     nothing_expired(monitor).await;
 }
 
-#[tokio::test]
-async fn a_leader_that_is_cut_off_steps_down_by_itself_and_does_not_issue_beside_its_successor() {
+/// A leader whose way to the API server can be cut.
+async fn leader_on_a_road() -> (World, Road, Operator) {
     let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
     leads(&world.operator, SOON).await;
     let road = Road::to(&world.cluster.url()).await;
@@ -172,6 +172,12 @@ async fn a_leader_that_is_cut_off_steps_down_by_itself_and_does_not_issue_beside
         .await;
     world.operator.terminate(SOON).await.unwrap();
     leads(&cut_off, SOON).await;
+    (world, road, cut_off)
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_steps_down_by_itself_and_does_not_issue_beside_its_successor() {
+    let (world, road, cut_off) = leader_on_a_road().await;
     world.many(20, json!({"retryInterval": "2s"})).await;
     world.all_ready(20, SOON).await;
     let monitor = world.monitor();
@@ -206,15 +212,7 @@ async fn a_leader_that_is_cut_off_steps_down_by_itself_and_does_not_issue_beside
 #[tokio::test]
 async fn a_leader_that_steps_down_with_tokens_that_it_could_not_write_tells_of_them() {
     for silent in [false, true] {
-        let world = World::with(cluster(), Settings::default(), |operator| operator.leader_elect(true)).await;
-        leads(&world.operator, SOON).await;
-        let road = Road::to(&world.cluster.url()).await;
-        let kubeconfig = road.kubeconfig(&world);
-        let cut_off = world
-            .replica(|operator| operator.leader_elect(true).env("KUBECONFIG", kubeconfig))
-            .await;
-        world.operator.terminate(SOON).await.unwrap();
-        leads(&cut_off, SOON).await;
+        let (world, road, cut_off) = leader_on_a_road().await;
         world.refuse_team().await;
         let refused = json!({"secret": {"labels": {"team": REFUSED}}});
         world.token("demo", refused).await;
