@@ -10,6 +10,7 @@ use crate::domain::schedule::{self, Retry};
 
 use super::engine::{Back, Engine};
 use super::job::Done;
+use super::retire::Retired;
 use super::state::{Failure, State};
 
 impl<S: Sign + 'static> Engine<S> {
@@ -17,7 +18,13 @@ impl<S: Sign + 'static> Engine<S> {
         match back {
             Ok(Back::Token(key, uid, done)) => self.finished(&key, &uid, *done),
             Ok(Back::Nothing) => {}
-            Ok(Back::Retired(key, uid, retired)) => self.retiring.end(&key, &uid, retired, self.local()),
+            Ok(Back::Retired(key, uid, retired)) => {
+                self.retiring.end(&key, &uid, retired, self.local());
+                if retired == Retired::Waits {
+                    // What it waits for may have been told of while it looked.
+                    self.touch_secret(&key);
+                }
+            }
             // A job that panicked leaves its Token busy: rather stop than forget a Token.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
