@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
-use crate::api::Reason;
 use crate::api::names::annotation;
-use crate::cluster::Note;
 use crate::domain::Sign;
 use crate::domain::intent::{Key, SecretKey};
 use crate::domain::secret::find_token;
@@ -15,7 +13,7 @@ use super::app::{AppsNow, Origin};
 use super::engine::{Back, Engine};
 use super::job::{Context, Task};
 use super::observer::Revocation;
-use super::retire::{PATIENCE, PAUSE, revoke};
+use super::retire::{PATIENCE, PAUSE, abandoned, revoke};
 use super::settle::hashed;
 use super::state::{Pending, Replaced};
 
@@ -78,16 +76,8 @@ impl<S: Sign + 'static> Engine<S> {
                     Err((_, why)) => break why,
                 }
             };
-            let message = format!(
-                "The token that was replaced{hashed} could not be revoked and stays valid until it expires, within the hour: {why}"
-            );
-            tracing::warn!(token = %key, "{message}");
-            context.observer.revoked(Revocation::GivenUp);
-            let note = Note {
-                reason: Reason::RevocationAbandoned,
-                message,
-                warning: true,
-            };
+            let note = abandoned(&context, &format!("that was replaced{hashed}"), &why);
+            tracing::warn!(token = %key, "{}", note.message);
             context.events.about_token(&key, &uid, &note).await;
         });
     }

@@ -53,9 +53,8 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
         probe(context, &task, app, &pending).await;
     }
     task.now = app.github_time((context.clock)());
-    let before = task.facts.as_ref().map(|facts| facts.uid.clone());
-    let replaced = match before {
-        Some(uid) => Replaced::read(context, &task, &intent.secret.key, &uid).await,
+    let replaced = match &task.facts {
+        Some(before) => Replaced::read(context, &task, &intent.secret.key, &before.uid).await,
         None => None,
     };
     let publication = publish(context, &task, &intent, app, &pending).await;

@@ -184,6 +184,18 @@ pub async fn revoke<S: Sign>(app: Result<Arc<App<S>>, Unrevoked>, token: &Secret
         .map_err(|error| (error.retry().is_transient(), error.to_string()))
 }
 
+/// Counts a token that is left to expire, and says so: `which` one, and why.
+pub(super) fn abandoned(context: &Context, which: &str, why: &str) -> Note {
+    context.observer.revoked(Revocation::GivenUp);
+    Note {
+        reason: Reason::RevocationAbandoned,
+        message: format!(
+            "The token {which} could not be revoked and stays valid until it expires, within the hour: {why}"
+        ),
+        warning: true,
+    }
+}
+
 impl<S: Sign + 'static> Engine<S> {
     /// Looks at the Secrets of a Token that is gone, or about to be.
     pub(super) fn touch_secrets_of(&mut self, owner: &OwnerRef) {
@@ -323,18 +335,9 @@ impl Retirement {
     }
 
     async fn give_up(&self, context: &Context, key: &SecretKey, hashed_token: Option<&str>, why: &str) {
-        let message = format!(
-            "The token of the deleted {}{} could not be revoked and stays valid until it expires, within the hour: {why}",
-            self.owner.key,
-            hashed(hashed_token)
-        );
-        tracing::warn!(secret = %key, "{message}");
-        context.observer.revoked(Revocation::GivenUp);
-        let note = Note {
-            reason: Reason::RevocationAbandoned,
-            message,
-            warning: true,
-        };
+        let which = format!("of the deleted {}{}", self.owner.key, hashed(hashed_token));
+        let note = abandoned(context, &which, why);
+        tracing::warn!(secret = %key, "{}", note.message);
         context.events.about_secret(key, &self.uid, &note).await;
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Once;
 
 use jiff::Timestamp;
 
-use crate::api::{Reason, TokenStatus, condition};
+use crate::api::{Reason, TokenStatus, condition, crd};
 use crate::cluster::{ClusterError, Metadata, Note};
 use crate::domain::Problem;
 use crate::domain::intent::SecretKey;
@@ -19,8 +19,7 @@ use super::state::Failure;
 
 /// It is said once in the life of the process.
 static OLDER_KINDS: Once = Once::new();
-const OLDER: &str = "the API server does not keep all of a Token's status, as where the CustomResourceDefinitions are older than this \
-                     program; bring them up to date: gtm crds | kubectl apply --server-side -f -";
+const OLDER: &str = "the API server does not keep all of a Token's status, as where the CustomResourceDefinitions are older than this program";
 
 /// When the status says that the token was issued and expires.
 #[must_use]
@@ -149,7 +148,7 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
             // What the API server did not keep as it was written is written again, but at leisure: its kinds may become newer.
             let unsettled = kept.is_some_and(|kept| kept != status);
             if unsettled {
-                OLDER_KINDS.call_once(|| tracing::warn!("{OLDER}"));
+                OLDER_KINDS.call_once(|| tracing::warn!("{OLDER}; {}", crd::UPGRADE));
             }
             let granted = task.granted.clone().filter(|_| unsettled);
             Done {

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use crate::api::Reason;
 use crate::config::{AppConfig, AppIdentity, Config, KeySource, variables};
-use crate::controller::App;
+use crate::controller::{App, StartupApp};
 use crate::domain::plan::AppFacts;
 use crate::domain::schedule::Retry;
 use crate::domain::secret::Site;
@@ -203,6 +203,19 @@ impl Gathered {
             app: Ingredients::gather(&settings, Some(cluster)).await,
             settings: Arc::new(settings),
         }
+    }
+}
+
+/// What the controllers are told of an App that is made of this.
+pub async fn built(
+    made_of: &Result<Option<Ingredients>, Problem>,
+    http: &HttpClients,
+    observe: Arc<dyn Observe>,
+) -> StartupApp<Signer> {
+    match made_of {
+        Ok(Some(made_of)) => Some(made_of.build(http, observe).await.map(Arc::new)),
+        Ok(None) => None,
+        Err(problem) => Some(Err(problem.clone())),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::github::{HttpClients, Observe};
 use crate::signer::Signer;
 use crate::telemetry::metrics::{ConfigSource, Controller, Metrics};
 
-use super::apps::{Gathered, Ingredients, outdated, proved, signs};
+use super::apps::{Gathered, Ingredients, built, outdated, proved, signs};
 use super::clock;
 use super::discovery::{self, Wishes};
 use super::settings::Settings;
@@ -207,11 +207,7 @@ impl<L: FnMut() -> Result<Config, String> + Send> Keeper<L> {
     }
 
     async fn built(&mut self, app: &Result<Option<Ingredients>, Problem>) -> StartupApp<Signer> {
-        let built = match app {
-            Ok(Some(made_of)) => Some(made_of.build(&self.http, self.observe.clone()).await.map(Arc::new)),
-            Ok(None) => None,
-            Err(problem) => Some(Err(problem.clone())),
-        };
+        let built = built(app, &self.http, self.observe.clone()).await;
         self.connected = Instant::now();
         built
     }

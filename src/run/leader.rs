@@ -307,7 +307,7 @@ impl Candidate {
 }
 
 /// Who holds a Lease, if anyone does.
-fn holder(lease: &Lease) -> Option<&str> {
+pub(super) fn holder(lease: &Lease) -> Option<&str> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref();
     holder.filter(|holder| !holder.is_empty())
 }

@@ -232,25 +232,21 @@ async fn first_app(
 ) -> Result<StartupApp<Signer>, ManagerError> {
     let named = gathered.settings.config.app.as_ref();
     let validate = named.is_some_and(|app| app.validate_key);
-    let mut built = match &gathered.app {
-        Ok(Some(ingredients)) => ingredients.build(http, observe).await.map(Some),
-        Ok(None) => Ok(None),
-        Err(problem) => Err(problem.clone()),
-    };
-    if let Ok(Some(app)) = &built
+    let mut built = apps::built(&gathered.app, http, observe).await;
+    if let Some(Ok(app)) = &built
         && validate
         && let Err(problem) = apps::signs(app).await
     {
-        built = Err(problem);
+        built = Some(Err(problem));
     }
     match &built {
-        Ok(Some(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
-        Ok(None) => tracing::info!("no startup App is configured"),
-        Err(problem) if validate => return Err(ManagerError::Config(problem.message.clone())),
+        Some(Ok(app)) => tracing::info!(app = app.facts.identity, "the startup App is configured"),
+        None => tracing::info!("no startup App is configured"),
+        Some(Err(problem)) if validate => return Err(ManagerError::Config(problem.message.clone())),
         // Its keeper tells of it.
-        Err(_) => {}
+        Some(Err(_)) => {}
     }
-    Ok(built.transpose().map(|app| app.map(Arc::new)))
+    Ok(built)
 }
 
 impl Manager {

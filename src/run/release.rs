@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::clock::now;
 use super::connection::connect;
-use super::leader::{DURATION, vacate, write};
+use super::leader::{DURATION, holder, vacate, write};
 use crate::api::names::LEASE;
 use crate::cluster::{ClusterError, Scope, Secrets};
 
@@ -67,8 +67,7 @@ async fn alone(lease: &Api<Lease>, secrets: &Secrets, scope: &Scope) -> Result<u
 /// Lets a replica lead again at once, if the Lease is still ours; else it does so by itself when the minute is over.
 async fn give_back(lease: &Api<Lease>) {
     let held = lease.get_opt(LEASE).await.ok().flatten();
-    let ours = |spec: &LeaseSpec| spec.holder_identity.as_deref() == Some(HOLDER);
-    let Some(held) = held.filter(|held| held.spec.as_ref().is_some_and(ours)) else {
+    let Some(held) = held.filter(|held| holder(held) == Some(HOLDER)) else {
         return;
     };
     let _ = vacate(lease, held.metadata.resource_version).await;

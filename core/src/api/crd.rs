@@ -7,6 +7,9 @@ use kube::CustomResourceExt;
 
 use super::{App, ClusterToken, Token, TokenPolicy};
 
+/// What helps where a cluster's are older than this program.
+pub const UPGRADE: &str = "bring them up to date: gtm crds | kubectl apply --server-side -f -";
+
 /// Every CustomResourceDefinition, in the order in which they are printed.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {

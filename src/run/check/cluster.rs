@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::super::clock::now;
 use super::super::connection::{connect, cure};
+use super::super::leader::holder;
 use super::{Broken, Chain, Verdict, webhook};
 use crate::api::names::LEASE;
 use crate::api::{Reason, crd};
@@ -83,8 +84,9 @@ fn kinds(chain: &mut Chain, served: &BTreeMap<String, JSONSchemaProps>) -> bool 
         more => format!(" and {more} more"),
     };
     let message = format!(
-        "its kinds are older than this program: what is written to {}{more} is dropped; bring them up to date: gtm crds | kubectl apply --server-side -f -",
-        told.join(", ")
+        "its kinds are older than this program: what is written to {}{more} is dropped; {}",
+        told.join(", "),
+        crd::UPGRADE
     );
     chain.say("cluster", Verdict::Bad, message);
     false
@@ -111,10 +113,9 @@ async fn others(chain: &mut Chain, cluster: &Client, own: &str) {
 
 fn is_held(lease: &Lease, now: jiff::Timestamp) -> bool {
     let Some(spec) = &lease.spec else { return false };
-    let holder = spec.holder_identity.as_deref().unwrap_or_default();
     let term = jiff::SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or_default().into());
     let renewed = spec.renew_time.as_ref().map(|renewed| renewed.0);
-    !holder.is_empty() && renewed.is_some_and(|renewed| now.duration_since(renewed) <= term)
+    holder(lease).is_some() && renewed.is_some_and(|renewed| now.duration_since(renewed) <= term)
 }
 
 /// A Token of the cluster, and whether it is ready. Where the operator would not issue anything for it, nothing more is tried.

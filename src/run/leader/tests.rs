@@ -140,6 +140,14 @@ impl Replica {
     }
 }
 
+/// Two replicas, of which the first one has led for a while.
+async fn leader_and_standby(server: &Shared) -> (Replica, Replica) {
+    let (leader, standby) = (Replica::new(server, "a"), Replica::new(server, "b"));
+    leader.until(true).await;
+    sleep(5 * SECOND).await;
+    (leader, standby)
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const AHEAD: &str = "2100-01-01T00:00:00.000000Z";
 
@@ -179,9 +187,7 @@ async fn a_holder_is_waited_for_by_our_clock_for_its_whole_term_since_it_was_las
 #[tokio::test(start_paused = true)]
 async fn whoever_is_cut_off_ends_before_another_one_begins() {
     let server = Shared::default();
-    let (leader, standby) = (Replica::new(&server, "a"), Replica::new(&server, "b"));
-    leader.until(true).await;
-    sleep(5 * SECOND).await;
+    let (leader, standby) = leader_and_standby(&server).await;
     leader.cut.store(true, Ordering::Relaxed);
     let last = *server.lock().unwrap().writes.last().expect("it was renewed");
     leader.until(false).await;
@@ -226,9 +232,7 @@ async fn failures_for_a_moment_end_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_deleted_is_made_anew_by_who_leads() {
     let server = Shared::default();
-    let (leader, standby) = (Replica::new(&server, "a"), Replica::new(&server, "b"));
-    leader.until(true).await;
-    sleep(5 * SECOND).await;
+    let (leader, standby) = leader_and_standby(&server).await;
     server.lock().unwrap().lease = None;
     assert!(leader.stays(30 * SECOND).await);
     assert_eq!(server.lock().unwrap().holder().as_deref(), Some("a"));
@@ -244,9 +248,7 @@ async fn a_lease_that_is_cleared_by_hand_is_taken_by_others_after_its_term_alone
     ];
     for clear in cleared {
         let server = Shared::default();
-        let (leader, standby) = (Replica::new(&server, "a"), Replica::new(&server, "b"));
-        leader.until(true).await;
-        sleep(5 * SECOND).await;
+        let (leader, standby) = leader_and_standby(&server).await;
         // It does not hear of it.
         leader.cut.store(true, Ordering::Relaxed);
         let last = *server.lock().unwrap().writes.last().expect("it was renewed");
@@ -271,9 +273,7 @@ async fn who_finds_another_holder_steps_down_and_waits_for_its_turn() {
 #[tokio::test(start_paused = true)]
 async fn who_stops_gives_the_lease_back_and_another_one_leads_at_once() {
     let server = Shared::default();
-    let (leader, standby) = (Replica::new(&server, "a"), Replica::new(&server, "b"));
-    leader.until(true).await;
-    sleep(5 * SECOND).await;
+    let (leader, standby) = leader_and_standby(&server).await;
     leader.stop.cancel();
     leader.leadership.task.await.unwrap().unwrap();
     assert!(standby.until(true).await <= LOOK);
