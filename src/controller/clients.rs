@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Intent, Key};
+use crate::domain::plan::Plan;
 
 use super::app::{App, Listed};
+use super::decide::Decision;
+use super::desk::ISSUES;
 use super::engine::Engine;
 
 /// GitHub's limit on new tokens is counted over so long.
@@ -103,7 +106,7 @@ impl<S: Sign + 'static> Engine<S> {
     }
 
     /// The mints of the last minute, from the Secrets: neither a restart nor a new key may spend GitHub's budget twice.
-    pub(super) fn remember_the_last_minute(&self, of: &dyn Fn(&AppKey) -> bool) {
+    pub(super) fn remember_the_last_minute(&mut self, of: &dyn Fn(&AppKey) -> bool) {
         let mut ages: HashMap<AppKey, Vec<Duration>> = HashMap::new();
         for (_, secret) in self.index.secrets() {
             let Some(issued) = secret.issued_at() else { continue };
@@ -124,10 +127,44 @@ impl<S: Sign + 'static> Engine<S> {
                 .or_default()
                 .extend(age.ok().filter(|age| *age < MINUTE));
         }
+        ages.retain(|_, ages| !ages.is_empty());
+        if ages.is_empty() {
+            return;
+        }
+        let without = self.without_a_token();
         for (key, ages) in ages {
             if let Some(app) = self.seen_app(&key) {
                 app.client.record_past_mints(ages);
+                app.client.presume_mints(without.get(&key).copied().unwrap_or_default());
             }
         }
+    }
+
+    /// For how many Tokens each App is to issue now, at most as many as can have been under way when a former process ended: whose token
+    /// was issued and could not be written any more is among them.
+    fn without_a_token(&mut self) -> HashMap<AppKey, usize> {
+        let mut without = HashMap::new();
+        for key in self.index.keys().cloned().collect::<Vec<_>>() {
+            let known = self.states.contains_key(&key);
+            self.states.entry(key.clone()).or_default();
+            let decision = self.decide(&key);
+            if !known {
+                self.states.remove(&key);
+            }
+            let Some(Decision {
+                task,
+                planned: Ok(Plan::Look | Plan::Mint { .. }),
+                ..
+            }) = decision
+            else {
+                continue;
+            };
+            let line = task.intent.as_ref().map(|intent| self.line_of(intent, &task));
+            for app in line.iter().flat_map(|line| line.iter()) {
+                let count = without.entry(app.clone()).or_default();
+                *count = ISSUES.min(*count + 1);
+            }
+        }
+        without
     }
 }

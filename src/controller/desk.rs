@@ -21,7 +21,7 @@ use super::app::AppsNow;
 use super::lane::{Lane, give_back};
 
 /// Issues of one desk under way at once. More than GitHub lets through, so that writes of finished ones do not hold up the next.
-const ISSUES: usize = 160;
+pub(super) const ISSUES: usize = 160;
 /// How often an App that could not be asked is looked at again, while others keep the line waiting.
 const RECHECK: Duration = Duration::from_secs(10);
 

@@ -129,6 +129,15 @@ impl Gate {
         }
     }
 
+    /// Counts so many more as sent just now, as far as there is room for them.
+    pub fn presume(&self, most: usize) {
+        if let Some(window) = &mut self.state().window {
+            let now = Instant::now();
+            let count = most.min(window.left(now));
+            window.record_past(now, std::iter::repeat_n(Duration::ZERO, count));
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,6 +257,20 @@ mod tests {
         gate.hold_for(3 * PERIOD);
         drop(waiting.await);
         assert!(start.elapsed() >= 3 * PERIOD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_been_sent_counts_and_no_more_of_it_than_there_is_room_for() {
+        let gate = Gate::new(None, window(3));
+        gate.record_past([PERIOD / 2]);
+        gate.presume(1);
+        assert_eq!(gate.left(), Budget::Left(1));
+        gate.presume(100);
+        let start = Instant::now();
+        for _ in 0..3 {
+            drop(gate.acquire().await);
+        }
+        assert_eq!(start.elapsed(), PERIOD);
     }
 
     #[tokio::test]

@@ -109,3 +109,27 @@ async fn a_changed_spec_that_waits_for_its_turn_is_not_called_done() {
         world.settled(name).await;
     }
 }
+
+#[tokio::test]
+async fn what_may_have_been_issued_before_a_kill_counts_for_the_limit() {
+    let mut world = World::new().await;
+    world.token("demo", json!({})).await;
+    world.settled("demo").await;
+    world.operator.kill();
+    world.configure_also("rate_limit: {mints_per_minute: 12}");
+    world.operator.restart().await.unwrap();
+    // Half of it passes before a token is issued, half before it is answered.
+    world.github.set_latency(Duration::from_secs(6));
+    world.many(20, json!({})).await;
+    world.mints(12, SOON).await;
+    world.operator.kill();
+    assert_eq!(world.secrets().list(&Default::default()).await.unwrap().items.len(), 1);
+    world.github.set_latency(Duration::ZERO);
+    world.operator.restart().await.unwrap();
+    eventually(SOON, "those that wait are told so", async || {
+        let told = world.status("t-0").await;
+        told.condition("Ready").map(drop).ok_or("not yet")
+    })
+    .await;
+    assert_eq!(world.github.mint_count(), 12, "GitHub would have refused more");
+}
