@@ -17,6 +17,9 @@ use super::engine::Engine;
 const MINUTE: Duration = Duration::from_secs(60);
 /// How far GitHub's clock may be from ours for a Secret to count as new before the App's own skew is looked at.
 const LARGEST_SKEW: Duration = Duration::from_secs(15 * 60);
+/// How much younger a token may be than it seems: GitHub tells its clock, and when a token expires, in whole seconds, and what its clock
+/// differs by is not looked at below two.
+const DOUBT: Duration = Duration::from_secs(3);
 
 fn same<S>(one: Option<&Listed<S>>, other: Option<&Listed<S>>) -> bool {
     let (Some((one, known)), Some((other, now_known))) = (one, other) else {
@@ -122,10 +125,9 @@ impl<S: Sign + 'static> Engine<S> {
             let Some(app) = self.seen_app(&key).filter(|_| of(&key)) else {
                 continue;
             };
-            let age = Duration::try_from(app.github_time(self.local()).duration_since(issued));
-            ages.entry(key)
-                .or_default()
-                .extend(age.ok().filter(|age| *age < MINUTE));
+            let age = app.github_time(self.local()).duration_since(issued);
+            let age = Duration::try_from(age).unwrap_or_default().saturating_sub(DOUBT);
+            ages.entry(key).or_default().extend((age < MINUTE).then_some(age));
         }
         ages.retain(|_, ages| !ages.is_empty());
         if ages.is_empty() {

@@ -334,8 +334,9 @@ pub(super) async fn write(lease: &Api<Lease>, change: &serde_json::Value) -> Res
 /// # Errors
 /// What the API server said.
 pub(super) async fn vacate(lease: &Api<Lease>, version: Option<String>) -> Result<Lease, ClusterError> {
+    // The times stay: some elections take a Lease without them for one that is held.
     let nobody = json!({"metadata": {"resourceVersion": version}, "spec": {
-        "holderIdentity": null, "acquireTime": null, "renewTime": null, "leaseDurationSeconds": GIVEN_BACK}});
+        "holderIdentity": "", "leaseDurationSeconds": GIVEN_BACK}});
     write(lease, &nobody).await
 }
 

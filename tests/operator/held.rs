@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lab::github::{Fault, Route};
 use lab::wait::eventually;
 use serde_json::{Value, json};
@@ -132,4 +132,25 @@ async fn what_may_have_been_issued_before_a_kill_counts_for_the_limit() {
     })
     .await;
     assert_eq!(world.github.mint_count(), 12, "GitHub would have refused more");
+}
+
+#[tokio::test]
+async fn a_clock_of_github_that_is_a_little_behind_breaks_no_limit_after_a_restart() {
+    let mut world = World::new().await;
+    world.operator.kill();
+    world.configure_also("rate_limit: {mints_per_minute: 5}");
+    world.github.set_clock_offset(SignedDuration::from_millis(-1_900));
+    world.operator.restart().await.unwrap();
+    world.many(6, json!({})).await;
+    eventually(SOON, "five are written", async || {
+        let written = world.secrets().list(&Default::default()).await.unwrap().items.len();
+        (written == 5).then_some(()).ok_or(written)
+    })
+    .await;
+    world.operator.terminate(SOON).await.unwrap();
+    world.operator.restart().await.unwrap();
+    world.mints(6, Duration::from_secs(90)).await;
+    let at: Vec<_> = world.github.mints().iter().map(|mint| mint.at).collect();
+    let apart = at[5].duration_since(at[0]);
+    assert!(apart >= SignedDuration::from_secs(60), "{apart}");
 }
