@@ -38,6 +38,9 @@ pub enum ClusterError {
     /// Who asks may not do this.
     #[error("{0}")]
     Forbidden(String),
+    /// A policy or a webhook of the cluster does not admit what is written. It answers with any code that it likes.
+    #[error("{0}")]
+    Refused(String),
     /// The API server cannot be reached, or cannot answer now.
     #[error("{0}")]
     Unavailable(String),
@@ -65,6 +68,7 @@ impl From<&kube::Error> for ClusterError {
             details.kind == "namespaces" || details.causes.iter().any(|c| c.reason == "NamespaceTerminating")
         });
         match (status.code, status.reason.as_str()) {
+            (400..500, _) if says_admission(&status.message) => ClusterError::Refused(message),
             (_, "AlreadyExists") => ClusterError::Exists,
             (403 | 404, _) if about_namespace => ClusterError::NamespaceUnavailable(message),
             (409, _) => ClusterError::Conflict,
@@ -76,6 +80,13 @@ impl From<&kube::Error> for ClusterError {
             _ => ClusterError::Unavailable(message),
         }
     }
+}
+
+/// As the API server words it for webhooks (apiserver/pkg/admission/plugin/webhook/errors), and for a ValidatingAdmissionPolicy
+/// (apiserver/pkg/admission/plugin/policy/validating).
+fn says_admission(message: &str) -> bool {
+    let webhook = message.contains("admission webhook ") && message.contains(" denied the request");
+    webhook || message.contains("ValidatingAdmissionPolicy ") && message.contains(" denied request: ")
 }
 
 fn unreachable(error: &dyn Display) -> ClusterError {
@@ -93,5 +104,43 @@ impl From<watcher::Error> for ClusterError {
                 ClusterError::Unavailable("the API server's answer cannot be understood".to_owned())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_by_admission_is_told_so_whatever_the_code() {
+        let error = |code, reason: &str, message: &str| {
+            let status = serde_json::json!({"code": code, "reason": reason, "message": message, "status": "Failure"});
+            let status = serde_json::from_value(status).expect("a Status");
+            ClusterError::from(kube::Error::Api(status))
+        };
+        let policy =
+            "secrets \"ci\" is forbidden: ValidatingAdmissionPolicy 'names' with binding 'all' denied request: no";
+        let webhook = "admission webhook \"names.example.com\" denied the request: no";
+        let silent = "admission webhook \"names.example.com\" denied the request without explanation";
+        for (code, reason, message) in [
+            (403, "Forbidden", policy),
+            (422, "Invalid", policy),
+            (400, "BadRequest", webhook),
+            (401, "Unauthorized", webhook),
+            (404, "NotFound", webhook),
+            (409, "Conflict", webhook),
+            (403, "Forbidden", silent),
+        ] {
+            assert_eq!(error(code, reason, message), ClusterError::Refused(message.to_owned()));
+        }
+        let failing = "Internal error occurred: failed calling webhook \"names.example.com\": no answer";
+        assert_eq!(
+            error(500, "InternalError", failing),
+            ClusterError::Unavailable(failing.to_owned())
+        );
+        assert_eq!(
+            error(404, "NotFound", "secrets \"ci\" not found"),
+            ClusterError::Missing
+        );
     }
 }

@@ -228,7 +228,14 @@ pub fn cluster_problem(error: &ClusterError) -> Problem {
         ClusterError::Forbidden(message) => Problem::new(
             Reason::SecretWriteFailed,
             minute,
-            format!("the operator may not write the Secret; check its RBAC: {message}"),
+            format!("the operator lacks a right; check its RBAC: {message}"),
+        ),
+        ClusterError::Refused(message) => Problem::new(
+            Reason::SecretWriteFailed,
+            minute,
+            format!(
+                "a policy or webhook of the cluster does not admit the Secret; check spec.secret, or change that: {message}"
+            ),
         ),
         ClusterError::Conflict
         | ClusterError::Exists

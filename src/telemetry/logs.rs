@@ -48,9 +48,9 @@ pub const CEILINGS: &[(&str, LevelFilter, &str)] = &[
     ),
     (
         "kube_runtime",
-        LevelFilter::WARN,
+        LevelFilter::ERROR,
         "kube-runtime 5, watcher.rs: errors of a watch with Debug at DEBUG, and serde's errors quote what they could not \
-         read; at WARN only what a 403 says",
+         read; at WARN what a 403 says, which our own line says, too",
     ),
     (
         "hyper",
