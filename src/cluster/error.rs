@@ -41,6 +41,9 @@ pub enum ClusterError {
     /// A policy or a webhook of the cluster does not admit what is written. It answers with any code that it likes.
     #[error("{0}")]
     Refused(String),
+    /// It was written, and this part of it was not kept.
+    #[error("{0} was taken off, or changed, while it was written")]
+    Altered(String),
     /// The API server cannot be reached, or cannot answer now.
     #[error("{0}")]
     Unavailable(String),

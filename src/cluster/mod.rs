@@ -1,5 +1,6 @@
 //! The Kubernetes API: observe, publish, patch the status, tell events. Decides nothing.
 
+mod altered;
 mod apps;
 mod client;
 mod configurations;

@@ -18,6 +18,7 @@ use crate::api::names::{FINALIZER, MANAGER, annotation};
 use crate::domain::intent::SecretKey;
 use crate::domain::secret::{Rendered, own_labels};
 
+use super::altered::unaltered;
 use super::watch::managed;
 use super::{ClusterError, Metadata, OwnerRef, Scope};
 
@@ -176,7 +177,7 @@ impl Secrets {
         let mut request = request.map_err(kube::Error::BuildRequest)?;
         // The answer need not say what is in the Secret.
         request.headers_mut().insert(ACCEPT, METADATA);
-        Ok(self.client.request(request).await?)
+        unaltered(&secret.metadata, self.client.request(request).await?)
     }
 
     /// Puts a new token into the Secret, which we hold: its keys, annotations and labels; whatever others added stays.
@@ -192,7 +193,8 @@ impl Secrets {
         secret.metadata.finalizers = None;
         secret.metadata.uid = Some(uid.to_owned());
         secret.metadata.resource_version = Some(version.to_owned());
-        Ok(self.patch(draft.key, secret).await?)
+        let sent = secret.metadata.clone();
+        unaltered(&sent, self.patch(draft.key, secret).await?)
     }
 
     /// Writes a Secret that was read, and then changed here. What makes it `owner`'s comes back if it has lost that; after
@@ -214,7 +216,7 @@ impl Secrets {
             ..PostParams::default()
         };
         let written = self.api(key).replace(&key.name, &params, &secret).await?;
-        Ok(written.metadata.into())
+        unaltered(&secret.metadata, written.metadata.into())
     }
 
     /// Puts back what a Secret is found by, for one that has lost its labels or its owner: nobody would hear of its end.
@@ -229,10 +231,15 @@ impl Secrets {
     ) -> Result<Metadata, ClusterError> {
         let mut owners = meta.owner_references.clone().unwrap_or_default();
         owner.control(&mut owners);
-        let patch = serde_json::json!({"metadata": {
-            "uid": meta.uid, "resourceVersion": meta.resource_version,
-            "labels": own_labels(&owner.key), "ownerReferences": owners}});
-        Ok(self.patch(key, patch).await?)
+        let sent = ObjectMeta {
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            labels: Some(own_labels(&owner.key).into_iter().collect()),
+            owner_references: Some(owners),
+            ..ObjectMeta::default()
+        };
+        let patch = serde_json::json!({"metadata": sent});
+        unaltered(&sent, self.patch(key, patch).await?)
     }
 
     /// Takes hold again of a Secret that has lost our finalizer: without it, it would go before its token is revoked. Whether it had.

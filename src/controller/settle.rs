@@ -4,6 +4,7 @@ use std::sync::Once;
 
 use jiff::Timestamp;
 
+use crate::api::names::{MANAGER, label};
 use crate::api::{Reason, TokenStatus, condition, crd};
 use crate::cluster::{ClusterError, Metadata, Note};
 use crate::domain::Problem;
@@ -235,6 +236,14 @@ pub fn cluster_problem(error: &ClusterError) -> Problem {
             minute,
             format!(
                 "a policy or webhook of the cluster does not admit the Secret; check spec.secret, or change that: {message}"
+            ),
+        ),
+        ClusterError::Altered(what) => Problem::new(
+            Reason::SecretWriteFailed,
+            Retry::Backoff,
+            format!(
+                "{what} was taken off the Secret, or changed, while it was written: exclude the Secrets with the label {}={MANAGER} from the cluster's webhook that does so",
+                label::CREATED_BY
             ),
         ),
         ClusterError::Conflict

@@ -1,17 +1,19 @@
-//! Writes that succeed although their answer is lost.
+//! Writes that succeed although their answer is lost, or of which a part is lost on the way.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
 use axum::http::{Method, Response, StatusCode};
 use kube::{Client, ResourceExt};
 use lab::process::Folder;
 use lab::wait::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::world::{SOON, World};
@@ -19,21 +21,25 @@ use crate::world::{SOON, World};
 /// The status that takes the place of the next answer; 0: it comes through.
 type Loses = Arc<AtomicU16>;
 
+/// Whether Secrets lose their annotations while they are written, as by a webhook of the cluster.
+type Strips = Arc<AtomicBool>;
+
 /// What stands between the operator and its API server, and can lose the answer to the next write of a Secret.
 struct Line {
     loses: Loses,
+    strips: Strips,
     folder: Folder,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Line {
     async fn to(client: Client) -> Line {
-        let loses = Loses::default();
+        let (loses, strips) = (Loses::default(), Strips::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let server = format!("http://{}", listener.local_addr().expect("an address"));
         let router = axum::Router::new()
             .fallback(forward)
-            .with_state((client, loses.clone()));
+            .with_state((client, loses.clone(), strips.clone()));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}],
@@ -44,6 +50,7 @@ impl Line {
             .expect("written");
         Line {
             loses,
+            strips,
             folder,
             _task: AbortOnDropHandle::new(task),
         }
@@ -54,13 +61,21 @@ impl Line {
     }
 }
 
-async fn forward(State((client, loses)): State<(Client, Loses)>, request: Request) -> Response<Body> {
+async fn forward(State((client, loses, strips)): State<(Client, Loses, Strips)>, request: Request) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     for name in [HOST, AUTHORIZATION] {
         parts.headers.remove(name);
     }
     let is_write = parts.method != Method::GET && parts.uri.path().contains("/secrets");
-    let body = to_bytes(body, 1 << 22).await.expect("a request").to_vec();
+    let mut body = to_bytes(body, 1 << 22).await.expect("a request").to_vec();
+    if is_write && strips.load(Ordering::SeqCst) && !body.is_empty() {
+        let mut object: Value = serde_json::from_slice(&body).expect("JSON");
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("annotations");
+        }
+        body = object.to_string().into_bytes();
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     let answer = client
         .send(Request::from_parts(parts, kube::client::Body::from(body)))
         .await;
@@ -116,4 +131,24 @@ async fn a_token_whose_write_was_not_answered_is_not_written_again_when_another_
     assert_eq!(world.github.mint_count(), 4, "not issued again");
     operator.terminate(SOON).await.unwrap();
     assert!(world.github.revocations().is_empty(), "what is in a Secret is in use");
+}
+
+#[tokio::test]
+async fn a_webhook_that_takes_annotations_off_is_told_of_and_costs_one_token() {
+    let world = World::new().await;
+    world.operator.kill();
+    let line = Line::to(world.client.clone()).await;
+    line.strips.store(true, Ordering::SeqCst);
+    let operator = world
+        .replica(|operator| operator.leader_elect(false).env("KUBECONFIG", line.kubeconfig()))
+        .await;
+    world.token("demo", json!({"retryInterval": "2s"})).await;
+    let told = world.condition("demo", "Ready", "False", "SecretWriteFailed").await;
+    assert!(told.message.contains("was taken off the Secret"), "{}", told.message);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(world.github.mint_count(), 1, "the same token is tried again");
+    line.strips.store(false, Ordering::SeqCst);
+    world.settled("demo").await;
+    assert_eq!(world.github.mint_count(), 1, "it is the one that is used");
+    operator.terminate(SOON).await.unwrap();
 }

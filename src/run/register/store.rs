@@ -118,7 +118,7 @@ fn problem(key: &SecretKey, error: &ClusterError) -> String {
         }
         ClusterError::Invalid(said) => format!("{said}; give a name of small letters, digits and hyphens"),
         ClusterError::Forbidden(said) => format!("{said}; let someone with the right to create Secrets there do this"),
-        ClusterError::Unauthorized | ClusterError::Refused(_) => error.to_string(),
+        ClusterError::Unauthorized | ClusterError::Refused(_) | ClusterError::Altered(_) => error.to_string(),
         ClusterError::Unavailable(_) | ClusterError::Unserved => {
             format!("{error}; check KUBECONFIG and the API server")
         }
