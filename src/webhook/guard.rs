@@ -2,6 +2,9 @@
 //! the process.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,14 +12,23 @@ use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::room::{BODY_LIMIT, Missing, Room};
+
+/// Bytes of a body that takes long to look at: nearly every pod has a tenth of them.
+const LONG: usize = 256 * 1024;
+/// How long others with such a body wait at most for one: to look at it takes less.
+const TURN: Duration = Duration::from_millis(100);
 
 /// The bounds that all requests share.
 #[derive(Clone)]
 pub struct Guard {
     room: Room,
+    /// Long bodies are looked at one after the other, so that there is always a thread for the others.
+    long: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -24,8 +36,8 @@ impl Guard {
     /// Until `stop`, connections are kept; from then on each answer ends its connection.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
-        let room = Room::default();
-        Guard { room, stop }
+        let (room, long) = (Room::default(), Arc::new(Semaphore::new(1)));
+        Guard { room, long, stop }
     }
 }
 
@@ -53,7 +65,15 @@ async fn bounded(guard: &Guard, request: Request, next: Next) -> Response {
     }
     let (head, body) = request.into_parts();
     match guard.room.collect(body).await {
-        Ok((body, _room)) => next.run(Request::from_parts(head, Body::from(body))).await,
+        Ok((body, _room)) => {
+            let is_long = body.len() > LONG;
+            let answer = next.run(Request::from_parts(head, Body::from(body)));
+            if is_long {
+                in_turn(&guard.long, answer).await
+            } else {
+                answer.await
+            }
+        }
         Err(Missing::TooLong) => too_long(),
         Err(Missing::Broken) => (StatusCode::BAD_REQUEST, "the body did not arrive whole\n").into_response(),
         Err(Missing::Late) => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time\n").into_response(),
@@ -61,6 +81,18 @@ async fn bounded(guard: &Guard, request: Request, next: Next) -> Response {
             let text = "too many requests at once: try again\n";
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
+    }
+}
+
+/// One after the other; what waits for someone else's answer gives its turn up.
+async fn in_turn<T>(turns: &Semaphore, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let turn = turns.acquire().await;
+    let done = timeout(TURN, work.as_mut()).await;
+    drop(turn);
+    match done {
+        Ok(done) => done,
+        Err(_) => work.await,
     }
 }
 

@@ -76,7 +76,10 @@ fn pods() -> Vec<(&'static str, String)> {
     let one = |field: &str, entry: &str| containers(1, &format!(r#","{field}":[{}]"#, alike(entry)));
     let list = |field: &str, entry: &str| format!(r#""{field}":[{}]"#, alike(entry));
     let names = |bytes| many(|n| format!("V{n}"), bytes);
-    let mounts = many(|n| format!(r#"{{"name":"v","mountPath":"/{n}"}}"#), 8_000);
+    let mounts = many(
+        |n| format!(r#"{{"name":"v","mountPath":"/{n}{}"}}"#, "/".repeat(20)),
+        8_000,
+    );
     let volumes = many(|n| format!(r#"{{"name":"v{n}"}}"#), 16_000);
     let settings = many(
         |n| format!(r#"{{"name":"GIT_CONFIG_KEY_{n}","value":"credential.https://github.com.helper"}}"#),

@@ -145,6 +145,60 @@ async fn more_requests_than_fit_are_told_so_and_none_waits_forever() {
     }
 }
 
+/// Six requests with long bodies, each by a client of its own.
+fn six_long(trusted: &str, url: &str) -> tokio::task::JoinSet<StatusCode> {
+    let mut sent = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let request = client(trusted).build().unwrap().post(url).body("x".repeat(300 * 1024));
+        sent.spawn(async move { request.send().await.unwrap().status() });
+    }
+    sent
+}
+
+#[tokio::test]
+async fn long_bodies_take_turns_and_no_other_waits_for_them() {
+    let busy = watch::Sender::new(0);
+    let work = move |body: Bytes| {
+        let busy = busy.clone();
+        async move {
+            if body.len() > 1 {
+                busy.send_modify(|count| *count += 1);
+                assert_eq!(*busy.borrow(), 1, "side by side");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                busy.send_modify(|count| *count -= 1);
+            }
+            busy.borrow().to_string()
+        }
+    };
+    let (port, trusted, _stop) = start(Router::new().route("/", post(work))).await;
+    let url = format!("https://127.0.0.1:{port}/");
+    let short = client(&trusted).build().unwrap();
+    let ask = async || short.post(&url).body("x").send().await.unwrap().text().await.unwrap();
+    let (mut long, mut beside) = (six_long(&trusted, &url), false);
+    while !long.is_empty() {
+        beside |= ask().await == "1";
+        while let Some(done) = long.try_join_next() {
+            assert_eq!(done.unwrap(), StatusCode::OK);
+        }
+    }
+    assert!(beside, "no other was answered while a long one was read");
+}
+
+#[tokio::test]
+async fn a_long_one_that_waits_for_someone_else_gives_its_turn_up() {
+    let begun = Arc::new(tokio::sync::Barrier::new(6));
+    let meet = move |_: Bytes| {
+        let begun = begun.clone();
+        async move {
+            begun.wait().await;
+            "done"
+        }
+    };
+    let (port, trusted, _stop) = start(Router::new().route("/", post(meet))).await;
+    let url = format!("https://127.0.0.1:{port}/");
+    assert_eq!(six_long(&trusted, &url).join_all().await, [StatusCode::OK; 6]);
+}
+
 #[tokio::test]
 async fn a_server_that_ends_lets_what_is_under_way_come_to_its_end() {
     let begun = Arc::new(tokio::sync::Notify::new());

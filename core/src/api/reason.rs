@@ -138,7 +138,7 @@ reasons! {
     OtherNamespace,
     /// A path, volume or variable of a pod is taken, or two tokens are for the same.
     PodConflict,
-    /// A pod, or the format of a Token's Secret, that no token can be injected with.
+    /// A pod, or the format of a Token's Secret, that no token can be injected with, or a pod of which no container gets one.
     NotInjectable,
 }
 

@@ -1,7 +1,7 @@
 //! One container: what its mounts and variables lack.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use memchr::memmem::Finder;
@@ -11,11 +11,11 @@ use crate::api::Reason;
 use crate::api::names::{annotation::PREFIX, pod as key};
 use crate::domain::quote;
 
-use super::ask::Conflict;
+use super::ask::{Ask, Conflict};
 use super::git::Setting;
 use super::grant::{Granted, VOLUME_PREFIX, variables};
 use super::item::{Is, Literal, Mount, Variable, is_same};
-use super::value::{is_within, normal, real};
+use super::value::{is_within, normal, overlap, real};
 use super::view::{self, Container, Pod};
 use super::{Refusal, Warnings};
 
@@ -36,9 +36,25 @@ pub(super) struct Missing {
     /// To be put in at this place, behind one of the same name: of two, the later one counts. Right behind it, since `kubectl apply`
     /// brings those of one name together, and a pod's list must not change.
     pub overrides: Vec<(usize, Box<RawValue>)>,
+    /// The names of those that stay as the container has them.
+    kept: BTreeSet<String>,
 }
 
 impl Missing {
+    /// The variables that hold this token, when nothing is missing any more.
+    fn held<'a>(&self, ask: &'a Ask) -> impl Iterator<Item = &'a str> {
+        let held = ask
+            .variables
+            .iter()
+            .filter(|name| ask.env && !self.kept.contains(*name));
+        held.map(String::as_str)
+    }
+
+    /// Whether one does.
+    pub fn reaches(&self, ask: &Ask) -> bool {
+        self.held(ask).next().is_some()
+    }
+
     fn set(&mut self, there: &There<'_>, item: &Variable<'_>) -> Result<(), serde_json::Error> {
         let json = to_raw_value(item)?;
         match there.of(&item.name).last() {
@@ -159,16 +175,50 @@ pub(super) fn read_only<'a>(pod: &'a Pod<'_>) -> ReadOnly<'a> {
     named.collect()
 }
 
-/// The mounts that a container lacks of what it was granted.
+/// The mounts that a container lacks of what it was granted. Its own are looked at once, however many tokens it gets.
 pub(super) fn mounts<'a>(
     fixed: &ReadOnly<'_>,
     container: &Container<'_>,
     granted: &[&'a Granted<'a>],
 ) -> Result<Vec<Mount<'a>>, Refusal> {
     let files = granted.iter().filter(|grant| grant.ask.file);
-    files
-        .filter_map(|grant| mount(fixed, container, grant).transpose())
-        .collect()
+    let mut lacking: Vec<Mount<'_>> = files.map(|grant| grant.mount()).collect();
+    for device in container.volume_devices.iter() {
+        let path = normal(&device.device_path);
+        let theirs = real(&path);
+        // A device is a file.
+        if let Some(ours) = lacking.iter().find(|ours| overlap(&theirs, ours.place)) {
+            return Err(no_room(container, ours, "device", &device.device_path));
+        }
+    }
+    for mount in container.volume_mounts.iter().flat_map(|mounts| mounts.iter()) {
+        let path = normal(&mount.mount_path);
+        let theirs = real(&path);
+        if mount.read_only && mount.sub_path.is_empty() {
+            lacking.retain(|ours| *mount.name != *ours.name || *theirs != *ours.place);
+        }
+        // Below a folder that can be written to, the node makes the place for ours. Our own volumes cannot be.
+        let fixed = mount.read_only
+            || mount.name.starts_with(VOLUME_PREFIX)
+            || fixed.get(&*mount.name).is_some_and(|fixed| *fixed);
+        let in_the_way =
+            |ours: &&Mount<'_>| is_within(&theirs, ours.place) || (fixed && is_within(ours.place, &theirs));
+        if let Some(ours) = lacking.iter().find(in_the_way) {
+            return Err(no_room(container, ours, "mount", &mount.mount_path));
+        }
+    }
+    Ok(lacking)
+}
+
+fn no_room(container: &Container<'_>, ours: &Mount<'_>, what: &str, path: &str) -> Refusal {
+    let message = format!(
+        "container '{}' has a {what} at '{}', which leaves no room for the token at {}: set {PREFIX}{} to another folder",
+        quote(&container.name),
+        quote(path),
+        ours.mount_path,
+        key::MOUNT_PATH
+    );
+    Refusal::new(Reason::PodConflict, message)
 }
 
 fn missing<'a>(
@@ -193,6 +243,7 @@ fn missing<'a>(
             }
             Conflict::Keep if taken => {
                 warnings.add(|| format!("{}; it stays as it is ({PREFIX}{})", clash(), key::ENV_CONFLICT));
+                missing.kept.insert(name.into_owned());
                 continue;
             }
             Conflict::Deny | Conflict::Keep | Conflict::Override => {}
@@ -215,58 +266,22 @@ fn says(variable: &view::Variable<'_>, wanted: &Is<'_>) -> bool {
     }
 }
 
-fn mount<'a>(
-    fixed: &ReadOnly<'_>,
-    container: &Container<'_>,
-    grant: &'a Granted<'a>,
-) -> Result<Option<Mount<'a>>, Refusal> {
-    let folder = &grant.place;
-    let no_room = |there: &str| {
-        let message = format!(
-            "container '{}' has a {there}, which leaves no room for the token at {}: set {PREFIX}{} to another folder",
-            quote(&container.name),
-            grant.ask.folder,
-            key::MOUNT_PATH
-        );
-        Refusal::new(Reason::PodConflict, message)
-    };
-    for device in container.volume_devices.iter() {
-        let path = normal(&device.device_path);
-        let theirs = real(&path);
-        // A device is a file.
-        if is_within(&theirs, folder) || is_within(folder, &theirs) {
-            return Err(no_room(&format!("device at '{}'", quote(&device.device_path))));
-        }
-    }
-    for mount in container.volume_mounts.iter().flat_map(|mounts| mounts.iter()) {
-        let path = normal(&mount.mount_path);
-        let theirs = real(&path);
-        if *mount.name == grant.volume && *theirs == **folder && mount.read_only && mount.sub_path.is_empty() {
-            return Ok(None);
-        }
-        // Below a folder that can be written to, the node makes the place for ours. Our own volumes cannot be.
-        let ours = mount.name.starts_with(VOLUME_PREFIX);
-        let fixed = mount.read_only || ours || fixed.get(&*mount.name).is_some_and(|fixed| *fixed);
-        if is_within(&theirs, folder) || (fixed && is_within(folder, &theirs)) {
-            return Err(no_room(&format!("mount at '{}'", quote(&mount.mount_path))));
-        }
-    }
-    Ok(Some(Mount {
-        mount_path: &grant.ask.folder,
-        name: &grant.volume,
-        read_only: true,
-    }))
-}
-
-pub(super) fn warn_of_stale_variables(pod: &Pod<'_>, granted: &[&Granted<'_>], warnings: &mut Warnings) {
+/// Says which variables of a container hold a token, which stays as it is while the container runs.
+pub(super) fn warn_of_stale_variables(
+    pod: &Pod<'_>,
+    granted: &[&Granted<'_>],
+    missing: &Missing,
+    warnings: &mut Warnings,
+) {
     if pod.spec.restart_policy.as_deref() == Some("Never") {
         return;
     }
-    if let Some(grant) = granted.iter().find(|grant| grant.ask.env) {
+    for grant in granted.iter().filter(|grant| missing.reaches(grant.ask)) {
         warnings.add(|| {
+            let names: Vec<&str> = missing.held(grant.ask).collect();
             format!(
                 "{}: a variable keeps the token that the container started with, which expires within the hour; files are kept fresh",
-                grant.ask.variables.join(", ")
+                names.join(", ")
             )
         });
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::api::{Format, TokenStatus, condition};
+use crate::api::{Format, Time, TokenStatus, condition};
 use crate::domain::Problem;
 use crate::domain::intent::{Intent, Key, SecretKey};
 
@@ -13,8 +13,19 @@ pub struct TokenFacts {
     pub deleting: bool,
     /// The Secret that it keeps, or why it keeps none.
     pub secret: Result<SecretFacts, Box<str>>,
-    /// The reason why it is not ready; `None` when it is.
-    pub not_ready: Option<Box<str>>,
+    /// Why it is not ready; `None` when it is.
+    pub not_ready: Option<NotReady>,
+}
+
+/// Why a Token is not ready, and what a pod finds meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// The reason.
+    pub reason: Box<str>,
+    /// Whether it needs someone's hand.
+    pub stalled: bool,
+    /// When the token expires that is in the Secret; `None` where there is none.
+    pub expires: Option<Time>,
 }
 
 /// The Secret that a Token keeps.
@@ -32,18 +43,20 @@ impl TokenFacts {
     /// From what the controller itself reads out of the object.
     #[must_use]
     pub fn new(read: &Result<Intent, Problem>, status: &TokenStatus, deleting: bool) -> Self {
-        let ready = status.condition(condition::READY);
-        let not_ready = match ready {
-            Some(ready) if ready.status == "True" => None,
-            Some(ready) => Some(ready.reason.as_str().into()),
-            None => Some("Pending".into()),
+        let secret = match read {
+            Ok(intent) => Ok(SecretFacts::new(intent)),
+            Err(problem) => Err(problem.message.as_str().into()),
         };
+        let ready = status.condition(condition::READY);
+        let is_ready = ready.is_some_and(|ready| ready.status == "True");
+        let not_ready = (!is_ready).then(|| NotReady {
+            reason: ready.map_or("Pending", |ready| &ready.reason).into(),
+            stalled: status.condition(condition::STALLED).is_some(),
+            expires: secret.as_ref().ok().and_then(|secret| secret.expires(status)),
+        });
         TokenFacts {
             deleting,
-            secret: match read {
-                Ok(intent) => Ok(SecretFacts::new(intent)),
-                Err(problem) => Err(problem.message.as_str().into()),
-            },
+            secret,
             not_ready,
         }
     }
@@ -71,6 +84,16 @@ impl SecretFacts {
             format: secret.format,
             token_key,
         }
+    }
+
+    /// When the token in it expires. In one of a former name or form, a pod does not find it.
+    fn expires(&self, status: &TokenStatus) -> Option<Time> {
+        let there = status.managed_secret.as_ref()?;
+        let is_this = there.name.as_deref() == Some(&*self.key.name)
+            && there.namespace.as_deref() == Some(&*self.key.namespace)
+            && there.basic_auth == (self.format == Format::BasicAuth);
+        let token = status.installation_access_token.as_ref().filter(|_| is_this);
+        token?.expires_at
     }
 
     /// The Secret of a Token that does not exist yet, if it will say nothing about it.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::ask::Ask;
 use super::git::{self, FILE, Setting};
-use super::item::{File, Is, Literal, Projected, Projection, SecretFiles, SecretKeyRef, Source, Variable};
+use super::item::{File, Is, Literal, Mount, Projected, Projection, SecretFiles, SecretKeyRef, Source, Variable};
 use super::value::real;
 
 /// What our volumes' names start with; the ID follows.
@@ -65,6 +65,16 @@ impl<'a> Granted<'a> {
         Projected {
             default_mode: mode,
             sources: [Projection { secret }],
+        }
+    }
+
+    /// Where a container finds it.
+    pub fn mount(&self) -> Mount<'_> {
+        Mount {
+            mount_path: &self.ask.folder,
+            name: &self.volume,
+            read_only: true,
+            place: &self.place,
         }
     }
 

@@ -1,23 +1,22 @@
 //! The whole pod: its Tokens, its volumes, its containers.
 
 use std::borrow::Borrow;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::api::Reason;
 use crate::api::names::{annotation::PREFIX, pod as key};
-use crate::domain::intent::{Key, Kind};
+use crate::domain::intent::Key;
 
 use super::ask::{Ask, Missing, Selection};
 use super::bounds::PATCH;
 use super::clash::{agree, clashes};
 use super::container::{Lacks, mounts, read_only, warn_of_stale_variables};
-use super::facts::SecretFacts;
 use super::grant::Granted;
 use super::item::{Volume, is_same};
 use super::patch::{Additions, Patch};
+use super::secret::secret_of;
 use super::view::{Container, Pod};
 use super::{Injection, Refusal, TokenFacts, Warnings};
 
@@ -61,10 +60,9 @@ pub fn inject(
         match secret_of(ask, namespace, facts.get(&ask.token).map(Borrow::borrow)) {
             Ok(found) => {
                 found.doubt.into_iter().for_each(|doubt| warnings.add(|| doubt));
-                let key = token_key(ask, &found.secret)?;
-                granted.push(Granted::new(ask, found.secret.key.name, key)?);
+                granted.push(Granted::new(ask, found.name, found.key)?);
             }
-            Err(refusal) if ask.missing == Missing::Ignore && refusal.reason != Reason::OtherNamespace => {
+            Err(refusal) if ask.missing == Missing::Ignore && is_missing(refusal.reason) => {
                 warnings.add(|| format!("{}; the pod starts without it", refusal.message));
             }
             Err(refusal) => return Err(refusal),
@@ -73,9 +71,14 @@ pub fn inject(
     if granted.is_empty() {
         return Ok(nothing(Reason::TokenMissing));
     }
+    select(pod, &mut granted, warnings)?;
     let mut patch = Additions::default();
     volumes(pod, &granted, &mut patch, warnings)?;
-    containers(pod, &granted, &mut patch, warnings)?;
+    let idle = containers(pod, &granted, &mut patch, warnings)?;
+    granted.retain(|grant| !idle.iter().any(|ask| std::ptr::eq(*ask, grant.ask)));
+    if granted.is_empty() {
+        return Ok(nothing(Reason::NotInjectable));
+    }
     note(pod, &granted, &mut patch)?;
     Ok(Injection {
         reason: Reason::Injected,
@@ -83,87 +86,14 @@ pub fn inject(
     })
 }
 
+/// Whether it is for want of a Secret that a pod is refused.
+fn is_missing(reason: Reason) -> bool {
+    matches!(reason, Reason::TokenMissing | Reason::InvalidSpec)
+}
+
 fn nothing(reason: Reason) -> Injection {
     let patch = Patch::default();
     Injection { reason, patch }
-}
-
-struct Found {
-    secret: SecretFacts,
-    doubt: Option<String>,
-}
-
-fn secret_of(ask: &Ask, namespace: &str, facts: Option<&TokenFacts>) -> Result<Found, Refusal> {
-    let (kind, name) = (ask.token.kind.as_str(), &ask.token.name);
-    let usable = facts.filter(|facts| !facts.deleting);
-    let Some(facts) = usable else {
-        let (state, make) = if facts.is_some() {
-            ("is being deleted", "create it again when it is gone")
-        } else {
-            ("does not exist", "create it first")
-        };
-        let place = if ask.token.kind == Kind::Token {
-            format!(" in namespace {namespace}")
-        } else {
-            String::new()
-        };
-        if ask.missing == Missing::Wait {
-            let doubt = format!("{kind} {name} {state}{place}: the pod waits until its Secret is there");
-            let known = facts.and_then(|facts| facts.secret.clone().ok());
-            let secret = known.unwrap_or_else(|| SecretFacts::presumed(&ask.token, namespace));
-            return in_namespace(
-                ask,
-                namespace,
-                Found {
-                    secret,
-                    doubt: Some(doubt),
-                },
-            );
-        }
-        let cure = format!("{make}, or set {PREFIX}{} to wait or ignore", key::ON_MISSING);
-        let message = format!("{kind} {name} {state}{place}: {cure}");
-        return Err(Refusal::new(Reason::TokenMissing, message));
-    };
-    let secret = match &facts.secret {
-        Ok(secret) => secret.clone(),
-        Err(why) => {
-            // What a ClusterToken says is not for every namespace to read.
-            let own = ask.token.kind == Kind::Token;
-            let why = if own { why } else { "its condition says why" };
-            let message = format!("{kind} {name} is wrong, so it keeps no Secret: {why}");
-            return Err(Refusal::new(Reason::InvalidSpec, message));
-        }
-    };
-    let doubt = facts
-        .not_ready
-        .as_ref()
-        .map(|reason| format!("{kind} {name} is not ready ({reason}): the pod waits until its Secret is there"));
-    in_namespace(ask, namespace, Found { secret, doubt })
-}
-
-/// Secrets are never copied: the Token's must be in the pod's own namespace.
-fn in_namespace(ask: &Ask, namespace: &str, found: Found) -> Result<Found, Refusal> {
-    if &*found.secret.key.namespace == namespace {
-        return Ok(found);
-    }
-    let message = format!(
-        "{} {} keeps its Secret in another namespace than the pod's, {namespace}: create a Token in {namespace}",
-        ask.token.kind.as_str(),
-        ask.token.name
-    );
-    Err(Refusal::new(Reason::OtherNamespace, message))
-}
-
-fn token_key(ask: &Ask, secret: &SecretFacts) -> Result<Cow<'static, str>, Refusal> {
-    secret.token_key.clone().ok_or_else(|| {
-        let message = format!(
-            "{} {}: a Secret of format {} has no key with the bare token: set spec.secret.format to token or basicAuth",
-            ask.token.kind.as_str(),
-            ask.token.name,
-            secret.format.as_str()
-        );
-        Refusal::new(Reason::NotInjectable, message)
-    })
 }
 
 fn volumes(
@@ -199,20 +129,41 @@ fn volumes(
     Ok(patch.append(&["spec", "volumes"], exists, &missing)?)
 }
 
-fn containers(
+/// Leaves out what is for no container.
+fn select(pod: &Pod<'_>, granted: &mut Vec<Granted<'_>>, warnings: &mut Warnings) -> Result<(), Refusal> {
+    for grant in &*granted {
+        check_names(grant.ask, pod.containers())?;
+    }
+    granted.retain(|grant| {
+        let has_one = pod.containers().any(|container| selects(grant.ask, container));
+        if !has_one {
+            let Key { kind, name, .. } = &grant.ask.token;
+            warnings.add(|| {
+                format!(
+                    "{} {name} is for no container: all are sidecars of meshes; name those that need it in {PREFIX}{}",
+                    kind.as_str(),
+                    key::CONTAINERS
+                )
+            });
+        }
+        has_one
+    });
+    Ok(())
+}
+
+/// Adds what the containers lack. What is returned reaches none of them: all keep the variables that they have.
+fn containers<'a>(
     pod: &Pod<'_>,
-    granted: &[Granted<'_>],
+    granted: &[Granted<'a>],
     patch: &mut Additions,
     warnings: &mut Warnings,
-) -> Result<(), Refusal> {
+) -> Result<Vec<&'a Ask>, Refusal> {
     let lists = [
         ("initContainers", &pod.spec.init_containers),
         ("containers", &pod.spec.containers),
     ];
-    let all = || lists.iter().flat_map(|(_, list)| list.iter());
-    for grant in granted {
-        check_names(grant.ask, all())?;
-    }
+    let asks = granted.iter().map(|grant| grant.ask);
+    let mut idle: Vec<&Ask> = asks.filter(|ask| !ask.file).collect();
     let (clashes, fixed) = (clashes(granted), read_only(pod));
     let mut lacks = Lacks::default();
     for (list, containers) in lists {
@@ -224,7 +175,8 @@ fn containers(
             agree(container, &chosen, &clashes)?;
             let missing = mounts(&fixed, container, &chosen)?;
             let variables = lacks.variables(container, &chosen, warnings)?;
-            warn_of_stale_variables(pod, &chosen, warnings);
+            warn_of_stale_variables(pod, &chosen, &variables, warnings);
+            idle.retain(|ask| !(selects(ask, container) && variables.reaches(ask)));
             let at = at.to_string();
             for (place, item) in &variables.overrides {
                 patch.set(&["spec", list, &at, "env", &place.to_string()], item)?;
@@ -237,7 +189,7 @@ fn containers(
             }
         }
     }
-    Ok(())
+    Ok(idle)
 }
 
 fn too_long() -> Refusal {

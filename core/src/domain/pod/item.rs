@@ -46,6 +46,9 @@ pub(super) struct Mount<'a> {
     pub mount_path: &'a str,
     pub name: &'a str,
     pub read_only: bool,
+    /// The folder, as the node finds it.
+    #[serde(skip)]
+    pub place: &'a str,
 }
 
 /// A variable.

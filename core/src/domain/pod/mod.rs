@@ -11,6 +11,7 @@ mod grant;
 mod inject;
 mod item;
 mod patch;
+mod secret;
 mod text;
 mod value;
 mod view;
@@ -19,7 +20,7 @@ use crate::api::Reason;
 
 pub use ask::{Ask, asks};
 pub use bounds::Annotations;
-pub use facts::{SecretFacts, TokenFacts};
+pub use facts::{NotReady, SecretFacts, TokenFacts};
 pub use inject::inject;
 pub use patch::Patch;
 pub use text::Text;

@@ -11,7 +11,8 @@ pub(super) type Wrong = String;
 /// The longest path, in bytes.
 const LONGEST_PATH: usize = 255;
 
-/// Places that are the node's or the container's own: nothing is mounted at them or below. The kubelet mounts the three files.
+/// Places that are the node's or the container's own: nothing is mounted at them or below. Those in `/etc` are files:
+/// three that the kubelet mounts, three that nearly every image has.
 const RESERVED: &[&str] = &[
     "/proc",
     "/sys",
@@ -25,6 +26,9 @@ const RESERVED: &[&str] = &[
     "/etc/hostname",
     "/etc/hosts",
     "/etc/resolv.conf",
+    "/etc/group",
+    "/etc/passwd",
+    "/etc/shadow",
     "/usr/bin",
     "/usr/sbin",
     "/usr/lib",

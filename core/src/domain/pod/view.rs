@@ -15,6 +15,9 @@ use super::text::Text;
 use crate::api::Reason;
 use crate::domain::quote;
 
+/// Words that are looked for one by one in a container's variables; where there are more, it takes less to read these.
+const MOST_WORDS: usize = 16;
+
 /// A pod of an admission request. Its texts are borrowed from the request's body.
 #[derive(Debug, Default, Deserialize)]
 pub struct Pod<'a> {
@@ -160,7 +163,7 @@ impl<'a> Container<'a> {
         };
         // With an escape, a name may be spelled otherwise.
         let has = |word: &Finder<'_>| word.find(env.as_bytes()).is_some();
-        let is_read = memchr(b'\\', env.as_bytes()).is_some() || words.iter().any(has);
+        let is_read = words.len() > MOST_WORDS || memchr(b'\\', env.as_bytes()).is_some() || words.iter().any(has);
         let read: Option<Few<_, VARIABLES>> = if is_read {
             serde_json::from_str(env).ok()
         } else {
@@ -249,17 +252,21 @@ impl<'a> Pod<'a> {
         owners.iter().find(|owner| owner.controller)
     }
 
+    /// Its containers, those first that run before the others.
+    pub(super) fn containers(&self) -> impl Iterator<Item = &Container<'a>> {
+        self.spec.init_containers.iter().chain(self.spec.containers.iter())
+    }
+
     /// Says which list is longer than what is looked at.
     ///
     /// # Errors
     /// A [`Refusal`] that names the list.
     pub(super) fn is_seen_whole(&self) -> Result<(), Refusal> {
         let spec = &self.spec;
-        let containers = || spec.init_containers.iter().chain(spec.containers.iter());
         let is_crowded = |container: &&Container<'_>| {
             container.volume_devices.more || container.volume_mounts.as_ref().is_some_and(|mounts| mounts.more)
         };
-        let crowded = containers().find(is_crowded);
+        let crowded = self.containers().find(is_crowded);
         let (list, most) = if spec.containers.more {
             ("spec.containers has".to_owned(), CONTAINERS)
         } else if spec.init_containers.more {

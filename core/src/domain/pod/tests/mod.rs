@@ -2,6 +2,8 @@
 
 mod golden;
 mod properties;
+mod secret;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -215,9 +217,16 @@ fn nothing_is_put_below_what_the_node_mounts_read_only() {
 }
 
 #[test]
-fn files_that_the_kubelet_mounts_are_no_place_for_a_token() {
+fn files_of_every_container_are_no_place_for_a_token() {
     let app = json!({"containers": [{"name": "app"}]});
-    for file in ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"] {
+    for file in [
+        "/etc/hosts",
+        "/etc/resolv.conf",
+        "/etc/hostname",
+        "/etc/passwd",
+        "/etc/group",
+        "/etc/shadow",
+    ] {
         for path in [file, &format!("{file}/token")] {
             let message = refused(&json!({"mount-path": path}), &app);
             let told = format!("'{path}' would hide, or lie in, {file}: choose a folder of its own");
