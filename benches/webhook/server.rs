@@ -143,7 +143,7 @@ async fn desk() -> Result<Desk, Failed> {
         .clone()
         .follow(futures::stream::iter([Change::Token(record)]))
         .await;
-    let (owners, _telling) = Owners::new(Events::new(client.clone(), "Admit", None));
+    let (owners, _telling) = Owners::new(Events::new(client.clone(), "Admit", "bench".to_owned(), now));
     let (_publish, policies) = watch::channel(None);
     Ok(Desk {
         known,

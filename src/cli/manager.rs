@@ -52,7 +52,7 @@ pub struct ManagerArgs {
     #[arg(long, value_name = "FOLDER", env = "GTM_WEBHOOK_CERT_PATH")]
     webhook_cert_path: Option<PathBuf>,
 
-    /// What holds where no TokenPolicy is about a namespace: allow or deny
+    /// What holds where no enforced TokenPolicy is about a namespace: allow or deny
     #[arg(long, value_name = "POLICY", env = "GTM_DEFAULT_POLICY", default_value = "allow")]
     default_policy: DefaultPolicy,
 

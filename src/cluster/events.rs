@@ -1,13 +1,17 @@
 //! Kubernetes Events.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::api::names::MANAGER;
@@ -31,31 +35,31 @@ pub struct Note {
     pub warning: bool,
 }
 
-/// For how long a recorder tells the same again by counting.
+/// For how long the same is told again by counting.
 const MEMORY: Duration = Duration::from_secs(6 * 60);
+/// Events that are remembered so long: who is refused again and again must not fill the memory.
+const MOST: usize = 16_384;
 
 /// Writes Events. Best effort: an Event that cannot be written is logged and forgotten.
 #[derive(Clone)]
 pub struct Events {
     client: Client,
-    reporter: Reporter,
     action: &'static str,
-    /// One for each message: a recorder itself takes all that it is told of one object for one reason for the first.
-    recorders: Arc<Mutex<HashMap<String, (Recorder, Instant)>>>,
+    instance: String,
+    clock: fn() -> Timestamp,
+    memory: Arc<Mutex<Memory>>,
 }
 
 impl Events {
     /// Over this client; `action` is what is being done to the objects, in one word, and `instance` the pod's name.
     #[must_use]
-    pub fn new(client: Client, action: &'static str, instance: Option<String>) -> Self {
+    pub fn new(client: Client, action: &'static str, instance: String, clock: fn() -> Timestamp) -> Self {
         Events {
             client,
-            reporter: Reporter {
-                controller: MANAGER.to_owned(),
-                instance,
-            },
             action,
-            recorders: Arc::default(),
+            instance,
+            clock,
+            memory: Arc::default(),
         }
     }
 
@@ -95,36 +99,108 @@ impl Events {
         }
     }
 
-    fn recorder(&self, message: &str) -> Recorder {
-        let mut all = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (_, since)| since.elapsed() < MEMORY);
-        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
-        let (recorder, since) = all.entry(message.to_owned()).or_insert_with(|| (new(), Instant::now()));
-        *since = Instant::now();
-        recorder.clone()
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn write(&self, reference: &ObjectReference, note: &Note, next: Option<Timestamp>) -> bool {
+    async fn write(&self, about: &ObjectReference, note: &Note, next: Option<Timestamp>) -> bool {
+        let result = self.tell(about, note, next).await;
+        if let Err(error) = &result {
+            tracing::debug!(%error, name = about.name, "an event was not written");
+        }
+        result.is_ok()
+    }
+
+    async fn tell(&self, about: &ObjectReference, note: &Note, next: Option<Timestamp>) -> Result<(), ClusterError> {
+        // Where the API server has the Events of objects without a namespace.
+        let namespace = about.namespace.as_deref().unwrap_or("default");
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let now = (self.clock)();
+        let (key, told) = self.memory().find(about, note, Instant::now());
+        if let Some(told) = told {
+            let times = told.times + 1;
+            let series = json!({"series": {"count": times, "lastObservedTime": MicroTime(now)}});
+            let name = told.name(about);
+            let counted = events
+                .patch(&name, &PatchParams::default(), &Patch::Merge(&series))
+                .await;
+            match counted.map_err(ClusterError::from) {
+                // Someone has removed it.
+                Err(ClusterError::Missing) => {}
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    let told = Told { times, ..told };
+                    self.memory().keep(key, told, Instant::now());
+                    return Ok(());
+                }
+            }
+        }
+        let told = Told { first: now, times: 1 };
+        let event = self.event(about, note, next, told);
+        events.create(&PostParams::default(), &event).await?;
+        self.memory().keep(key, told, Instant::now());
+        Ok(())
+    }
+
+    fn event(&self, about: &ObjectReference, note: &Note, next: Option<Timestamp>, told: Told) -> Event {
         let next = next.map(|at| format!("; next attempt at {}", Time::from(at)));
         let mut text = format!("{}{}", note.message, next.unwrap_or_default());
         text.truncate(text.floor_char_boundary(LONGEST_NOTE));
-        let event = Event {
-            type_: if note.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
+        Event {
+            metadata: ObjectMeta {
+                name: Some(told.name(about)),
+                namespace: about.namespace.clone(),
+                ..ObjectMeta::default()
             },
-            reason: note.reason.as_str().to_owned(),
+            type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+            reason: Some(note.reason.as_str().to_owned()),
+            action: Some(self.action.to_owned()),
             note: Some(text),
-            action: self.action.to_owned(),
-            secondary: None,
-        };
-        let result = self.recorder(&note.message).publish(&event, reference).await;
-        if let Err(error) = &result {
-            let error = ClusterError::from(error);
-            tracing::debug!(%error, name = reference.name, "an event was not written");
+            regarding: Some(about.clone()),
+            event_time: Some(MicroTime(told.first)),
+            reporting_controller: Some(MANAGER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            ..Event::default()
         }
-        result.is_ok()
+    }
+}
+
+/// An Event that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    first: Timestamp,
+    times: i32,
+}
+
+impl Told {
+    fn name(self, about: &ObjectReference) -> String {
+        let object = about.name.as_deref().unwrap_or(MANAGER);
+        format!("{object}.{:x}", self.first.as_nanosecond())
+    }
+}
+
+/// What was told lately, by a hash of the object and of what it was told.
+#[derive(Default)]
+struct Memory {
+    hasher: RandomState,
+    told: HashMap<u64, (Told, Instant)>,
+}
+
+impl Memory {
+    fn find(&self, about: &ObjectReference, note: &Note, now: Instant) -> (u64, Option<Told>) {
+        let object = (&about.kind, &about.namespace, &about.name, &about.uid);
+        let key = self.hasher.hash_one((object, note.reason.as_str(), &note.message));
+        let lately = self.told.get(&key).filter(|(_, at)| now - *at < MEMORY);
+        (key, lately.map(|(told, _)| *told))
+    }
+
+    fn keep(&mut self, key: u64, told: Told, now: Instant) {
+        self.told.retain(|_, (_, at)| now - *at < MEMORY);
+        if self.told.len() >= MOST {
+            // What is told again gets another Event, that is all.
+            self.told.clear();
+        }
+        self.told.insert(key, (told, now));
     }
 }
 
@@ -136,5 +212,58 @@ fn reference(key: &Key, uid: &str) -> ObjectReference {
         namespace: key.namespace.as_deref().map(str::to_owned),
         uid: Some(uid.to_owned()),
         ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(name: &str, message: &str) -> (ObjectReference, Note) {
+        let about = ObjectReference {
+            name: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        let note = Note {
+            reason: Reason::TokenMissing,
+            message: message.to_owned(),
+            warning: true,
+        };
+        (about, note)
+    }
+
+    #[test]
+    fn the_same_is_known_again_for_six_minutes_and_nothing_else_is_taken_for_it() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let first = Told {
+            first: Timestamp::UNIX_EPOCH,
+            times: 1,
+        };
+        let (about, note) = told("web", "no");
+        let (key, none) = memory.find(&about, &note, now);
+        assert_eq!(none, None);
+        memory.keep(key, first, now);
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(memory.find(&about, &note, after(359)), (key, Some(first)));
+        assert_eq!(memory.find(&about, &note, after(360)), (key, None));
+        for (name, message) in [("web", "never"), ("app", "no")] {
+            let (about, note) = told(name, message);
+            assert_eq!(memory.find(&about, &note, now).1, None, "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let told = Told {
+            first: Timestamp::UNIX_EPOCH,
+            times: 1,
+        };
+        for key in 0..3 * MOST as u64 / 2 {
+            memory.keep(key, told, now);
+        }
+        assert!(memory.told.len() <= MOST, "{}", memory.told.len());
+        memory.keep(0, told, now + MEMORY);
+        assert_eq!(memory.told.len(), 1, "what is old goes");
     }
 }

@@ -24,7 +24,7 @@ pub use client::{connect, for_bulk};
 pub use configurations::{Authorities, Configuration, Configurations, Hook};
 pub use error::ClusterError;
 pub use events::{Events, Note};
-pub use owner::OwnerRef;
+pub use owner::{OwnerRef, possession};
 pub use policies::follow_policies;
 pub use record::Record;
 pub use scope::Scope;

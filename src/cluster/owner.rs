@@ -17,18 +17,21 @@ pub struct OwnerRef {
     pub uid: Arc<str>,
 }
 
-impl OwnerRef {
-    /// What a Secret of this owner is, for a Token that wants it.
-    #[must_use]
-    pub fn possession(&self, seeker: &Key) -> String {
-        if *self.key == *seeker {
-            return format!(
-                "belongs to a former {seeker} that was deleted, and waits for its own end: its token is being revoked, or a finalizer of someone else holds it"
-            );
-        }
-        format!("belongs to {}", self.key)
+/// What a Secret of this owner is, for a Token that wants it.
+#[must_use]
+pub fn possession(owner: Option<&OwnerRef>, seeker: &Key) -> String {
+    let Some(owner) = owner else {
+        return "is not managed by this operator".to_owned();
+    };
+    if *owner.key == *seeker {
+        return format!(
+            "belongs to a former {seeker} that was deleted, and waits for its own end: its token is being revoked, or a finalizer of someone else holds it"
+        );
     }
+    format!("belongs to {}", owner.key)
+}
 
+impl OwnerRef {
     pub(super) fn reference(&self) -> OwnerReference {
         OwnerReference {
             api_version: api_version(),
@@ -92,8 +95,8 @@ mod tests {
             key: Arc::new(key("ci")),
             uid: "u".into(),
         };
-        assert_eq!(owner.possession(&key("other")), "belongs to Token team/ci");
-        let own = owner.possession(&key("ci"));
+        assert_eq!(possession(Some(&owner), &key("other")), "belongs to Token team/ci");
+        let own = possession(Some(&owner), &key("ci"));
         assert!(own.contains("a former Token team/ci that was deleted"), "{own}");
     }
 }

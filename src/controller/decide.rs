@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::api::{Reason, condition};
+use crate::cluster::possession;
 use crate::domain::intent::{Intent, Key};
 use crate::domain::plan::{Observed, Place as Seen, Plan, SecretFacts, Why, plan};
 use crate::domain::policy::consequence;
@@ -14,7 +15,6 @@ use crate::domain::{Problem, Sign};
 use super::app::App;
 use super::engine::Engine;
 use super::job::Task;
-use super::record::SecretRecord;
 use super::settle::{status_life, status_place};
 use super::state::Place;
 
@@ -191,11 +191,8 @@ impl<S: Sign + 'static> Engine<S> {
             state.and_then(|state| state.place.as_ref()),
         ) {
             (Some(facts), _, _) => Seen::Ours(facts.clone()),
-            (None, Some(SecretRecord { owner: Some(owner), .. }), _) => Seen::Foreign {
-                whose: owner.possession(&task.key),
-            },
-            (None, Some(_), _) => Seen::Foreign {
-                whose: "has no Token as its owner".to_owned(),
+            (None, Some(secret), _) => Seen::Foreign {
+                whose: possession(secret.owner.as_ref(), &task.key),
             },
             (None, None, Some(Place::Free)) => Seen::Free,
             (None, None, Some(Place::Foreign(whose))) => Seen::Foreign { whose: whose.clone() },

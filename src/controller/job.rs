@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::names::annotation;
 use crate::api::{Reason, TokenStatus};
-use crate::cluster::{ClusterError, Events, Held, Metadata, Note, OwnerRef, Record, Secrets, TokenRecord, Tokens};
+use crate::cluster::{
+    ClusterError, Events, Held, Metadata, Note, OwnerRef, Record, Secrets, TokenRecord, Tokens, possession,
+};
 use crate::domain::intent::{Intent, Key, SecretKey, Warning};
 use crate::domain::plan::{Content, SecretFacts, scope_hash};
 use crate::domain::policy::Policies;
@@ -239,10 +241,7 @@ pub fn whose(meta: &Metadata, task: &Task) -> Option<String> {
     if facts.is_some_and(|facts| facts.is_of(&task.key, &task.uid) || facts.is_stripped(told)) {
         return None;
     }
-    let owner = OwnerRef::of(&meta.metadata);
-    Some(owner.map_or("is not managed by this operator".to_owned(), |owner| {
-        owner.possession(&task.key)
-    }))
+    Some(possession(OwnerRef::of(&meta.metadata).as_ref(), &task.key))
 }
 
 /// Nothing was done: what the task brought goes back.

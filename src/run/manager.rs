@@ -137,7 +137,7 @@ async fn start(
         publish: publish.clone(),
         rediscover: rediscover.clone(),
         metrics: metrics.clone(),
-        events: Events::new(client.clone(), "Connect", Some(identity())),
+        events: Events::new(client.clone(), "Connect", identity(), clock::now),
     };
     let keeper = Keeper {
         publish,
@@ -299,7 +299,7 @@ impl Manager {
         let context = Arc::new(Context {
             tokens: Tokens::new(bulk.clone(), self.options.scope.clone()),
             secrets: Secrets::new(bulk.clone()),
-            events: Events::new(bulk, "Issue", Some(identity())),
+            events: Events::new(bulk, "Issue", identity(), clock::now),
             observer: Arc::new(Recorder(self.metrics.clone())),
             policies: self.policies.clone(),
             record: self.record.clone(),

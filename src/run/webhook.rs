@@ -60,7 +60,7 @@ impl Webhook {
         let (serve, certificate) = watch::channel(None);
         let tls = server::tls(certificate.clone()).map_err(|error| format!("the webhook: no TLS: {error}"))?;
         let known = Known::new(Tokens::new(self.client.clone(), self.scope.clone()));
-        let (owners, telling) = Owners::new(Events::new(self.client.clone(), "Admit", Some(self.identity)));
+        let (owners, telling) = Owners::new(Events::new(self.client.clone(), "Admit", self.identity, now));
         let desk = Desk {
             known: known.clone(),
             observer: Arc::new(Recorder(self.metrics)),

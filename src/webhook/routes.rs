@@ -114,7 +114,7 @@ async fn validate_token(State(desk): State<Arc<Desk>>, headers: HeaderMap, body:
     };
     let decision = match Validated::of(&request.kind) {
         Some(Validated::Token(kind)) => validate::decide(&desk, kind, &request).await,
-        Some(Validated::Policy) | None => validate::decide_policy(&request),
+        Some(Validated::Policy) | None => validate::decide_policy(&desk, &request),
     };
     validate::log(&request, &decision);
     desk.observer.reviewed(

@@ -6,11 +6,12 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use crate::api::{ClusterToken, Reason, Token, TokenPolicy};
+use crate::cluster::{OwnerRef, possession};
 use crate::domain::intent::{AppKey, Intent, Kind, TokenObject, app_not_found, invalid};
 use crate::domain::plan::conflict;
 use crate::domain::policy::{Policy, Verdict};
 use crate::domain::review::{Answer, Object, Request};
-use crate::domain::{Problem, permissions, quote};
+use crate::domain::{Problem, quote};
 
 use super::observer::Outcome;
 use super::routes::{Decision, Desk};
@@ -50,27 +51,21 @@ pub(super) async fn decide(desk: &Desk, kind: Kind, request: &Request<'_, Object
     allowed(warnings, warned.unwrap_or(Reason::Accepted))
 }
 
-/// Decides about a TokenPolicy: its schema has said what is wrong; what may be misspelt is said here.
-pub(super) fn decide_policy(request: &Request<'_, Object<'_>>) -> Decision {
+/// Decides about a TokenPolicy: its schema has said most of what is wrong.
+pub(super) fn decide_policy(desk: &Desk, request: &Request<'_, Object<'_>>) -> Decision {
     let Some(object) = request.object.as_ref().filter(|object| is_new(object, request)) else {
         return allowed(Vec::new(), Reason::NotRequested);
     };
-    match object.read::<TokenPolicy>() {
-        Ok(policy) => {
-            if let Some(flaw) = Policy::flaw(&policy.spec) {
-                return refused(invalid(flaw), Vec::new());
-            }
-            let named = policy
-                .spec
-                .permissions
-                .iter()
-                .flatten()
-                .filter(|(name, _)| *name != "*");
-            let doubts = named.filter_map(|(name, level)| permissions::doubt("spec.permissions", name, level));
-            allowed(doubts.collect(), Reason::Accepted)
-        }
-        Err(problem) => refused(problem, Vec::new()),
+    let policy = match object.read::<TokenPolicy>() {
+        Ok(policy) => policy,
+        Err(problem) => return refused(problem, Vec::new()),
+    };
+    if let Some(flaw) = Policy::flaw(&policy.spec) {
+        return refused(invalid(flaw), Vec::new());
     }
+    let policies = desk.policies.borrow();
+    let default = policies.as_ref().map(|policies| policies.default).unwrap_or_default();
+    allowed(Policy::doubts(&policy.spec, default), Reason::Accepted)
 }
 
 /// Whether there is something to look at: a new object, or another spec. Never in the way of a clean-up.
@@ -108,17 +103,11 @@ async fn taken_secret(desk: &Desk, intent: &Intent) -> Option<String> {
         .await
         .ok()?
         .ok()??;
-    let owners = found.metadata.owner_references.iter().flatten();
-    let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
-    if owner.is_some_and(|owner| owner.uid == intent.uid) {
+    let owner = OwnerRef::of(&found.metadata);
+    if owner.as_ref().is_some_and(|owner| *owner.uid == *intent.uid) {
         return None;
     }
-    let whose = if owner.is_some() {
-        "belongs to something else"
-    } else {
-        "has no Token as its owner"
-    };
-    Some(conflict(intent, whose).message)
+    Some(conflict(intent, &possession(owner.as_ref(), &intent.key)).message)
 }
 
 fn allowed(warnings: Vec<String>, reason: Reason) -> Decision {

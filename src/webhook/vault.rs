@@ -43,8 +43,10 @@ impl Vault {
         let text = |key: &str| std::str::from_utf8(&data.get(key)?.0).ok();
         let pair = |[certificate, key]: [&str; 2]| {
             let read = Signer::read(text(certificate)?, SecretString::from(text(key)?));
-            read.inspect_err(|error| tracing::warn!("{certificate} of the Secret {AUTHORITY} cannot be used: {error}"))
-                .ok()
+            read.inspect_err(|error| {
+                tracing::warn!("{certificate} and {key} of the Secret {AUTHORITY} cannot be used: {error}")
+            })
+            .ok()
         };
         let annotations = secret.metadata.annotations.unwrap_or_default();
         let time = |name: &str| annotations.get(name)?.parse().ok();

@@ -254,7 +254,7 @@ async fn a_deleted_or_broken_secret_is_made_anew_without_one_failed_call() {
                 .remove("ca.crt")
                 .ok_or("no certificate")?;
             let text = String::from_utf8_lossy(&pem.0).into_owned();
-            let trusted = world.bundle().await.contains(&text) && text.contains("BEGIN CERTIFICATE");
+            let trusted = world.bundle().await.contains(&text) && text.contains("END CERTIFICATE");
             if trusted && pem != *former {
                 Ok(pem)
             } else {
@@ -269,6 +269,16 @@ async fn a_deleted_or_broken_secret_is_made_anew_without_one_failed_call() {
         .await
         .unwrap();
     let third = made_anew(&second).await;
+    let garbled = json!({"data": {"ca.key": ByteString(b"no key".to_vec())}});
+    api.patch(CA, &PatchParams::default(), &Patch::Merge(&garbled))
+        .await
+        .unwrap();
+    let third = made_anew(&third).await;
+    let logs = world.operator.logs();
+    assert!(
+        logs.contains("ca.crt and ca.key of the Secret github-token-manager-webhook-ca cannot be used: no PEM key"),
+        "{logs}"
+    );
     let garbage = json!({"data": {"ca.crt": "AAAA", "ca.key": "/////w==", "next.crt": "AAAA", "next.key": null, "previous.crt": "AAAA"}});
     api.patch(CA, &PatchParams::default(), &Patch::Merge(&garbage))
         .await

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use lab::wait::eventually;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{World, pod};
+use crate::world::{SOON, World, pod};
 
 fn review(change: impl FnOnce(&mut Value)) -> Value {
     let mut review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u",
@@ -210,6 +211,54 @@ async fn a_pod_of_three_megabytes_and_one_of_a_thousand_annotations_are_answered
     assert!(crate::world::note(&made).is_some());
     let error = world.dry_run(&large(3_200)).await.unwrap_err();
     assert!(error.contains("limit is 3145728"), "{error}");
+}
+
+#[tokio::test]
+async fn an_owner_that_cannot_exist_gets_no_event_and_takes_no_memory() {
+    let world = World::new().await;
+    let client = world.https().await;
+    let refused = async |owner: Value| {
+        let body = review(|review| {
+            review["request"]["namespace"] = world.namespace.as_str().into();
+            review["request"]["object"]["metadata"] =
+                json!({"annotations": {"github.as-code.io/token": "nowhere"}, "ownerReferences": [owner]});
+        });
+        let sent = client.post(world.url("/inject")).json(&body).send().await.unwrap();
+        let answer: Value = sent.json().await.unwrap();
+        assert_eq!(answer["response"]["allowed"], false, "{answer}");
+    };
+    let owner = |name: String, uid: String| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": uid, "controller": true});
+    for number in 0..60 {
+        refused(owner(
+            format!("r{number}"),
+            format!("{number}{}", "u".repeat(1_000_000)),
+        ))
+        .await;
+    }
+    for _ in 0..2 {
+        refused(owner("real".to_owned(), "u".to_owned())).await;
+    }
+    // Events are written one after the other.
+    let told = eventually(SOON, "one Event, told twice", async || {
+        let all = world.events().await?.into_iter();
+        let told: Vec<_> = all
+            .map(|event| {
+                (
+                    event.regarding.and_then(|about| about.name),
+                    event.series.map(|series| series.count),
+                )
+            })
+            .collect();
+        if told.iter().any(|(_, times)| *times == Some(2)) {
+            Ok(told)
+        } else {
+            Err(format!("{told:?}"))
+        }
+    })
+    .await;
+    assert_eq!(told, [(Some("real".to_owned()), Some(2))]);
+    let memory = world.operator.usage().unwrap().resident >> 20;
+    assert!(memory < 128, "{memory} MiB");
 }
 
 /// Opens connections that say nothing, or only the beginning of a handshake.

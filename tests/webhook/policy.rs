@@ -8,6 +8,7 @@ use lab::github::{Settings, TokenState};
 use lab::wait::eventually;
 use serde_json::{Value, json};
 
+use crate::validate::apply_object;
 use crate::world::{SOON, World, cluster, read};
 
 impl World {
@@ -200,6 +201,11 @@ async fn what_passed_by_the_webhook_is_not_issued_and_a_default_of_deny_stays_on
     })
     .await;
     refused(&world, json!({}), "no TokenPolicy is about the namespace").await;
+    let audits = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "looks-on"},
+        "spec": {"enforcement": "audit"}});
+    let warned = apply_object(&world, &audits).await.unwrap();
+    assert!(warned.contains("spec.enforcement: 'audit' allows nothing"), "{warned}");
+    refused(&world, json!({}), "(only audits: looks-on), and the operator's").await;
     world
         .cluster
         .kubectl(&["delete", "validatingwebhookconfiguration", "github-token-manager"])

@@ -11,15 +11,15 @@ async fn a_policys_times_are_checked_by_its_schema() {
     for (field, wrong, right, message) in [
         (
             "maxRefreshInterval",
-            ["59s", "0s", "-1h"],
+            ["59s", "0s", "-1h", "9999999h"],
             "1m",
-            "maxRefreshInterval must be at least 1m, the shortest interval of a Token",
+            "maxRefreshInterval must be at least 1m, the shortest interval of a Token, and at most 2562047h",
         ),
         (
             "gracePeriod",
-            ["-1s", "-1ms", "-1h"],
+            ["-1s", "-1ms", "-1h", "9999999h"],
             "0s",
-            "gracePeriod must not be negative",
+            "gracePeriod must not be negative, and at most 2562047h",
         ),
     ] {
         let policy = |value: &str| {
@@ -33,7 +33,7 @@ async fn a_policys_times_are_checked_by_its_schema() {
                 "{value}: {error}"
             );
         }
-        for value in [right, "1d"] {
+        for value in [right, "1d", "2562047h"] {
             apply_object(&world, &policy(value)).await.unwrap();
         }
     }

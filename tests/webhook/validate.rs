@@ -99,15 +99,29 @@ async fn what_the_controller_would_refuse_is_not_stored_and_what_looks_wrong_is_
         "spec": {"permissions": {"contnets": "read", "*": "write"}, "namespaceSelector": {"matchLabels": {"no": "such"}}}});
     let said = apply_object(&world, &policy).await.unwrap();
     assert!(said.contains("did you mean 'contents'?"), "{said}");
+    let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "q"},
+        "spec": {"namespaceSelector": {"matchLabels": {"team": "web "}}}});
+    let said = apply_object(&world, &policy).await.unwrap_err();
+    assert!(
+        said.contains("spec.namespaceSelector.matchLabels.team: 'web' is no label's value"),
+        "{said}"
+    );
 
     let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     let foreign = serde_json::from_value(json!({"metadata": {"name": "foreign"}})).unwrap();
     secrets.create(&PostParams::default(), &foreign).await.unwrap();
     let said = apply(&world, "foreign", &json!({})).await.unwrap();
     assert!(
-        said.contains("the Secret") && said.contains("exists and has no Token as its owner"),
+        said.contains("the Secret") && said.contains("exists and is not managed by this operator"),
         "{said}"
     );
+    world.token("first", json!({})).await;
+    world.ready("first").await;
+    let said = apply(&world, "second", &json!({"secret": {"name": "first"}}))
+        .await
+        .unwrap();
+    let told = format!("exists and belongs to Token {}/first", world.namespace);
+    assert!(said.contains(&told), "{said}");
     assert_eq!(
         apply(&world, "good", &json!({"permissions": {"contents": "read"}}))
             .await

@@ -12,7 +12,7 @@ mod token;
 
 pub use app::{App, AppSpec, AppStatus, DEFAULT_KEY, InstallationStatus, KeyRef, PoolMember, Provider};
 pub use policy::{
-    Access, DEFAULT_GRACE_PERIOD, Enforcement, LabelRequirement, NamespaceSelector, Refusal, TokenPolicy,
+    Access, DEFAULT_GRACE_PERIOD, Enforcement, LONGEST_TIME, LabelRequirement, NamespaceSelector, Refusal, TokenPolicy,
     TokenPolicySpec, TokenPolicyStatus,
 };
 pub use reason::Reason;

@@ -15,6 +15,9 @@ use super::Time;
 /// Default of `spec.gracePeriod`.
 pub const DEFAULT_GRACE_PERIOD: &str = "10m";
 
+/// The longest time that the API server reads as it is written, 2^63 ns: a longer one becomes any other, also one below zero.
+pub const LONGEST_TIME: &str = "2562047h";
+
 fn grace_period() -> String {
     DEFAULT_GRACE_PERIOD.into()
 }
@@ -74,8 +77,8 @@ pub struct LabelRequirement {
     pub values: Vec<String>,
 }
 
-/// What Tokens of the selected namespaces may ask for. Where policies select a namespace, one of them has to allow the request;
-/// where none does, the operator's `--default-policy` decides. What is left out is not limited.
+/// What Tokens of the selected namespaces may ask for. Where policies that are enforced select a namespace, one of them has to allow
+/// the request; where none does, the operator's `--default-policy` decides. What is left out is not limited.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "github.as-code.io",
@@ -95,8 +98,8 @@ pub struct TokenPolicySpec {
     /// The namespaces that the policy is about, by their labels: of a Token its own, of a ClusterToken its Secret's. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<NamespaceSelector>,
-    // Its description in the schema is the one of the enum.
-    /// What happens to what is not allowed.
+    /// What happens to what is not allowed: `enforce` refuses it, `audit` warns and counts. A policy that only audits allows nothing
+    /// either: where the operator's `--default-policy` is `deny`, one that is enforced has to.
     #[serde(default)]
     pub enforcement: Enforcement,
     /// The Apps: NAMESPACE/NAME with `*` and `?`, and `operator` for the App of the operator's own configuration. Default: any.
@@ -117,7 +120,6 @@ pub struct TokenPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 128))]
     pub permissions: Option<BTreeMap<String, String>>,
-    // Its description in the schema is the one of the enum.
     /// Permissions that reach a whole organization or enterprise. `deny` refuses those that this version does not know, too: they may
     /// be such.
     #[serde(default)]
@@ -128,12 +130,12 @@ pub struct TokenPolicySpec {
     /// The longest `refreshInterval`: how long a token may be used. Default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "duration"))]
-    #[x_kube(validation = Rule::new("self >= duration('1m')").message("maxRefreshInterval must be at least 1m, the shortest interval of a Token"))]
+    #[x_kube(validation = Rule::new("self >= duration('1m')").message(format!("maxRefreshInterval must be at least 1m, the shortest interval of a Token, and at most {LONGEST_TIME}").as_str()))]
     pub max_refresh_interval: Option<String>,
-    /// How long the Secret of a Token stays that a later policy forbids.
+    /// How long the Secret of a Token stays that a later policy forbids; of several policies, the longest counts.
     #[serde(default = "grace_period")]
     #[schemars(extend("format" = "duration"))]
-    #[x_kube(validation = Rule::new("self >= duration('0s')").message("gracePeriod must not be negative"))]
+    #[x_kube(validation = Rule::new("self >= duration('0s')").message(format!("gracePeriod must not be negative, and at most {LONGEST_TIME}").as_str()))]
     pub grace_period: String,
 }
 

@@ -80,6 +80,16 @@ pub fn doubt(field: &str, name: &str, level: &str) -> Option<String> {
         ));
     };
     let levels = KNOWN.get(at).map_or(RW, |(_, levels)| levels);
+    level_doubt(field, name, level, levels)
+}
+
+/// The same for the level of all permissions that a policy does not name.
+#[must_use]
+pub fn doubt_of_others(field: &str, level: &str) -> Option<String> {
+    level_doubt(field, "*", level, RWA)
+}
+
+fn level_doubt(field: &str, name: &str, level: &str, levels: &[&str]) -> Option<String> {
     (!levels.contains(&level)).then(|| {
         format!(
             "{field}.{name}: '{level}' is not a level that this version knows; known: {}",

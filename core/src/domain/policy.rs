@@ -1,5 +1,6 @@
 //! What a cluster's admin lets Tokens ask for. One set of policies answers at admission and again before every mint.
 
+mod doubts;
 mod glob;
 mod limits;
 mod selector;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{DEFAULT_GRACE_PERIOD, Enforcement, Reason, Time, TokenPolicy, TokenPolicySpec};
+use crate::api::{DEFAULT_GRACE_PERIOD, Enforcement, LONGEST_TIME, Reason, Time, TokenPolicy, TokenPolicySpec};
 
 use super::duration::duration;
 use super::intent::{Intent, SecretKey, Warning};
@@ -62,8 +63,8 @@ pub struct Policy {
     /// Whether it refuses or warns.
     pub enforcement: Enforcement,
     selector: Selector,
-    /// `None`: it cannot be read, and allows nothing.
-    limits: Option<Limits>,
+    /// Or why it cannot be read, and allows nothing.
+    limits: Result<Limits, String>,
     grace: Duration,
 }
 
@@ -76,22 +77,14 @@ impl Policy {
     #[must_use]
     pub fn new(object: &TokenPolicy) -> Self {
         let (spec, meta) = (&object.spec, &object.metadata);
-        let longest = spec.max_refresh_interval.as_deref().map(duration);
-        let selector = Selector::new(spec.namespace_selector.as_ref());
-        let is_read = longest != Some(None) && selector.is_some();
-        let limits = Limits {
-            apps: spec.apps.clone(),
-            installations: spec.installations.clone(),
-            repositories: spec.repositories.clone(),
-            permissions: spec.permissions.clone(),
-            organization: spec.organization_permissions,
-            require_scope: spec.require_scope,
-            longest: longest.flatten(),
+        let (selector, limits) = match Selector::new(spec.namespace_selector.as_ref()) {
+            Ok(selector) => (selector, Limits::new(spec)),
+            Err(flaw) => (Selector::All, Err(flaw)),
         };
         Policy {
             enforcement: spec.enforcement,
-            selector: selector.unwrap_or(Selector::All),
-            limits: is_read.then_some(limits),
+            selector,
+            limits,
             grace: duration(&spec.grace_period).unwrap_or_else(default_grace),
             generation: meta.generation,
             ..Policy::unreadable(meta.name.as_deref(), meta.uid.as_deref())
@@ -108,7 +101,7 @@ impl Policy {
             generation: None,
             enforcement: Enforcement::Enforce,
             selector: Selector::All,
-            limits: None,
+            limits: Err("correct it, or remove it".to_owned()),
             grace: default_grace(),
         }
     }
@@ -116,25 +109,30 @@ impl Policy {
     /// What of a policy's spec cannot be read although its schema lets it through: names the field, the value and the cure.
     #[must_use]
     pub fn flaw(spec: &TokenPolicySpec) -> Option<String> {
-        let longest = spec.max_refresh_interval.as_ref();
-        let times = longest.map(|text| ("maxRefreshInterval", text));
-        let mut times = times.into_iter().chain([("gracePeriod", &spec.grace_period)]);
-        times.find_map(|(field, text)| {
-            let text = duration(text).is_none().then(|| quote(text))?;
-            Some(format!(
-                "spec.{field}: '{text}' is not a duration; write days, hours, minutes and seconds, such as '1d', '1h30m' or '90s'"
-            ))
-        })
+        let selector = Selector::new(spec.namespace_selector.as_ref()).err();
+        let limits = || Limits::new(spec).err();
+        let grace = || time("gracePeriod", &spec.grace_period).err();
+        selector.or_else(limits).or_else(grace)
     }
 
     /// Why the policy does not allow a Token; names the field, the value and the limit. `own_namespace`: the operator's.
     #[must_use]
     pub fn objection(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
-        let Some(limits) = &self.limits else {
-            return Some("the policy cannot be read, so it allows nothing: correct it, or remove it".to_owned());
-        };
-        limits.objection(intent, own_namespace)
+        match &self.limits {
+            Ok(limits) => limits.objection(intent, own_namespace),
+            Err(flaw) => Some(format!("the policy cannot be read, so it allows nothing: {flaw}")),
+        }
     }
+}
+
+/// A time of a policy; or what is wrong with it.
+fn time(field: &str, text: &str) -> Result<Duration, String> {
+    let why = match duration(text) {
+        None => "is not a duration; write days, hours, minutes and seconds, such as '1d', '1h30m' or '90s'".to_owned(),
+        read if read > duration(LONGEST_TIME) => format!("is too long; write at most {LONGEST_TIME}"),
+        Some(time) => return Ok(time),
+    };
+    Err(format!("spec.{field}: '{}' {why}", quote(text)))
 }
 
 /// Labels of a namespace.
@@ -218,7 +216,7 @@ impl Policies {
         }
         let allowed = |(_, objection): &(&Policy, Option<String>)| objection.is_none();
         let forbidden = if enforced.is_empty() {
-            (self.default == DefaultPolicy::Deny).then(|| no_policy(intent))
+            (self.default == DefaultPolicy::Deny).then(|| no_policy(intent, &audited))
         } else {
             let grace = enforced.iter().map(|(policy, _)| policy.grace).max();
             (!enforced.iter().any(allowed)).then(|| forbidden(&objections(&enforced), grace.unwrap_or_default()))
@@ -271,13 +269,15 @@ fn objections(all: &[(&Policy, Option<String>)]) -> String {
     let texts: Vec<String> = named
         .filter_map(|(policy, objection)| Some(format!("TokenPolicy {}: {}", policy.name, objection.as_ref()?)))
         .collect();
-    let more = all.len().saturating_sub(NAMED);
-    let more = if more > 0 {
-        format!("; and {more} more policies")
-    } else {
-        String::new()
-    };
-    format!("{}{more}", texts.join("; "))
+    format!("{}{}", texts.join("; "), more(all.len()))
+}
+
+/// For behind the policies that a message names.
+fn more(all: usize) -> String {
+    match all.saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more policies"),
+    }
 }
 
 fn forbidden(message: &str, grace: Duration) -> Forbidden {
@@ -287,12 +287,19 @@ fn forbidden(message: &str, grace: Duration) -> Forbidden {
     }
 }
 
-fn no_policy(intent: &Intent) -> Forbidden {
-    let message = format!(
-        "no TokenPolicy is about the namespace {}, and the operator's --default-policy is deny: ask the cluster's admin for one",
-        intent.secret.key.namespace
-    );
-    forbidden(&message, default_grace())
+/// `audited`: the policies that only audit; one of them may have been enforced until now, so that its grace counts.
+fn no_policy(intent: &Intent, audited: &[(&Policy, Option<String>)]) -> Forbidden {
+    let namespace = &intent.secret.key.namespace;
+    let named: Vec<&str> = audited.iter().take(NAMED).map(|(policy, _)| &*policy.name).collect();
+    let about = if named.is_empty() {
+        format!("no TokenPolicy is about the namespace {namespace}")
+    } else {
+        let (named, more) = (named.join(", "), more(audited.len()));
+        format!("no TokenPolicy that is enforced is about the namespace {namespace} (only audits: {named}{more})")
+    };
+    let message = format!("{about}, and the operator's --default-policy is deny: ask the cluster's admin for one");
+    let grace = audited.iter().map(|(policy, _)| policy.grace).max();
+    forbidden(&message, grace.unwrap_or_else(default_grace))
 }
 
 fn unknown_namespace(intent: &Intent) -> Verdict {

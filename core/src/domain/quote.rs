@@ -18,10 +18,13 @@ const PREFIXES: [&str; 9] = [
 /// A token has at least this many characters behind its prefix.
 const SHORTEST_SECRET: usize = 36;
 
+/// The longest of the prefixes.
+const LONGEST_PREFIX: usize = 20;
+
 /// Characters of a text that are looked at: whoever sends megabytes gets no more for them.
 const READ: usize = 4096;
 
-/// The text on one line, without control and formatting characters, with everything that looks like a token replaced,
+/// The text on one line, with control and formatting characters as escapes, with everything that looks like a token replaced,
 /// and at most 300 characters long.
 #[must_use]
 pub fn quote(text: &str) -> String {
@@ -29,24 +32,43 @@ pub fn quote(text: &str) -> String {
     if text.len() < SHORTEST_SECRET && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.trim().to_owned();
     }
-    // Characters are removed before tokens are looked for, so that none can hide a token; and the text is cut afterwards,
-    // so that none is cut until it no longer looks like one.
-    let mut visible = text
-        .chars()
-        .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
-        .filter(|c| !is_invisible(*c));
-    let mut one_line: String = visible.by_ref().take(READ).collect();
-    let is_cut = visible.next().is_some();
-    if is_cut {
-        // What is cut in two may no longer look like a token.
-        one_line.truncate(one_line.trim_end_matches(is_token_char).len());
+    let spaced = |c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c };
+    let head: String = text.chars().take(READ).map(spaced).collect();
+    let is_cut = text.chars().nth(READ).is_some();
+    // Tokens are looked for without the characters that are not seen, so that none can hide a token; and the text is cut
+    // afterwards, so that none is cut until it no longer looks like one.
+    let visible: String = head.chars().filter(|c| !is_invisible(*c)).collect();
+    let redacted = redact(&visible);
+    let shown = if redacted == visible { head } else { redacted };
+    let shown = if is_cut { whole(&shown) } else { &shown };
+    let escaped = escape(shown.trim());
+    match escaped.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &escaped[..end]),
+        None if is_cut => escaped + "…",
+        None => escaped,
     }
-    let redacted = redact(one_line.trim());
-    match redacted.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &redacted[..end]),
-        None if is_cut => redacted + "…",
-        None => redacted,
+}
+
+/// The text but for its end, which may be the beginning of a token that was cut in two, and so was not known as one.
+fn whole(text: &str) -> &str {
+    let mut most = LONGEST_PREFIX + SHORTEST_SECRET;
+    text.trim_end_matches(|c| {
+        let is_of_token = is_token_char(c) && most > 0;
+        most -= usize::from(is_of_token);
+        is_of_token || is_invisible(c)
+    })
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_invisible(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
     }
+    out
 }
 
 /// Control characters, and those that reorder or hide text.
@@ -144,15 +166,29 @@ mod tests {
         // Cut in the middle of a token, of which nothing is left; what was redacted before it makes room for it.
         let redacted = format!("{token}{}", "b".repeat(READ - 60));
         assert_eq!(quote(&format!("{redacted} {token}")), "[redacted]…");
-        assert_eq!(quote(&"a".repeat(2 * READ)), "…");
+        assert_eq!(quote(&"a".repeat(2 * READ)), format!("{}…", "a".repeat(LONGEST)));
+        // A token that is cut where it is not known as one yet, hidden or not, after a text that takes no room.
+        for cut in 1..SHORTEST_SECRET + 4 {
+            for hidden in ["", "\u{200b}"] {
+                let before = format!("{token}{} ", "b".repeat(READ - token.len() - 1 - cut));
+                let text = format!("{before}ghs_{hidden}{}", "s3cr3t".repeat(20));
+                assert_eq!(quote(&text), "[redacted]…", "{cut}");
+            }
+        }
     }
 
     #[test]
-    fn lines_are_joined_and_controls_removed() {
+    fn lines_are_joined_and_what_is_not_seen_is_shown() {
         assert_eq!(
             quote("\u{1b}[31mInvalid request.\n\nFor\t'x'\u{202e}\r\n"),
-            "[31mInvalid request.  For 'x'"
+            "\\u{1b}[31mInvalid request.  For 'x'\\u{202e}"
         );
+        assert_eq!(quote("c\u{200b}i"), "c\\u{200b}i");
+    }
+
+    #[test]
+    fn no_prefix_is_longer_than_what_is_left_out_for_it() {
+        assert!(PREFIXES.iter().all(|prefix| prefix.len() <= LONGEST_PREFIX));
     }
 
     proptest! {
@@ -161,7 +197,7 @@ mod tests {
             let quoted = quote(&format!("{before}{token}{after}"));
             prop_assert!(!quoted.contains(&token[..20]), "{}", quoted);
             prop_assert!(quoted.chars().count() <= LONGEST + 1);
-            prop_assert!(!quoted.chars().any(char::is_control));
+            prop_assert!(!quoted.chars().any(is_invisible));
         }
     }
 }

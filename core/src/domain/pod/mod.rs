@@ -10,6 +10,7 @@ mod git;
 mod grant;
 mod inject;
 mod item;
+mod owner;
 mod patch;
 mod secret;
 mod text;
@@ -22,9 +23,10 @@ pub use ask::{Ask, asks};
 pub use bounds::Annotations;
 pub use facts::{NotReady, SecretFacts, TokenFacts};
 pub use inject::inject;
+pub use owner::Owner;
 pub use patch::Patch;
 pub use text::Text;
-pub use view::{Metadata, Owner, Pod};
+pub use view::{Metadata, Pod};
 
 /// Why a pod is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

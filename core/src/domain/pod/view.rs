@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Refusal;
 use super::bounds::{Annotations, CONTAINERS, Few, MOUNTS, OWNERS, VARIABLES, VOLUMES};
+use super::owner::Owner;
 use super::text::Text;
 use crate::api::Reason;
 use crate::domain::quote;
@@ -37,23 +38,6 @@ pub struct Metadata<'a> {
     pub(super) annotations: Annotations<'a>,
     #[serde(default, deserialize_with = "or_default")]
     owner_references: Few<Owner, OWNERS>,
-}
-
-/// An owner of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Owner {
-    /// Its API version.
-    pub api_version: String,
-    /// Its kind.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// Whether it manages the pod.
-    #[serde(deserialize_with = "or_default")]
-    pub controller: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -295,6 +279,8 @@ impl<'a> Pod<'a> {
     }
 }
 
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::api::Access;
+use crate::api::{Access, TokenPolicySpec};
 use crate::domain::intent::Intent;
 use crate::domain::permissions::{is_known, is_organization_wide, is_within};
 use crate::domain::quote;
 
-use super::glob::matches;
+use super::glob::{Glob, Name};
+use super::time;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {
-    pub apps: Option<Vec<String>>,
+    pub apps: Option<Vec<Glob>>,
     pub installations: Option<Vec<i64>>,
-    pub repositories: Option<Vec<String>>,
+    pub repositories: Option<Vec<Glob>>,
     pub permissions: Option<BTreeMap<String, String>>,
     pub organization: Access,
     pub require_scope: bool,
@@ -22,6 +23,24 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// The limits of a spec.
+    ///
+    /// # Errors
+    /// What cannot be read; names the field, the value and the cure.
+    pub fn new(spec: &TokenPolicySpec) -> Result<Self, String> {
+        let globs = |all: &Option<Vec<String>>| Some(all.as_ref()?.iter().map(|text| Glob::new(text)).collect());
+        let longest = spec.max_refresh_interval.as_deref();
+        Ok(Limits {
+            apps: globs(&spec.apps),
+            installations: spec.installations.clone(),
+            repositories: globs(&spec.repositories),
+            permissions: spec.permissions.clone(),
+            organization: spec.organization_permissions,
+            require_scope: spec.require_scope,
+            longest: longest.map(|text| time("maxRefreshInterval", text)).transpose()?,
+        })
+    }
+
     /// What speaks against a Token; names the field, the value and the limit.
     pub fn objection(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
         let objections = [
@@ -50,12 +69,11 @@ impl Limits {
     fn app(&self, intent: &Intent, own_namespace: &str) -> Option<String> {
         let allowed = self.apps.as_ref()?;
         let asked = intent.app.label(own_namespace);
-        let fits = allowed.iter().any(|glob| matches(glob, &asked));
-        (!fits).then(|| {
+        (!fits_one(allowed, &asked)).then(|| {
             format!(
                 "spec.appRef: the App '{}' is none of: {}",
                 quote(&asked),
-                listed(allowed)
+                patterns(allowed)
             )
         })
     }
@@ -76,28 +94,27 @@ impl Limits {
 
     fn repositories(&self, intent: &Intent) -> Option<String> {
         let allowed = self.repositories.as_ref()?;
-        if allowed.iter().any(|glob| glob == "*") {
+        if allowed.iter().any(|glob| glob.text == "*") {
             return None;
         }
         let scope = &intent.scope;
         if let Some(id) = scope.repository_ids.first() {
             return Some(format!(
                 "spec.repositoryIDs: {id} says no name; name the repositories: {}",
-                listed(allowed)
+                patterns(allowed)
             ));
         }
         if scope.repositories.is_empty() {
             return Some(format!(
                 "spec.repositories is not set, which asks for all; allowed are: {}",
-                listed(allowed)
+                patterns(allowed)
             ));
         }
-        let fits = |name: &&String| !allowed.iter().any(|glob| matches(glob, name));
-        let other = scope.repositories.iter().find(fits)?;
+        let other = scope.repositories.iter().find(|name| !fits_one(allowed, name))?;
         Some(format!(
             "spec.repositories: '{}' is none of: {}",
             quote(other),
-            listed(allowed)
+            patterns(allowed)
         ))
     }
 
@@ -146,6 +163,15 @@ fn beyond_repositories(name: &str) -> Option<String> {
             "spec.permissions.{shown} is not known to be a repository permission: write one that this version knows, in lower case and without blanks"
         )
     })
+}
+
+fn fits_one(allowed: &[Glob], name: &str) -> bool {
+    let name = Name::new(name);
+    allowed.iter().any(|glob| glob.fits(&name))
+}
+
+fn patterns(all: &[Glob]) -> String {
+    listed(&all.iter().map(|glob| glob.text.clone()).collect::<Vec<_>>())
 }
 
 fn listed(all: &[String]) -> String {

@@ -1,7 +1,9 @@
 //! Label selectors, as Kubernetes reads them
 //! (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>).
 
-use crate::api::NamespaceSelector;
+use crate::api::{LabelRequirement, NamespaceSelector};
+use crate::domain::name::{LABEL_VALUES, QUALIFIED_NAMES, is_label_name, is_label_value};
+use crate::domain::quote;
 
 use super::Labels;
 
@@ -23,25 +25,22 @@ pub(super) enum Requirement {
 }
 
 impl Selector {
-    /// `None` where an operator is none that this version knows, or lacks its values.
-    pub fn new(selector: Option<&NamespaceSelector>) -> Option<Self> {
+    /// Reads a selector.
+    ///
+    /// # Errors
+    /// What no label can be, or no requirement: it would select nothing, and the policy would be switched off. Names the field, the
+    /// value and the cure.
+    pub fn new(selector: Option<&NamespaceSelector>) -> Result<Self, String> {
         let Some(selector) = selector else {
-            return Some(Selector::All);
+            return Ok(Selector::All);
         };
-        let equal = selector.match_labels.iter();
-        let equal = equal.map(|(key, value)| Some(Requirement::In(key.clone(), vec![value.clone()])));
-        let others = selector.match_expressions.iter().map(|rule| {
-            let (key, values) = (rule.key.clone(), rule.values.clone());
-            match rule.operator.as_str() {
-                "In" if !values.is_empty() => Some(Requirement::In(key, values)),
-                "NotIn" if !values.is_empty() => Some(Requirement::NotIn(key, values)),
-                "Exists" => Some(Requirement::Exists(key)),
-                "DoesNotExist" => Some(Requirement::DoesNotExist(key)),
-                _ => None,
-            }
+        let equal = selector.match_labels.iter().map(|(key, value)| equality(key, value));
+        let others = selector.match_expressions.iter().enumerate();
+        let others = others.map(|(number, rule)| {
+            requirement(rule).map_err(|wrong| format!("spec.namespaceSelector.matchExpressions[{number}].{wrong}"))
         });
-        let all = equal.chain(others).collect::<Option<Vec<_>>>()?;
-        Some(if all.is_empty() {
+        let all = equal.chain(others).collect::<Result<Vec<_>, _>>()?;
+        Ok(if all.is_empty() {
             Selector::All
         } else {
             Selector::Some(all)
@@ -59,4 +58,39 @@ impl Selector {
             Requirement::DoesNotExist(key) => !labels.contains_key(key),
         })
     }
+}
+
+fn equality(key: &str, value: &str) -> Result<Requirement, String> {
+    let field = "spec.namespaceSelector.matchLabels";
+    label_name(key).map_err(|wrong| format!("{field}: {wrong}"))?;
+    label_value(value).map_err(|wrong| format!("{field}.{key}: {wrong}"))?;
+    Ok(Requirement::In(key.to_owned(), vec![value.to_owned()]))
+}
+
+fn requirement(rule: &LabelRequirement) -> Result<Requirement, String> {
+    label_name(&rule.key).map_err(|wrong| format!("key: {wrong}"))?;
+    let each = rule.values.iter().try_for_each(|value| label_value(value));
+    each.map_err(|wrong| format!("values: {wrong}"))?;
+    let (key, values) = (rule.key.clone(), rule.values.clone());
+    match rule.operator.as_str() {
+        "In" | "NotIn" if values.is_empty() => Err(format!("values: none for {}; write at least one", rule.operator)),
+        "In" => Ok(Requirement::In(key, values)),
+        "NotIn" => Ok(Requirement::NotIn(key, values)),
+        "Exists" => Ok(Requirement::Exists(key)),
+        "DoesNotExist" => Ok(Requirement::DoesNotExist(key)),
+        other => Err(format!(
+            "operator: '{}' is none that this version knows; write In, NotIn, Exists or DoesNotExist",
+            quote(other)
+        )),
+    }
+}
+
+fn label_name(text: &str) -> Result<(), String> {
+    let wrong = || format!("'{}' is no label's name: {QUALIFIED_NAMES}", quote(text));
+    is_label_name(text).then_some(()).ok_or_else(wrong)
+}
+
+fn label_value(text: &str) -> Result<(), String> {
+    let wrong = || format!("'{}' is no label's value: {LABEL_VALUES}", quote(text));
+    is_label_value(text).then_some(()).ok_or_else(wrong)
 }

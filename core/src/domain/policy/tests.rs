@@ -1,5 +1,6 @@
 //! What policies let through.
 
+mod large;
 mod selectors;
 
 use serde_json::{Value, json};
@@ -223,6 +224,35 @@ fn without_a_policy_the_default_decides_and_removing_one_never_widens_a_default_
 }
 
 #[test]
+fn where_policies_only_audit_a_default_of_deny_says_so_and_waits_for_the_longest_of_them() {
+    let team = json!({"matchLabels": {"team": "b"}});
+    let all = [
+        ("p", json!({"enforcement": "audit", "gracePeriod": "2h"})),
+        ("q", json!({"enforcement": "audit", "gracePeriod": "1m"})),
+        (
+            "elsewhere",
+            json!({"enforcement": "audit", "gracePeriod": "9h", "namespaceSelector": team}),
+        ),
+    ];
+    let token = fixtures::intent(json!({}));
+    let forbidden = policies(&all, DefaultPolicy::Deny).judge(&token).forbidden.unwrap();
+    assert_eq!(
+        forbidden.problem.message,
+        "no TokenPolicy that is enforced is about the namespace team-a (only audits: p, q), and the operator's --default-policy is deny: \
+         ask the cluster's admin for one"
+    );
+    assert_eq!(forbidden.grace, Duration::from_secs(7200));
+    let enforced = json!({"gracePeriod": "5m", "repositories": []});
+    let mixed = [all[0].clone(), ("r", enforced)];
+    let forbidden = policies(&mixed, DefaultPolicy::Deny).judge(&token).forbidden.unwrap();
+    assert!(
+        forbidden.problem.message.starts_with("TokenPolicy r: "),
+        "{forbidden:?}"
+    );
+    assert_eq!(forbidden.grace, Duration::from_secs(300));
+}
+
+#[test]
 fn a_policy_that_only_warns_says_what_it_would_do() {
     let limits = json!({"enforcement": "audit", "requireScope": true});
     let verdict = policies(&[("p", limits.clone())], DefaultPolicy::Allow).judge(&fixtures::intent(json!({})));
@@ -342,18 +372,26 @@ fn times_in_days_are_read_and_what_the_schema_lets_through_all_the_same_is_named
     for right in [json!({}), json!({"gracePeriod": "1d", "maxRefreshInterval": "1w"})] {
         assert_eq!(Policy::flaw(&spec(right)), None);
     }
-    for (wrong, text) in [
+    for (wrong, text, cure) in [
         (
             json!({"gracePeriod": "1mo"}),
             "spec.gracePeriod: '1mo' is not a duration",
+            "such as '1d'",
         ),
         (
             json!({"maxRefreshInterval": "soon"}),
             "spec.maxRefreshInterval: 'soon' is not",
+            "such as '1d'",
+        ),
+        (
+            json!({"gracePeriod": "9999999h"}),
+            "spec.gracePeriod: '9999999h' is too long",
+            "write at most 2562047h",
         ),
     ] {
         let flaw = Policy::flaw(&spec(wrong)).unwrap();
-        assert!(flaw.starts_with(text) && flaw.contains("such as '1d'"), "{flaw}");
+        assert!(flaw.starts_with(text) && flaw.contains(cure), "{flaw}");
     }
+    assert_eq!(Policy::flaw(&spec(json!({"gracePeriod": "2562047h"}))), None);
     assert_eq!(duration("1d"), Some(Duration::from_secs(86_400)));
 }
