@@ -73,7 +73,7 @@ impl<S: Sign + 'static> Engine<S> {
         let ours = place.as_ref().and_then(|place| self.index.secret(place));
         let facts = ours
             .map(|secret| secret.facts(written))
-            .filter(|facts| facts.is_of(key, &uid));
+            .filter(|facts| facts.is_of(key, &uid, status.hashed_token.as_deref()));
         let state = self.states.get(key)?;
         let out_of_turn = state.budget.check(now);
         let request = intent

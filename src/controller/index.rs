@@ -111,7 +111,7 @@ impl Index {
         let uid = self.token(&named).map_or("".into(), |token| token.uid.clone());
         let wanted = self.wanted.get(key).into_iter().flatten();
         let mut claimants = wanted.filter_map(|key| self.token(key));
-        let claimant = claimants.find(|token| facts.is_of(&token.key, &token.uid));
+        let claimant = claimants.find(|token| facts.is_of(&token.key, &token.uid, None));
         Some(claimant.map_or_else(
             || OwnerRef {
                 key: Arc::new(named),

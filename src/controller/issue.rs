@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::cluster::Metadata;
 use crate::domain::intent::{AppKey, Intent};
 use crate::domain::plan::{SecretFacts, Why};
-use crate::domain::schedule::{later, next_attempt};
+use crate::domain::schedule::next_attempt;
 use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
@@ -20,6 +21,8 @@ use super::publish::{Publication, publish};
 use super::settle::{fail, published};
 use super::state::{Declined, Pending, Replaced};
 
+/// The longest that GitHub may take to say whether a new token works yet.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// The longest that an App of a pool which could not issue for a Token is not asked for it again.
 const LONGEST_DECLINE: Duration = Duration::from_secs(10 * 60);
 
@@ -50,7 +53,8 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
         },
     };
     if app.probe_tokens {
-        probe(context, &task, app, &pending).await;
+        let good_until = task.facts.as_ref().and_then(SecretFacts::expires_at);
+        probe(context, app, &pending, good_until.filter(|_| why != Why::Tampered)).await;
     }
     task.now = app.github_time((context.clock)());
     let replaced = match &task.facts {
@@ -149,19 +153,29 @@ async fn mint<S: Sign>(
     })
 }
 
-/// Waits until GitHub takes its new token, but not until the one in the Secret is over. A token that GitHub still refuses after
-/// that is written all the same: it is the best there is.
-async fn probe<S: Sign>(context: &Context, task: &Task, app: &App<S>, pending: &Pending) {
-    let expires = task.facts.as_ref().and_then(SecretFacts::expires_at);
+/// Waits until GitHub takes its new token, for half of the time that the one in the Secret is good at most: what is not written before
+/// that is over helps nobody. A token that GitHub still refuses after that, or one that replaces nothing good, is written all the same:
+/// it is the best there is.
+async fn probe<S: Sign>(context: &Context, app: &App<S>, pending: &Pending, good_until: Option<Timestamp>) {
+    let now = app.github_time((context.clock)());
+    let left = good_until.and_then(|until| Duration::try_from(until.duration_since(now)).ok());
+    let Some(left) = left.filter(|left| !left.is_zero()) else {
+        return;
+    };
+    tokio::select! {
+        () = activation(app, pending) => {}
+        () = tokio::time::sleep(left / 2) => {}
+        // Written too early it works soon; not written at all it is lost.
+        () = context.stop.cancelled() => {}
+    }
+}
+
+/// Looks at a new token until GitHub takes it, or does not say.
+async fn activation<S: Sign>(app: &App<S>, pending: &Pending) {
     for pause in ACTIVATION {
-        match app.client.verify(&pending.issued.token).await {
-            Err(Error::TokenNotActive { .. }) if expires.is_some_and(|at| at > later(task.now, pause * 4)) => {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    // Written too early it works soon; not written at all it is lost.
-                    () = context.stop.cancelled() => return,
-                }
-            }
+        let look = app.client.verify(&pending.issued.token);
+        match tokio::time::timeout(LONGEST_LOOK, look).await {
+            Ok(Err(Error::TokenNotActive { .. })) => tokio::time::sleep(pause).await,
             _ => return,
         }
     }

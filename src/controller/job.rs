@@ -238,7 +238,7 @@ pub async fn reclaim_orphan(context: &Context, secret: &SecretKey, uid: &str, ow
 pub fn whose(meta: &Metadata, task: &Task) -> Option<String> {
     let facts = SecretRecord::new(meta).map(|record| record.facts(None));
     let told = task.status.hashed_token.as_deref();
-    if facts.is_some_and(|facts| facts.is_of(&task.key, &task.uid) || facts.is_stripped(told)) {
+    if facts.is_some_and(|facts| facts.is_of(&task.key, &task.uid, told) || facts.is_stripped(told)) {
         return None;
     }
     Some(possession(OwnerRef::of(&meta.metadata).as_ref(), &task.key))

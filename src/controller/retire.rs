@@ -201,7 +201,7 @@ impl<S: Sign + 'static> Engine<S> {
     pub(super) fn touch_secrets_of(&mut self, owner: &OwnerRef) {
         let owned = |secret: &SecretRecord| match &secret.owner {
             Some(known) => known.uid == owner.uid,
-            None => secret.facts(None).is_of(&owner.key, &owner.uid),
+            None => secret.facts(None).is_of(&owner.key, &owner.uid, None),
         };
         let secrets = self.index.secrets().filter(|(_, secret)| owned(secret));
         for secret in secrets.map(|(key, _)| key.clone()).collect::<Vec<_>>() {

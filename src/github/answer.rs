@@ -20,9 +20,10 @@ use crate::domain::jwt::Issuer;
 use crate::domain::quote;
 
 /// GitHub's windows are an hour long: no announced wait is longer.
-pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// GitHub's wish where it limits without saying for how long.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// Stands for a message that is not quoted.
 const UNQUOTED: &str = "its message is not shown, since an App object has named this address";
@@ -292,10 +293,7 @@ fn forbidden(asked: &Asked<'_>, answer: &Answer, lower: &str, said: String) -> E
         .is_some_and(|left| left.trim() == "0");
     let secondary = lower.contains("secondary rate limit") || lower.contains("abuse detection");
     if used_up && !secondary {
-        let reset = answer
-            .header("x-ratelimit-reset")
-            .and_then(|text| text.trim().parse().ok());
-        let reset = reset.and_then(|second| Timestamp::from_second(second).ok());
+        let reset = resets_at(&answer.headers, answer.at);
         let wait = reset.map_or(MINUTE, |reset| reset.duration_since(answer.at));
         return Error::PrimaryLimit {
             resets_at: later(answer.at, wait.max(retry_after.unwrap_or_default())),
@@ -322,6 +320,14 @@ fn forbidden(asked: &Asked<'_>, answer: &Answer, lower: &str, said: String) -> E
     asked.refused(answer.status, said)
 }
 
+/// When there are new requests by the `x-ratelimit-reset` of an answer that came at `at`: at most an hour later. A second more than it says,
+/// since it is rounded. One that was over already says nothing: who believed it would ask again and again.
+pub(super) fn resets_at(headers: &HeaderMap, at: Timestamp) -> Option<Timestamp> {
+    let text = headers.get("x-ratelimit-reset")?.to_str().ok()?;
+    let told = Timestamp::from_second(text.trim().parse().ok()?).ok()?;
+    (told > at).then(|| later(at, told.duration_since(at).saturating_add(SECOND)))
+}
+
 /// `retry-after`: seconds or a date, made to lie between a second and an hour ahead.
 fn announced(text: &str, at: Timestamp) -> Option<SignedDuration> {
     let wait = match text.trim().parse::<u32>() {
@@ -332,8 +338,8 @@ fn announced(text: &str, at: Timestamp) -> Option<SignedDuration> {
 }
 
 /// Between a second and an hour: neither a past time nor a lie stops us for long.
-fn bounded(wait: SignedDuration) -> SignedDuration {
-    wait.clamp(SignedDuration::from_secs(1), HOUR)
+pub(super) fn bounded(wait: SignedDuration) -> SignedDuration {
+    wait.clamp(SECOND, HOUR)
 }
 
 /// `at` and a bounded wait.

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
+use tokio::time::Instant;
 
-use super::answer::{HOUR, later};
+use super::answer;
 use super::client::Client;
 use super::error::Error;
 use super::gate::Permit;
@@ -32,17 +33,30 @@ impl Budget {
 pub(super) struct Quota {
     remaining: u32,
     resets_at: Timestamp,
+    /// The same by a clock that nobody sets.
+    over: Instant,
 }
 
 impl Quota {
-    /// Reads `x-ratelimit-remaining` and `x-ratelimit-reset` of an answer that came at `now` by GitHub's clock.
-    pub fn read(headers: &HeaderMap, now: Timestamp) -> Option<Self> {
-        let text = |name: &str| headers.get(name)?.to_str().ok();
-        let resets_at = Timestamp::from_second(text("x-ratelimit-reset")?.trim().parse().ok()?).ok()?;
-        Some(Quota {
-            remaining: text("x-ratelimit-remaining")?.trim().parse().ok()?,
-            resets_at: resets_at.min(later(now, HOUR)),
-        })
+    /// Reads `x-ratelimit-remaining` and `x-ratelimit-reset` of an answer that came `now`, at `at` by GitHub's clock.
+    pub fn read(headers: &HeaderMap, at: Timestamp, now: Instant) -> Option<Self> {
+        let remaining = headers.get("x-ratelimit-remaining")?.to_str().ok()?;
+        let remaining = remaining.trim().parse().ok()?;
+        Some(Quota::new(remaining, answer::resets_at(headers, at)?, at, now))
+    }
+
+    /// Nothing is left before `resets_at`, and it is `now`, `at` by GitHub's clock.
+    pub fn used_up(resets_at: Timestamp, at: Timestamp, now: Instant) -> Self {
+        Quota::new(0, resets_at, at, now)
+    }
+
+    fn new(remaining: u32, resets_at: Timestamp, at: Timestamp, now: Instant) -> Self {
+        let wait = answer::bounded(resets_at.duration_since(at));
+        Quota {
+            remaining,
+            resets_at,
+            over: now + wait.unsigned_abs(),
+        }
     }
 
     /// What is known after another answer. Answers may come in another order than GitHub counted: within one hour, what is left
@@ -50,14 +64,14 @@ impl Quota {
     pub fn after(known: Option<Self>, answer: Self) -> Self {
         match known {
             Some(known) if known.resets_at > answer.resets_at => known,
-            Some(known) if known.resets_at == answer.resets_at && known.remaining < answer.remaining => known,
+            Some(known) if known.resets_at == answer.resets_at && known.remaining <= answer.remaining => known,
             _ => answer,
         }
     }
 
-    /// What is left at `now`, by GitHub's clock.
-    pub fn left(self, now: Timestamp) -> Budget {
-        if now < self.resets_at {
+    /// What is left now.
+    pub fn left(self, now: Instant) -> Budget {
+        if now < self.over {
             Budget::Left(self.remaining)
         } else {
             Budget::Unlimited
@@ -74,12 +88,19 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Takes note of an answer to the App's JWT.
-    pub fn learn(&self, headers: &HeaderMap, now: Timestamp) {
-        if let Some(answer) = Quota::read(headers, now) {
-            let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = Some(Quota::after(*known, answer));
-        }
+    /// Takes note of an answer to the App's JWT. Returns what was known before.
+    fn learn(&self, answer: Quota) -> Option<Quota> {
+        let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = Quota::after(*known, answer);
+        known.replace(after)
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used_up(&self, now: Instant) -> Option<Quota> {
+        self.quota().filter(|quota| quota.left(now) == Budget::NONE)
     }
 
     /// The JWT could not be signed, or was refused.
@@ -96,12 +117,11 @@ impl Standing {
         }
     }
 
-    fn prospect(&self, now: Timestamp) -> Budget {
+    fn prospect(&self, now: Instant) -> Budget {
         if self.fails.load(Ordering::Relaxed) {
             return Budget::NONE;
         }
-        let quota = *self.quota.lock().unwrap_or_else(PoisonError::into_inner);
-        quota.map_or(Budget::Unlimited, |quota| quota.left(now))
+        self.quota().map_or(Budget::Unlimited, |quota| quota.left(now))
     }
 }
 
@@ -118,7 +138,41 @@ impl<S: Sign> Client<S> {
 
     /// The same without our own limit of a minute: none if whoever waits for that would ask in vain.
     pub fn prospect(&self) -> Budget {
-        self.standing.prospect(self.github_now())
+        self.standing.prospect(Instant::now())
+    }
+
+    /// Takes note of what GitHub says of the App's requests of the hour: when they are used up, nobody asks before there are new ones.
+    /// A token's own call says nothing of it, since GitHub counts the calls with an installation's tokens for themselves.
+    pub(super) fn learn(&self, answer: Quota) {
+        let now = Instant::now();
+        let before = self.standing.learn(answer);
+        let held = self.keep_to_quota();
+        if held && before.is_none_or(|before| before.left(now) > Budget::NONE) {
+            self.observe.held();
+        }
+    }
+
+    /// Knows of the App's requests of the hour what `former`, a client of the same App, does.
+    pub(super) fn inherit_quota(&self, former: &Client<S>) {
+        if let Some(known) = former.standing.quota() {
+            self.standing.learn(known);
+            self.keep_to_quota();
+        }
+    }
+
+    /// Holds the mints while nothing is left of the hour; whether that is so.
+    fn keep_to_quota(&self) -> bool {
+        let now = Instant::now();
+        let used_up = self.standing.used_up(now);
+        if let Some(quota) = used_up {
+            self.mints.hold_for(quota.over - now);
+        }
+        used_up.is_some()
+    }
+
+    /// When GitHub has new requests for the App, by its clock, if those of the hour are used up.
+    pub(super) fn used_up_until(&self) -> Option<Timestamp> {
+        self.standing.used_up(Instant::now()).map(|quota| quota.resets_at)
     }
 
     /// How many tokens were asked for since the start.
@@ -129,43 +183,55 @@ impl<S: Sign> Client<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn told(at: i64, remaining: u32, resets_at: i64) -> Quota {
+    fn told(at: i64, now: Instant, remaining: u32, resets_at: i64) -> Option<Quota> {
         let mut headers = HeaderMap::new();
         headers.insert("x-ratelimit-remaining", remaining.into());
         headers.insert("x-ratelimit-reset", resets_at.into());
-        Quota::read(&headers, Timestamp::from_second(at).unwrap()).unwrap()
-    }
-
-    fn quota(remaining: u32, resets_at: i64) -> Quota {
-        told(resets_at - 60, remaining, resets_at)
+        Quota::read(&headers, Timestamp::from_second(at).unwrap(), now)
     }
 
     #[test]
     fn no_hour_is_longer_than_one() {
-        assert_eq!(told(1_000, 0, i64::from(u32::MAX)), told(1_000, 0, 1_000 + 3_600));
+        let now = Instant::now();
+        let longest = told(1_000, now, 0, 1_000 + 3_600);
+        assert!(longest.is_some());
+        assert_eq!(told(1_000, now, 0, i64::from(u32::MAX)), longest);
     }
 
     #[test]
     fn the_smallest_word_of_the_newest_hour_counts_until_it_is_over() {
+        let now = Instant::now();
+        let quota = |remaining, resets_at| told(1_000, now, remaining, resets_at).unwrap();
         let first = Quota::after(None, quota(10, 3600));
         let second = Quota::after(Some(first), quota(9, 3600));
         assert_eq!(Quota::after(Some(second), quota(10, 3600)), second);
-        assert_eq!(Quota::after(Some(second), quota(5000, 7200)), quota(5000, 7200));
-        assert_eq!(Quota::after(Some(quota(5000, 7200)), second), quota(5000, 7200));
-        let at = |second| Timestamp::from_second(second).unwrap();
-        assert_eq!(second.left(at(3599)), Budget::Left(9));
-        assert_eq!(second.left(at(3600)), Budget::Unlimited);
+        assert_eq!(Quota::after(Some(second), quota(5000, 4200)), quota(5000, 4200));
+        assert_eq!(Quota::after(Some(quota(5000, 4200)), second), quota(5000, 4200));
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(second.left(after(2_600)), Budget::Left(9));
+        // A second later than it says, since it is rounded.
+        assert_eq!(second.left(after(2_601)), Budget::Unlimited);
         assert!(Budget::NONE < Budget::Left(9) && Budget::Left(u32::MAX) < Budget::Unlimited);
     }
 
     #[test]
     fn headers_that_are_no_numbers_say_nothing() {
         let mut headers = HeaderMap::new();
-        assert_eq!(Quota::read(&headers, Timestamp::UNIX_EPOCH), None);
+        let read = |headers: &HeaderMap| Quota::read(headers, Timestamp::UNIX_EPOCH, Instant::now());
+        assert_eq!(read(&headers), None);
         headers.insert("x-ratelimit-remaining", "-1".parse().unwrap());
         headers.insert("x-ratelimit-reset", "99999999999999999999".parse().unwrap());
-        assert_eq!(Quota::read(&headers, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(read(&headers), None);
+    }
+
+    #[test]
+    fn an_hour_that_is_over_says_nothing() {
+        for resets_at in [0, 999, 1_000] {
+            assert_eq!(told(1_000, Instant::now(), 0, resets_at), None);
+        }
     }
 }

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::answer::{self, Answer, Asked, Call, classify};
 use super::app::{App, Installation, parse_app, parse_installations};
-use super::budget::Standing;
+use super::budget::{Quota, Standing};
 use super::error::Error;
 use super::gate::{Gate, Permit};
 use super::hold::Hold;
@@ -351,8 +351,10 @@ impl<S: Sign> Client<S> {
         let (status, headers) = (response.status(), response.headers().clone());
         let (came, date) = ((self.clock)(), answer::date(&headers));
         if !asked.by_token() {
-            self.standing
-                .learn(&headers, date.unwrap_or_else(|| self.at_github(came)));
+            let at = date.unwrap_or_else(|| self.at_github(came));
+            if let Some(quota) = Quota::read(&headers, at, Instant::now()) {
+                self.learn(quota);
+            }
         }
         let body = http::read(response).await.map_err(|error| match error {
             BodyError::TooLong => asked.invalid("it is longer than 8 MiB".to_owned()),

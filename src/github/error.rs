@@ -56,7 +56,7 @@ pub enum Error {
         /// GitHub's message.
         said: String,
     },
-    /// The requests of the hour are used up.
+    /// The requests of the hour are used up: the whole App waits.
     #[error("GitHub's rate limit is used up: {said}; it is refilled within the hour")]
     PrimaryLimit {
         /// When there are new ones, by GitHub's clock.
@@ -211,8 +211,9 @@ impl Error {
             | Error::RepositoryNotAccessible { .. }
             | Error::Refused { .. } => Retry::Every(TEN_MINUTES),
             Error::IpNotAllowed { .. } => Retry::Every(QUARTER_OF_AN_HOUR),
-            Error::PrimaryLimit { resets_at, .. } => Retry::At(*resets_at),
-            Error::SecondaryLimit { until, .. } => Retry::HoldApp(*until),
+            Error::PrimaryLimit { resets_at: until, .. } | Error::SecondaryLimit { until, .. } => {
+                Retry::HoldApp(*until)
+            }
         }
     }
 }

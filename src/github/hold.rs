@@ -1,4 +1,4 @@
-//! How long a whole App waits after a secondary rate limit.
+//! How long a whole App waits after a rate limit.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::answer::{self, Asked};
+use super::budget::Quota;
 use super::client::Client;
 use super::error::Error;
 use crate::domain::Sign;
@@ -72,11 +73,17 @@ impl<S: Sign> Client<S> {
             self.mints.hold_for(wait);
             self.revocations.hold_for(wait);
         }
+        self.inherit_quota(former);
     }
 
-    /// After a secondary limit, holds the whole App, and says until when. A token's own call is limited by whatever its user did with
+    /// After a limit, holds the whole App; after a secondary one, says until when. A token's own call is limited by whatever its user did with
     /// it: that stops no mint of anyone, and the revocations of others for a minute at most.
     pub(super) fn slow_down(&self, asked: &Asked<'_>, error: Error, sent: Instant) -> Error {
+        if let Error::PrimaryLimit { resets_at, .. } = &error
+            && !asked.by_token()
+        {
+            self.learn(Quota::used_up(*resets_at, self.github_now(), Instant::now()));
+        }
         let Error::SecondaryLimit { announced, said, .. } = error else {
             return error;
         };
@@ -102,13 +109,22 @@ impl<S: Sign> Client<S> {
 
     /// What everybody is told who would ask as the App before GitHub wants to be asked again: nobody does.
     pub fn on_hold(&self) -> Option<Error> {
+        let said = || "it has said so, and is not asked before then".to_owned();
         let hold = *self.held();
-        hold.left(Instant::now())?;
-        Some(Error::SecondaryLimit {
-            announced: None,
-            until: hold.told?,
-            said: "it has said so, and is not asked before then".to_owned(),
-        })
+        let secondary = hold
+            .left(Instant::now())
+            .and(hold.told)
+            .map(|until| Error::SecondaryLimit {
+                announced: None,
+                until,
+                said: said(),
+            });
+        let primary = self.used_up_until().map(|resets_at| Error::PrimaryLimit {
+            resets_at,
+            said: said(),
+        });
+        let both = secondary.into_iter().chain(primary);
+        both.max_by_key(|held| held.retry().not_before())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lab::github::{Fault, Route};
+use lab::github::{Fault, Limits, PrimaryLimit, Route};
 use lab::wait::eventually;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -42,6 +42,36 @@ async fn a_token_that_waits_for_an_app_that_github_holds_says_so_and_when_its_to
     world.condition("due", "Expired", "True", "TokenExpired").await;
     is_told(&world, "due").await;
     assert_eq!(world.github.counts().requests, asked, "nobody asks meanwhile");
+}
+
+#[tokio::test]
+async fn who_waits_for_an_app_that_has_used_up_its_hour_does_not_ask_in_vain() {
+    let world = World::new().await;
+    let limit = |requests| Limits {
+        secondary: None,
+        primary: Some(PrimaryLimit {
+            requests,
+            window: Duration::from_secs(15),
+            status: 403,
+        }),
+    };
+    world.github.set_limits(limit(1));
+    world.token("first", json!({})).await;
+    world.settled("first").await;
+    world.many(20, json!({})).await;
+    for name in ["t-0", "t-19"] {
+        let told = world.condition(name, "Ready", "False", "RateLimited").await;
+        assert!(told.message.contains("is not asked before then"), "{}", told.message);
+        assert!(world.status(name).await.next_attempt_at.is_some());
+        assert_eq!(world.events(name).await, [], "{name}: nothing has failed");
+    }
+    assert_eq!(world.github.counts().primary_violations, 0);
+    // What is left after this hour is enough for all.
+    world.github.set_limits(limit(100));
+    assert_eq!(world.github.mint_count(), 1);
+    world.all_ready(21, 2 * SOON).await;
+    let counts = world.github.counts();
+    assert_eq!((counts.primary_violations, world.github.mint_count()), (0, 21));
 }
 
 #[tokio::test]

@@ -326,6 +326,27 @@ fn faketime() -> String {
 }
 
 #[tokio::test]
+async fn a_probe_that_hangs_keeps_no_token_until_the_former_one_has_expired() {
+    let mut world = World::short(16).await;
+    world.operator.kill();
+    world.configure_also("probe_tokens: true");
+    world.operator.restart().await.unwrap();
+    let monitor = world.monitor();
+    world.github.fail_while(Some(Route::Token), Fault::Hang);
+    let probes = || {
+        let asked = world.github.requests();
+        asked.iter().filter(|request| request.route == Route::Token).count()
+    };
+    world.token("demo", json!({})).await;
+    world.ready("demo").await;
+    assert_eq!(probes(), 0, "nothing good is in the Secret meanwhile");
+    let first = world.token_in("demo").await;
+    world.good_token("demo", first.as_deref()).await;
+    nothing_expired(monitor).await;
+    assert_eq!(probes(), 1);
+}
+
+#[tokio::test]
 async fn rule_10_a_secret_with_our_labels_but_no_owner_is_not_ours() {
     let world = World::new().await;
     let labels = json!({label::CREATED_BY: "github-token-manager", label::INSTANCE: "demo"});

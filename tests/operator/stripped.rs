@@ -47,6 +47,50 @@ async fn labels_and_owner_are_put_back_and_the_token_stays() {
     assert_eq!(world.github.mint_count(), 1);
 }
 
+#[tokio::test]
+async fn what_is_left_on_a_secret_without_an_owner_tells_whose_it_is() {
+    let world = World::new().await;
+    let first = issued(&world, "demo").await;
+    let mended = async || {
+        eventually(SOON, "it is mended", async || {
+            let secret = world.secrets().get("demo").await.map_err(|error| error.to_string())?;
+            let noted = secret.annotations().contains_key(annotation::HASHED_TOKEN);
+            let held = secret.finalizers() == [FINALIZER];
+            let mended = held && noted && secret.owner_references().len() == 1;
+            mended.then_some(()).ok_or(format!("{:?}", secret.metadata))
+        })
+        .await;
+        world.settled("demo").await
+    };
+    for lost in ["finalizers", "annotations"] {
+        let change = json!({"metadata": {"ownerReferences": null, lost: null}});
+        edit(&world, "demo", &change).await;
+        assert_eq!(mended().await, first, "without {lost}");
+    }
+    assert_eq!(world.github.mint_count(), 1);
+}
+
+#[tokio::test]
+async fn who_copies_our_labels_and_another_hash_keeps_a_secret_of_their_own() {
+    let world = World::new().await;
+    issued(&world, "demo").await;
+    let ours = world.secrets().get("demo").await.unwrap();
+    let mut labels = ours.labels().clone();
+    labels.insert(label::INSTANCE.to_owned(), "other".to_owned());
+    let theirs = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other", "labels": labels,
+        "annotations": ours.annotations()}, "stringData": {"token": "theirs"}});
+    let params = PatchParams::apply("someone");
+    world
+        .secrets()
+        .patch("other", &params, &Patch::Apply(&theirs))
+        .await
+        .unwrap();
+    world.token("other", json!({})).await;
+    world.condition("other", "Ready", "False", "SecretConflict").await;
+    assert_eq!(world.token_in("other").await.as_deref(), Some("theirs"));
+    assert_eq!(world.github.mint_count(), 1);
+}
+
 async fn is_held(world: &World, name: &str) {
     eventually(SOON, "it is held again", async || {
         let secret = world.secrets().get(name).await.map_err(|error| error.to_string())?;

@@ -67,19 +67,25 @@ impl SecretFacts {
         self.annotations.get(annotation::HASHED_TOKEN).map(String::as_str)
     }
 
-    /// Whether it is the Secret of this Token: by its owner or, if someone has taken that away, by all that we write on it else.
+    /// Whether it is the Secret of this Token: by its owner or, if someone has taken that away, by its labels, and our finalizer or the
+    /// token that the Token's status tells of.
     #[must_use]
-    pub fn is_of(&self, key: &Key, uid: &str) -> bool {
+    pub fn is_of(&self, key: &Key, uid: &str, told: Option<&str>) -> bool {
         match &self.owner {
             Some(owner) => owner == uid,
-            None => self.held && self.hashed_token().is_some() && has(&self.labels, &secret::own_labels(key)),
+            None => (self.held || self.is_told(told)) && has(&self.labels, &secret::own_labels(key)),
         }
     }
 
     /// Whether it is a Secret of ours that has lost both owner and labels, and holds the token that its Token's status tells of.
     #[must_use]
     pub fn is_stripped(&self, told: Option<&str>) -> bool {
-        self.owner.is_none() && self.held && told.is_some() && self.hashed_token() == told
+        self.owner.is_none() && self.held && self.is_told(told)
+    }
+
+    /// Whether it says that it holds the token that a status tells of.
+    fn is_told(&self, told: Option<&str>) -> bool {
+        told.is_some() && self.hashed_token() == told
     }
 
     fn time(&self, name: &str) -> Option<Timestamp> {

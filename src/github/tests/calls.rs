@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::super::{Error, HttpOptions, Limits, Revoked, Route, http_client};
-use super::server::{reply, setup, token_answer};
+use super::super::{Budget, Error, HttpOptions, Limits, Revoked, Route, http_client};
+use super::server::{Scripted, Setup, reply, setup, token_answer};
 use super::*;
 use crate::api::Reason;
+use crate::domain::schedule::Retry;
 
 #[tokio::test]
 async fn a_revocation_is_authenticated_by_the_token_itself() {
@@ -136,6 +137,77 @@ async fn an_app_that_github_holds_is_asked_for_nothing_until_then() {
     assert_eq!(setup.observed.holds.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
+/// The same with so many requests left until two minutes after the start.
+fn left(mut reply: Scripted, remaining: u32) -> Scripted {
+    reply.1.push(("x-ratelimit-remaining", remaining.to_string()));
+    reply.1.push(("x-ratelimit-reset", (NOW + 120).to_string()));
+    reply
+}
+
+/// Nothing is asked as the App before GitHub has new requests for it; how many were asked before that was known.
+async fn is_used_up(setup: &Setup, asked: usize) {
+    let turn = setup.client.mint_turn_now();
+    assert!(turn.is_none() && setup.client.budget() == Budget::NONE);
+    for error in [
+        setup.client.app().await.unwrap_err(),
+        setup.client.installations().await.unwrap_err(),
+    ] {
+        assert_eq!(
+            (error.reason(), error.retry()),
+            (Reason::RateLimited, Retry::HoldApp(at(NOW + 121)))
+        );
+    }
+    assert_eq!(setup.server.seen().len(), asked);
+    assert_eq!(setup.observed.holds.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_app_that_has_used_up_its_hour_is_asked_for_nothing_until_the_next() {
+    let setup = setup(Limits::default(), [left(token_answer(), 1), left(token_answer(), 0)]).await;
+    for _ in 0..2 {
+        setup.mint(1, &MintScope::default()).await.unwrap();
+    }
+    is_used_up(&setup, 2).await;
+    let next = super::server::setup(Limits::default(), [token_answer()]).await;
+    next.client.inherit(&setup.client);
+    assert!(next.client.on_hold().is_some() && next.client.mint_turn_now().is_none());
+}
+
+#[tokio::test]
+async fn a_refusal_for_a_used_up_hour_holds_the_whole_app() {
+    let refusal = reply(403, message("API rate limit exceeded for app ID 12345."));
+    let setup = setup(Limits::default(), [left(refusal, 0)]).await;
+    let turn = setup.client.mint_turn().await;
+    setup.mint(1, &MintScope::default()).await.unwrap_err();
+    // It had its turn before.
+    let late = setup.client.mint(1, &MintScope::default(), turn).await.unwrap_err();
+    assert_eq!(late.reason(), Reason::RateLimited);
+    is_used_up(&setup, 1).await;
+}
+
+#[tokio::test]
+async fn a_refusal_whose_hour_is_over_already_holds_the_app_for_a_minute() {
+    let mut refusal = reply(403, message("API rate limit exceeded for app ID 12345."));
+    refusal.1.push(("x-ratelimit-remaining", "0".into()));
+    refusal.1.push(("x-ratelimit-reset", (NOW - 5).to_string()));
+    let setup = setup(Limits::default(), [refusal]).await;
+    setup.mint(1, &MintScope::default()).await.unwrap_err();
+    assert!(setup.client.mint_turn_now().is_none());
+    let held = setup.client.on_hold().expect("it is held");
+    assert_eq!(held.retry(), Retry::HoldApp(at(NOW + 60)));
+}
+
+#[tokio::test]
+async fn what_the_tokens_of_an_installation_have_used_up_holds_no_mint() {
+    let refusal = reply(403, message("API rate limit exceeded for installation ID 67890."));
+    let setup = setup(Limits::default(), [left(refusal, 0), left(reply(204, ""), 0)]).await;
+    let limited = setup.client.verify(&TOKEN.into()).await.unwrap_err();
+    assert_eq!(limited.reason(), Reason::RateLimited);
+    setup.revoke(&TOKEN.into(), Duration::from_secs(10)).await.unwrap();
+    assert!(setup.client.on_hold().is_none() && setup.client.mint_turn_now().is_some());
+    assert_eq!(setup.client.budget(), Budget::Unlimited);
+}
+
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let mut moved = reply(302, "");
@@ -239,5 +311,5 @@ fn a_timestamp_far_away_does_not_break_the_wait() {
     let error = with_asked(true, |asked| {
         super::super::classify(asked, &Answer::new(429, HeaderMap::new(), Vec::new(), Timestamp::MAX))
     });
-    assert_eq!(error.retry(), crate::domain::schedule::Retry::HoldApp(Timestamp::MAX));
+    assert_eq!(error.retry(), Retry::HoldApp(Timestamp::MAX));
 }

@@ -81,7 +81,7 @@ impl Collector for AppCollector {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
-        let help = "Times that GitHub's secondary limit held a whole App";
+        let help = "Times that GitHub's limits held a whole App";
         let mut family = encoder.encode_descriptor("github_gate_holds", help, None, MetricType::Counter)?;
         for (app, numbers) in &apps {
             ConstCounter::new(numbers.holds).encode(family.encode_family(&[("app", app.as_str())])?)?;

@@ -176,7 +176,7 @@ async fn other_refusals_have_their_own_reasons_and_next_attempts() {
     let world = World::new().await;
     let limit = Fault::PrimaryLimit {
         status: 403,
-        reset_in: Duration::from_secs(600),
+        reset_in: Duration::from_secs(8),
     };
     let cases: [(&str, Fault, &str, &str); 5] = [
         ("address", Fault::IpAllowList, "IpNotAllowed", "outgoing address"),

@@ -121,24 +121,48 @@ fn a_secret_that_has_lost_its_owner_is_known_by_all_else_and_gets_it_back() {
     facts
         .annotations
         .insert(annotation::HASHED_TOKEN.to_owned(), "hash".to_owned());
-    assert!(facts.is_of(&intent.key, &intent.uid));
+    let told = Some("hash");
+    assert!(facts.is_of(&intent.key, &intent.uid, None));
     assert_eq!(plan(minutes(1), &intent, &app(), &ours(facts.clone())), Plan::Rewrite);
     let other = Key {
         name: "other".into(),
         ..intent.key.clone()
     };
-    let changes: [fn(&mut SecretFacts); 4] = [
+    let changes: [fn(&mut SecretFacts); 2] = [
         |facts| facts.owner = Some("another".to_owned()),
-        |facts| facts.held = false,
         |facts| facts.labels.clear(),
-        |facts| drop(facts.annotations.remove(annotation::HASHED_TOKEN)),
     ];
     for change in changes {
         let mut changed = facts.clone();
         change(&mut changed);
-        assert!(!changed.is_of(&intent.key, &intent.uid), "{changed:?}");
+        assert!(!changed.is_of(&intent.key, &intent.uid, told), "{changed:?}");
     }
-    assert!(!facts.is_of(&other, &intent.uid));
+    assert!(!facts.is_of(&other, &intent.uid, told));
+}
+
+#[test]
+fn without_owner_and_finalizer_a_secret_is_known_by_the_token_that_the_status_tells_of() {
+    let intent = intent();
+    let is_of = |held, hash: Option<&str>, told| {
+        let hash = hash.map(|hash| (annotation::HASHED_TOKEN.to_owned(), hash.to_owned()));
+        let facts = SecretFacts {
+            owner: None,
+            held,
+            annotations: hash.into_iter().collect(),
+            ..healthy(&intent)
+        };
+        facts.is_of(&intent.key, &intent.uid, told)
+    };
+    assert!(is_of(false, Some("hash"), Some("hash")));
+    assert!(is_of(true, None, Some("hash")), "nobody else has our finalizer");
+    for (hash, told) in [
+        (Some("hash"), None),
+        (Some("hash"), Some("another")),
+        (None, Some("hash")),
+        (None, None),
+    ] {
+        assert!(!is_of(false, hash, told), "{hash:?} {told:?}");
+    }
 }
 
 #[test]
