@@ -59,14 +59,17 @@ impl<S: Sign + 'static> Engine<S> {
             (_, now) => now.is_some(),
         };
         let fresh: HashSet<AppKey> = changed.iter().filter(|key| is_fresh(key)).cloned().collect();
+        let mut unknown = fresh.clone();
         for key in &fresh {
             if let (Some(former), Some(now)) = (before.get(key), self.seen_app(key))
                 && former.facts.identity == now.facts.identity
             {
                 now.client.inherit(&former.client);
+                // The former client knows what it has asked for, and more than is in the Secrets.
+                unknown.remove(key);
             }
         }
-        self.remember_the_last_minute(&|key| fresh.contains(key));
+        self.remember_the_last_minute(&|key| unknown.contains(key));
         let keys: Vec<_> = self.index.keys().cloned().collect();
         for key in keys {
             let intent = self.index.token(&key).and_then(|token| token.read().0.ok());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::api::names::annotation;
 use crate::domain::Sign;
@@ -13,7 +13,7 @@ use super::app::{AppsNow, Origin};
 use super::engine::{Back, Engine};
 use super::job::{Context, Task};
 use super::observer::Revocation;
-use super::retire::{PATIENCE, PAUSE, abandoned, revoke};
+use super::revoke::{PAUSE, abandoned, revoke};
 use super::settle::hashed;
 use super::state::{Pending, Replaced};
 
@@ -62,14 +62,14 @@ impl<S: Sign + 'static> Engine<S> {
                     found.or_else(|_| apps.borrow().for_revocation(&origin))
                 }
             };
-            let patience = Instant::now() + PATIENCE;
+            let mut first = None;
             let why = loop {
-                match revoke(app.clone(), &token).await {
+                match revoke(app.clone(), &token, &mut first).await {
                     Ok(()) => {
                         tracing::info!(token = %key, "revoked the token that was replaced{hashed}");
                         return context.observer.revoked(Revocation::Done);
                     }
-                    Err((true, _)) if Instant::now() < patience => {
+                    Err((true, _)) => {
                         context.observer.revoked(Revocation::Again);
                         sleep(PAUSE).await;
                     }
@@ -109,7 +109,7 @@ async fn discard<S: Sign>(context: Arc<Context>, apps: AppsNow<S>, pending: Pend
         return pending.accounted_for();
     }
     let app = apps.borrow().for_revocation(&pending.origin);
-    match revoke(app, &pending.issued.token).await {
+    match revoke(app, &pending.issued.token, &mut None).await {
         Ok(()) => {
             let hashed_token = &pending.hashed_token;
             tracing::info!(secret = %pending.secret, hashed_token, "revoked a token that was not written");

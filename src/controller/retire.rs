@@ -2,37 +2,27 @@
 //! never waits for GitHub.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
-use secrecy::SecretString;
-
+use crate::api::condition;
 use crate::api::names::annotation;
-use crate::api::{Reason, condition};
-use crate::cluster::{ClusterError, Note, OwnerRef, TokenRecord};
+use crate::cluster::{ClusterError, OwnerRef, TokenRecord};
 use crate::domain::Sign;
 use crate::domain::intent::SecretKey;
 use crate::domain::schedule::later;
 use crate::domain::secret::find_token;
 
-use super::app::{App, AppsNow, Origin, Unrevoked};
+use super::app::{AppsNow, Origin};
 use super::engine::{Back, Engine};
 use super::job::Context;
 use super::observer::Revocation;
 use super::record::SecretRecord;
+use super::revoke::{PAUSE, abandoned, revoke};
 use super::settle::hashed;
 
-/// How long one revocation may take, once it is its turn.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How long revocations are tried in all, counted from when there was nothing else to wait for, and its App waited for: then the Secret
-/// goes, and the token is left to expire.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a Secret may wait for its turn at GitHub.
-const LONGEST_QUEUE: Duration = Duration::from_secs(5 * 60);
-/// Between two attempts.
-pub(super) const PAUSE: Duration = Duration::from_secs(3);
 /// Between two looks for the end of a Token, which the watch tells of.
 const LONG_PAUSE: Duration = Duration::from_secs(30);
 
@@ -47,7 +37,7 @@ struct Entry {
     uid: Box<str>,
     standing: Standing,
     busy: bool,
-    since: Timestamp,
+    first: Option<Instant>,
     next: Option<Timestamp>,
     revoked: bool,
 }
@@ -70,7 +60,8 @@ pub struct Retirement {
     pub uid: Box<str>,
     owner: OwnerRef,
     standing: Standing,
-    since: Timestamp,
+    /// When its token was first to be revoked, if that was in vain.
+    first: Option<Instant>,
     /// Nothing is left to be done about its token: what is tried again is the end of the Secret.
     revoked: bool,
     /// Its token is a living Token's, of whose Secret it is a copy.
@@ -84,6 +75,8 @@ pub enum Retired {
     Gone,
     /// To be tried again soon.
     Later {
+        /// When its token was first to be revoked.
+        first: Option<Instant>,
         /// Nothing is left to be done about its token.
         revoked: bool,
     },
@@ -109,12 +102,12 @@ impl Retiring {
             uid: uid.clone(),
             standing,
             busy: false,
-            since: now,
+            first: None,
             next: None,
             revoked: false,
         });
         if !entry.busy && entry.standing != standing {
-            (entry.standing, entry.since, entry.next) = (standing, now, None);
+            (entry.standing, entry.first, entry.next) = (standing, None, None);
         }
         if entry.busy || entry.next.is_some_and(|next| next > now) {
             return None;
@@ -124,7 +117,7 @@ impl Retiring {
             uid,
             owner,
             standing,
-            since: entry.since,
+            first: entry.first,
             revoked: entry.revoked,
             copied: false,
         })
@@ -137,15 +130,14 @@ impl Retiring {
         };
         match retired {
             Retired::Gone => drop(self.entries.remove(key)),
-            Retired::Later { revoked } => {
+            Retired::Later { first, revoked } => {
                 entry.busy = false;
-                entry.revoked = revoked;
+                (entry.first, entry.revoked) = (first, revoked);
                 entry.next = Some(later(now, PAUSE));
             }
             Retired::Waits => {
                 entry.busy = false;
-                entry.since = later(now, LONG_PAUSE);
-                entry.next = Some(entry.since);
+                entry.next = Some(later(now, LONG_PAUSE));
             }
         }
     }
@@ -170,29 +162,6 @@ impl Retiring {
             .filter(|entry| !entry.busy)
             .filter_map(|entry| entry.next)
             .min()
-    }
-}
-
-/// Revokes a token at this App's GitHub, when it is its turn.
-pub async fn revoke<S: Sign>(app: Result<Arc<App<S>>, Unrevoked>, token: &SecretString) -> Result<(), Unrevoked> {
-    let app = app?;
-    let turn = tokio::time::timeout(LONGEST_QUEUE, app.client.revocation_turn()).await;
-    let turn = turn.map_err(|_| (false, format!("GitHub's limits left no room for {LONGEST_QUEUE:?}")))?;
-    let revoked = app.client.revoke(token, DEADLINE, turn).await;
-    revoked
-        .map(drop)
-        .map_err(|error| (error.retry().is_transient(), error.to_string()))
-}
-
-/// Counts a token that is left to expire, and says so: `which` one, and why.
-pub(super) fn abandoned(context: &Context, which: &str, why: &str) -> Note {
-    context.observer.revoked(Revocation::GivenUp);
-    Note {
-        reason: Reason::RevocationAbandoned,
-        message: format!(
-            "The token {which} could not be revoked and stays valid until it expires, within the hour: {why}"
-        ),
-        warning: true,
     }
 }
 
@@ -251,15 +220,15 @@ impl<S: Sign + 'static> Engine<S> {
 impl Retirement {
     /// Does it.
     pub async fn run<S: Sign>(&self, context: &Context, apps: &AppsNow<S>, key: &SecretKey) -> Retired {
-        let mut revoked = self.revoked;
-        match self.attempt(context, apps, key, &mut revoked).await {
+        let (mut first, mut revoked) = (self.first, self.revoked);
+        match self.attempt(context, apps, key, (&mut first, &mut revoked)).await {
             Ok(retired) => retired,
             Err(ClusterError::Missing) => Retired::Gone,
             // Someone else has written to it, or it is another one: the watch will have told by then.
-            Err(ClusterError::Conflict) => Retired::Later { revoked },
+            Err(ClusterError::Conflict) => Retired::Later { first, revoked },
             Err(error) => {
                 tracing::warn!(secret = %key, %error, "the Secret of a deleted Token could not be let go; it is tried again");
-                Retired::Later { revoked }
+                Retired::Later { first, revoked }
             }
         }
     }
@@ -271,7 +240,7 @@ impl Retirement {
         context: &Context,
         apps: &AppsNow<S>,
         key: &SecretKey,
-        revoked: &mut bool,
+        (first, revoked): (&mut Option<Instant>, &mut bool),
     ) -> Result<Retired, ClusterError> {
         // The index may be behind: before a token is revoked, or let go without that, the API server is asked.
         let exists = context.tokens.exists(&self.owner.key, &self.owner.uid).await?;
@@ -283,9 +252,12 @@ impl Retirement {
                 return Ok(Retired::Waits);
             }
             if !self.copied && !*revoked {
-                *revoked = self.revoke(context, apps, key).await?;
+                *revoked = self.revoke(context, apps, key, first).await?;
                 if !*revoked {
-                    return Ok(Retired::Later { revoked: false });
+                    return Ok(Retired::Later {
+                        first: *first,
+                        revoked: false,
+                    });
                 }
             }
             context.secrets.delete(key, &self.uid).await?;
@@ -301,6 +273,7 @@ impl Retirement {
         context: &Context,
         apps: &AppsNow<S>,
         key: &SecretKey,
+        first: &mut Option<Instant>,
     ) -> Result<bool, ClusterError> {
         let held = context.secrets.read(key, &self.uid).await?;
         let notes = held.metadata().annotations.clone().unwrap_or_default();
@@ -316,13 +289,13 @@ impl Retirement {
         let (Some(token), false) = (token, expired) else {
             return Ok(true);
         };
-        match revoke(app, &token).await.err() {
+        match revoke(app, &token, first).await.err() {
             None => {
                 context.observer.revoked(Revocation::Done);
                 tracing::info!(token = %self.owner.key, secret = %key, hashed_token, "revoked the token");
                 Ok(true)
             }
-            Some((true, error)) if (context.clock)() < later(self.since, PATIENCE) => {
+            Some((true, error)) => {
                 tracing::warn!(token = %self.owner.key, secret = %key, "the token could not be revoked yet: {error}");
                 context.observer.revoked(Revocation::Again);
                 Ok(false)
@@ -373,16 +346,17 @@ mod tests {
         let mut retiring = Retiring::default();
         let begin = |retiring: &mut Retiring, standing, second| {
             let begun = retiring.begin(&key, &secret, owner.clone(), standing, at(second));
-            begun.map(|retirement| retirement.since)
+            begun.map(|retirement| retirement.first)
         };
-        assert_eq!(begin(&mut retiring, Standing::Lives, 0), Some(at(0)));
+        assert_eq!(begin(&mut retiring, Standing::Lives, 0), Some(None));
         assert_eq!(begin(&mut retiring, Standing::Gone, 1), None, "it is under way");
         retiring.end(&key, "secret", Retired::Waits, at(2));
         assert_eq!(begin(&mut retiring, Standing::Lives, 20), None);
         assert_eq!(retiring.next(), Some(at(32)));
-        assert_eq!(begin(&mut retiring, Standing::Gone, 25), Some(at(25)), "at once");
-        retiring.end(&key, "secret", Retired::Later { revoked: false }, at(26));
+        assert_eq!(begin(&mut retiring, Standing::Gone, 25), Some(None), "at once");
+        let first = Some(Instant::now());
+        retiring.end(&key, "secret", Retired::Later { first, revoked: false }, at(26));
         assert_eq!(begin(&mut retiring, Standing::Gone, 27), None);
-        assert_eq!(begin(&mut retiring, Standing::Gone, 29), Some(at(25)));
+        assert_eq!(begin(&mut retiring, Standing::Gone, 29), Some(first));
     }
 }

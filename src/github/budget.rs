@@ -128,12 +128,12 @@ impl Standing {
 impl<S: Sign> Client<S> {
     /// The right to ask for one more token, if it can be had without waiting.
     pub fn mint_turn_now(&self) -> Option<Permit> {
-        self.mints.acquire_now()
+        self.traffic().mints.acquire_now()
     }
 
     /// How many tokens may be asked for now: none while GitHub holds the App, or does not take its JWT.
     pub fn budget(&self) -> Budget {
-        self.mints.left().min(self.prospect())
+        self.traffic().mints.left().min(self.prospect())
     }
 
     /// The same without our own limit of a minute: none if whoever waits for that would ask in vain.
@@ -165,7 +165,7 @@ impl<S: Sign> Client<S> {
         let now = Instant::now();
         let used_up = self.standing.used_up(now);
         if let Some(quota) = used_up {
-            self.mints.hold_for(quota.over - now);
+            self.traffic().mints.hold_for(quota.over - now);
         }
         used_up.is_some()
     }
@@ -177,7 +177,7 @@ impl<S: Sign> Client<S> {
 
     /// How many tokens were asked for since the start.
     pub fn mints_granted(&self) -> u64 {
-        self.mints.granted()
+        self.traffic().mints.granted()
     }
 }
 

@@ -14,14 +14,14 @@ use super::answer::{self, Answer, Asked, Call, classify};
 use super::app::{App, Installation, parse_app, parse_installations};
 use super::budget::{Quota, Standing};
 use super::error::Error;
-use super::gate::{Gate, Permit};
+use super::gate::Permit;
 use super::hold::Hold;
 use super::http::{self, BodyError};
 use super::jwt_cache::JwtCache;
 use super::mint::{MintScope, Minted, parse_mint_answer};
 use super::observe::{Observation, Observe};
 use super::skew::Skew;
-use super::window::Window;
+use super::traffic::Traffic;
 use crate::api::Reason;
 use crate::domain::jwt::Issuer;
 use crate::domain::{BaseUrl, Sign, SignError};
@@ -54,13 +54,12 @@ pub struct AppSettings {
     pub quotes: bool,
 }
 
-/// What the client keeps to, so that GitHub need not enforce it. Mints and revocations have a gate of this size each, since
-/// they count for different endpoints.
+/// What the client keeps to, so that GitHub need not enforce it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests at once; `None` is no limit.
+    /// Requests at once, of all kinds; `None` is no limit.
     pub concurrent: Option<NonZeroU32>,
-    /// Requests in any 60 s; `None` is no limit.
+    /// Requests in any 60 s, of mints and of revocations each, since they count for different endpoints; `None` is no limit.
     pub per_minute: Option<NonZeroU32>,
 }
 
@@ -76,10 +75,6 @@ impl Limits {
             concurrent: NonZeroU32::new(100),
             per_minute: NonZeroU32::new(900 / 5),
         }
-    }
-
-    fn gate(self) -> Gate {
-        Gate::new(self.concurrent, self.per_minute.map(Window::per_minute))
     }
 }
 
@@ -106,8 +101,8 @@ pub struct Client<S> {
     jwts: JwtCache,
     pub(super) hold: Mutex<Hold>,
     pub(super) standing: Standing,
-    pub(super) mints: Gate,
-    pub(super) revocations: Gate,
+    pub(super) limits: Limits,
+    pub(super) traffic: Mutex<Arc<Traffic>>,
 }
 
 impl<S: Sign> Client<S> {
@@ -140,8 +135,8 @@ impl<S: Sign> Client<S> {
             jwts: JwtCache::default(),
             hold: Mutex::default(),
             standing: Standing::default(),
-            mints: settings.limits.gate(),
-            revocations: settings.limits.gate(),
+            limits: settings.limits,
+            traffic: Mutex::new(Traffic::new(settings.limits)),
         }
     }
 
@@ -173,11 +168,13 @@ impl<S: Sign> Client<S> {
         });
         let result = tokio::time::timeout(deadline, revocation).await;
         drop(turn);
-        result.unwrap_or_else(|_| {
+        let result = result.unwrap_or_else(|_| {
             let late = asked.unavailable(format!("the token was not revoked within {deadline:?}"));
             self.report(&asked, Some(late.reason()), deadline);
             Err(late)
-        })
+        });
+        self.traffic().revoked(result.is_ok());
+        result
     }
 
     /// Whether a token works yet: it can take GitHub some seconds after the mint.
@@ -192,6 +189,7 @@ impl<S: Sign> Client<S> {
             200 => Ok(()),
             _ => Err(classify(asked, answer)),
         };
+        let _place = self.traffic().place().await;
         self.exchange(&self.asked(Call::Verify), request, parse).await
     }
 
@@ -231,32 +229,6 @@ impl<S: Sign> Client<S> {
         self.skew.get()
     }
 
-    /// Waits, without a deadline, until one more mint may be asked for.
-    pub async fn mint_turn(&self) -> Permit {
-        self.mints.acquire().await
-    }
-
-    /// Whether GitHub's limits, or a hold, may make a mint wait for long.
-    pub fn mints_may_wait(&self) -> bool {
-        self.mints.may_be_long()
-    }
-
-    /// Waits, without a deadline, until one more revocation may be asked for.
-    pub async fn revocation_turn(&self) -> Permit {
-        self.revocations.acquire().await
-    }
-
-    /// Counts mints that were asked for this long ago, before a restart.
-    pub fn record_past_mints(&self, ages: impl IntoIterator<Item = Duration>) {
-        self.mints.record_past(ages);
-    }
-
-    /// Counts so many mints that may have been asked for a moment ago, by a process that ended before it could write them down; those that
-    /// it had no right to were not.
-    pub fn presume_mints(&self, most: usize) {
-        self.mints.presume(most);
-    }
-
     fn asked<'a>(&'a self, call: Call<'a>) -> Asked<'a> {
         Asked {
             base_url: &self.base_url,
@@ -285,6 +257,10 @@ impl<S: Sign> Client<S> {
         body: Option<&[u8]>,
         parse: impl Fn(&Asked<'_>, &Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _place = match &turn {
+            Some(_) => None,
+            None => Some(self.traffic().place().await),
+        };
         let mut again = true;
         loop {
             if let Some(held) = self.on_hold() {
@@ -299,7 +275,7 @@ impl<S: Sign> Client<S> {
             let body = body.map(<[u8]>::to_vec);
             let request = http::request(method.clone(), url.clone(), Some(jwt.bearer()), &self.api_version, body)?;
             if let Some(turn) = &turn {
-                self.mints.sends(turn);
+                self.traffic().mints.sends(turn);
             }
             let result = self.exchange(asked, request, &parse).await;
             self.standing.ended(result.as_ref().err());
@@ -314,7 +290,7 @@ impl<S: Sign> Client<S> {
             again = false;
             // A second mint takes a second turn: a hundred of them at once would overrun the limit.
             if turn.take().is_some() {
-                turn = Some(self.mints.acquire().await);
+                turn = Some(self.mint_turn().await);
             }
         }
     }

@@ -17,8 +17,8 @@ use crate::domain::Sign;
 const FIRST: Duration = Duration::from_secs(60);
 /// The doubling ends here: as long before its end as a token is refreshed.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
-/// How long revocations wait at most because of one token.
-const TOKENS_HOLD: Duration = Duration::from_secs(60);
+/// How long revocations wait at most because of one token: less than the half minute for which each is tried.
+const TOKENS_HOLD: Duration = Duration::from_secs(20);
 
 /// Secondary limits that were hit one after another.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,19 +65,19 @@ impl<S: Sign> Client<S> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on waiting where `former`, a client of the same App, was told to: a new key or another limit does not end GitHub's hold.
+    /// Goes on where `former`, a client of the same App, is, and waiting where that was told to: a new key or another limit ends neither
+    /// GitHub's minute nor its hold.
     pub fn inherit(&self, former: &Client<S>) {
         let hold = *former.held();
-        if let Some(wait) = hold.left(Instant::now()) {
+        if hold.left(Instant::now()).is_some() {
             *self.held() = hold;
-            self.mints.hold_for(wait);
-            self.revocations.hold_for(wait);
         }
         self.inherit_quota(former);
+        self.follow(former);
     }
 
-    /// After a limit, holds the whole App; after a secondary one, says until when. A token's own call is limited by whatever its user did with
-    /// it: that stops no mint of anyone, and the revocations of others for a minute at most.
+    /// After a limit, holds whoever asks as the App; after a secondary one, says until when. A token's own call, as a revocation is, is limited
+    /// by whatever its user did with it: that stops no mint of anyone, and the revocations of others for a moment.
     pub(super) fn slow_down(&self, asked: &Asked<'_>, error: Error, sent: Instant) -> Error {
         if let Error::PrimaryLimit { resets_at, .. } = &error
             && !asked.by_token()
@@ -91,19 +91,19 @@ impl<S: Sign> Client<S> {
             let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
             answer::later(self.github_now(), wait)
         };
-        let (wait, until) = if asked.by_token() {
+        let until = if asked.by_token() {
             let wait = announced.unwrap_or(TOKENS_HOLD).min(TOKENS_HOLD);
-            (wait, ends(wait))
+            self.traffic().revocations.hold_for(wait);
+            ends(wait)
         } else {
             self.observe.held();
             let mut hold = self.held();
             let wait = hold.hit(sent, Instant::now(), announced);
             let until = ends(wait);
             hold.told = hold.told.max(Some(until));
-            self.mints.hold_for(wait);
-            (wait, until)
+            self.traffic().mints.hold_for(wait);
+            until
         };
-        self.revocations.hold_for(wait);
         Error::SecondaryLimit { announced, until, said }
     }
 

@@ -13,6 +13,8 @@ mod mint;
 mod observe;
 mod registration;
 mod skew;
+mod slots;
+mod traffic;
 mod window;
 
 #[cfg(test)]
@@ -23,9 +25,8 @@ pub use app::{Account, App, Installation, parse_app, parse_installations};
 pub use budget::Budget;
 pub use client::{ACTIVATION, AppSettings, Client, Clock, Limits, Revoked};
 pub use error::Error;
-pub use gate::{Gate, Permit};
+pub use gate::Permit;
 pub use http::{HttpClients, HttpError, HttpOptions, http_client};
 pub use mint::{MintScope, Minted, RepositorySelection, parse_mint_answer};
 pub use observe::{Observation, Observe, Route};
 pub use registration::{ConversionError, Registered, convert};
-pub use window::Window;

@@ -12,30 +12,37 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// within one minute were granted within one minute and this much. It costs 1 / 61 of the rate.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Remembers the grants of the last period; at most `limit` of them.
+/// Remembers the grants of the last period, also where nothing limits them: that may change.
 #[derive(Debug)]
 pub struct Window {
-    limit: usize,
+    limit: Option<usize>,
     period: Duration,
     /// When each grant leaves the window, in order.
     leaving: VecDeque<Instant>,
 }
 
 impl Window {
-    /// At most `limit` grants in any half-open interval of length `period`.
+    /// At most `limit` grants in any half-open interval of length `period`; `None` is no limit.
     #[must_use]
-    pub fn new(limit: NonZeroU32, period: Duration) -> Self {
-        Window {
-            limit: usize::try_from(limit.get()).unwrap_or(usize::MAX),
+    pub fn new(limit: Option<NonZeroU32>, period: Duration) -> Self {
+        let mut window = Window {
+            limit: None,
             period,
             leaving: VecDeque::new(),
-        }
+        };
+        window.limit(limit);
+        window
     }
 
     /// A window such that GitHub sees at most `limit` requests in any minute, if each reaches it within a second.
     #[must_use]
-    pub fn per_minute(limit: NonZeroU32) -> Self {
+    pub fn per_minute(limit: Option<NonZeroU32>) -> Self {
         Window::new(limit, MINUTE + SLACK)
+    }
+
+    /// At most so many from now on.
+    pub fn limit(&mut self, limit: Option<NonZeroU32>) {
+        self.limit = limit.map(|limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
     }
 
     /// Grants now, or says when to ask again.
@@ -46,13 +53,9 @@ impl Window {
         while self.leaving.front().is_some_and(|leaves| *leaves <= now) {
             self.leaving.pop_front();
         }
-        // The window may hold more than the limit, when it was seeded with the past.
-        match self
-            .leaving
-            .len()
-            .checked_sub(self.limit)
-            .and_then(|over| self.leaving.get(over))
-        {
+        // The window may hold more than the limit, when it was seeded with the past, or had another one.
+        let over = self.limit.and_then(|limit| self.leaving.len().checked_sub(limit));
+        match over.and_then(|over| self.leaving.get(over)) {
             Some(free) => Err(*free),
             None => {
                 self.leaving.push_back(now + self.period);
@@ -73,11 +76,17 @@ impl Window {
         }
     }
 
-    /// How many grants are left now.
+    /// How many grants are left now; `None` is no limit.
     #[must_use]
-    pub fn left(&self, now: Instant) -> usize {
+    pub fn left(&self, now: Instant) -> Option<usize> {
         let gone = self.leaving.partition_point(|leaves| *leaves <= now);
-        self.limit.saturating_sub(self.leaving.len() - gone)
+        Some(self.limit?.saturating_sub(self.leaving.len() - gone))
+    }
+
+    /// Counts the grants of another window.
+    pub fn absorb(&mut self, other: Window) {
+        self.leaving.extend(other.leaving);
+        self.leaving.make_contiguous().sort_unstable();
     }
 
     /// Counts grants that were made this long before `now`, for example before a restart.
@@ -93,8 +102,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn limit(n: u32) -> NonZeroU32 {
-        NonZeroU32::new(n).unwrap()
+    fn limit(n: u32) -> Option<NonZeroU32> {
+        NonZeroU32::new(n)
     }
 
     fn secs(n: u64) -> Duration {
@@ -107,9 +116,9 @@ mod tests {
         for second in 0..3 {
             window.grant(t0 + secs(second)).unwrap();
         }
-        assert_eq!(window.left(t0 + secs(3)), 0);
+        assert_eq!(window.left(t0 + secs(3)), Some(0));
         assert_eq!(window.grant(t0 + secs(3)), Err(t0 + secs(10)));
-        assert_eq!((window.left(t0 + secs(10)), window.left(t0 + secs(60))), (1, 3));
+        assert_eq!([10, 60].map(|at| window.left(t0 + secs(at))), [Some(1), Some(3)]);
         assert_eq!(window.grant(t0 + secs(10)), Ok(()));
         assert_eq!(window.grant(t0 + secs(10)), Err(t0 + secs(11)));
     }
@@ -125,7 +134,7 @@ mod tests {
         assert_eq!(window.grant(t0 + secs(11)), Err(t0 + secs(19)));
         // It has left already, or another window has made it.
         window.used(t0 + secs(5), t0 + secs(30));
-        assert_eq!(window.left(t0 + secs(30)), 2);
+        assert_eq!(window.left(t0 + secs(30)), Some(2));
     }
 
     #[test]

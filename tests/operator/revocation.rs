@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use github_token_manager::api::Reason;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -12,7 +13,7 @@ use serde_json::json;
 use crate::world::{REFUSED, SOON, World, cluster};
 
 const TOKENS: usize = 10;
-/// Every revocation has 10 s, and 30 s after the first failure none is begun; then the namespace's own controller looks again.
+/// Every revocation has 10 s, and 30 s after the first none is begun; then the namespace's own controller looks again.
 const BOUND: Duration = Duration::from_secs(75);
 
 async fn doomed() -> World {
@@ -71,6 +72,24 @@ async fn the_tokens_of_a_namespace_that_is_deleted_are_revoked() {
         assert_eq!(world.github.token_state(token), TokenState::Revoked);
     }
     assert_eq!(world.github.mint_count(), TOKENS, "nothing is issued for what is going");
+}
+
+#[tokio::test]
+async fn a_limit_on_new_tokens_stops_no_revocation() {
+    let world = doomed().await;
+    let issued = world.all_tokens().await;
+    let limited = Fault::SecondaryLimit {
+        status: 403,
+        retry_after: Some(900),
+    };
+    world.github.fail_while(Some(Route::Mint), limited);
+    world.token("further", json!({})).await;
+    let limited = Reason::SecondaryRateLimited.as_str();
+    world.condition("further", "Ready", "False", limited).await;
+    remove_namespace(&world, SOON).await;
+    for token in issued.values() {
+        assert_eq!(world.github.token_state(token), TokenState::Revoked);
+    }
 }
 
 #[tokio::test]

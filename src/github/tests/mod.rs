@@ -5,6 +5,7 @@ mod calls;
 mod garbage;
 mod minted;
 mod server;
+mod traffic;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -12,17 +12,17 @@ use crate::apps::of_app;
 use crate::world::{SOON, World};
 
 const REFUSED: &str = "the new configuration is not used";
-const USED: &str = "the configuration has changed and is used from now on";
+pub const USED: &str = "the configuration has changed and is used from now on";
 
 /// Longer than an App object takes to hear of settings, and to look at them.
 const HEARD: Duration = Duration::from_secs(3);
 
-fn written(world: &World) -> String {
+pub fn written(world: &World) -> String {
     std::fs::read_to_string(world.folder.path().join("gtm.yaml")).expect("the configuration is there")
 }
 
 /// Writes a configuration, and waits until the operator has said this of it.
-async fn write_until(world: &World, text: &str, said: &str) {
+pub async fn write_until(world: &World, text: &str, said: &str) {
     let before = world.operator.logs().len();
     world.folder.write("gtm.yaml", text).expect("it is written");
     eventually(2 * SOON, said, async || {
