@@ -54,6 +54,12 @@ impl Held {
         &self.secret.metadata
     }
 
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.secret.metadata.deletion_timestamp.is_some()
+    }
+
     /// Whether it can come to hold what is of this type: neither a type nor an immutable Secret can be changed.
     #[must_use]
     pub fn takes(&self, kind: &str) -> bool {
@@ -279,14 +285,17 @@ impl Secrets {
         gone_is_fine(self.patch(key, patch).await.map(drop))
     }
 
-    /// Lets go of what stands there, if it is still the Secret of this UID.
+    /// Lets go of what stands there, if it is still the Secret of this UID. Whether it was.
     ///
     /// # Errors
     /// [`ClusterError`]
-    pub async fn let_go(&self, key: &SecretKey, uid: &str) -> Result<(), ClusterError> {
+    pub async fn let_go(&self, key: &SecretKey, uid: &str) -> Result<bool, ClusterError> {
         match self.look(key).await? {
-            Some(meta) if meta.metadata.uid.as_deref() == Some(uid) => self.release(key, &meta.metadata, None).await,
-            _ => Ok(()),
+            Some(meta) if meta.metadata.uid.as_deref() == Some(uid) => {
+                self.release(key, &meta.metadata, None).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
     }
 

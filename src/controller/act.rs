@@ -124,7 +124,10 @@ impl<S: Sign + 'static> Engine<S> {
         if task.failure.is_none() {
             state.failure = None;
         }
-        if task.facts.as_ref().is_some_and(|facts| facts.deleting) || !unsettled {
+        // Of a Secret that is on its way out, its end is told; but not that all is well when its token is over, or it is stuck.
+        let good = task.held.is_none() && expires.is_none_or(|at| at > task.now);
+        let passing = good && task.facts.as_ref().is_some_and(|facts| facts.deleting);
+        if passing || !unsettled {
             if state.is_blank(task.now) {
                 self.states.remove(key);
                 give_back(&mut self.states);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Reason, condition};
 use crate::cluster::possession;
@@ -107,6 +107,7 @@ impl<S: Sign + 'static> Engine<S> {
             held: None,
             scout: self.outages.is_scout(key),
             now,
+            skew: app.as_ref().map_or(SignedDuration::ZERO, |app| app.client.skew()),
         };
         if let (Ok(intent), None) = (&intent, &forbidden) {
             task.former = self.former_of(&task, intent);
@@ -135,6 +136,7 @@ impl<S: Sign + 'static> Engine<S> {
         let planned = match (planned, holds, out_of_turn) {
             (Ok(Plan::Rest { until }), _, _) => {
                 task.failure = None;
+                task.held = self.stuck(&task);
                 Ok(Plan::Rest { until })
             }
             (_, Some(until), _) => self.keep_former(&mut task, until),
@@ -165,6 +167,16 @@ impl<S: Sign + 'static> Engine<S> {
             let unwanted = state.pending.take();
             self.discard(unwanted);
         }
+    }
+
+    /// Why the Token's Secret, which is being deleted, is still there.
+    fn stuck(&self, task: &Task) -> Option<Problem> {
+        let going = task.facts.as_ref().filter(|facts| facts.deleting)?;
+        let trouble = self.retiring.trouble(&task.intent.as_ref()?.secret.key, &going.uid)?;
+        Some(Problem {
+            retry: Retry::At(task.github_time(trouble.until)),
+            ..trouble.problem.clone()
+        })
     }
 
     /// What a Token asks for, if that can be read: each time, it is unpacked and parsed.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
-use crate::cluster::{Change, ClusterError, Metadata, TokenRecord};
+use crate::cluster::{Change, ClusterError, Metadata, OwnerRef, TokenRecord};
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key, Kind, SecretKey};
 use crate::domain::plan::Content;
@@ -22,7 +22,7 @@ use super::index::Index;
 use super::job::{self, Context, Done};
 use super::outage::Outages;
 use super::record::SecretRecord;
-use super::retire::{Retired, Retiring};
+use super::retiring::{Retired, Retirement, Retiring};
 use super::state::State;
 use super::timers::Timers;
 
@@ -43,7 +43,7 @@ pub const DRAIN: Duration = Duration::from_secs(6);
 /// What comes back to the loop.
 pub(super) enum Back {
     Token(Arc<Key>, Arc<str>, Box<Done>),
-    Retired(SecretKey, Box<str>, Retired),
+    Retired(SecretKey, Retirement, Retired),
     Nothing,
 }
 
@@ -187,6 +187,7 @@ impl<S: Sign + 'static> Engine<S> {
         if back {
             self.cut = false;
             self.wake(None);
+            self.retiring.hurry(self.local());
         }
     }
 
@@ -276,6 +277,14 @@ impl<S: Sign + 'static> Engine<S> {
         self.count_policies();
     }
 
+    /// The API server says that a Token does not exist, and no watch has told yet: if one shows it again, it is there.
+    pub(super) fn token_missing(&mut self, owner: &OwnerRef) {
+        if let Some(token) = self.index.owner(owner).cloned() {
+            tracing::info!(token = %owner.key, "the Token is gone, which no watch has told yet");
+            self.token_gone(&token);
+        }
+    }
+
     fn token_gone(&mut self, record: &TokenRecord) {
         let Some(key) = self.index.remove_token(&record.key, &record.uid) else {
             return;
@@ -321,7 +330,7 @@ impl<S: Sign + 'static> Engine<S> {
         });
     }
 
-    fn secret_lost(&mut self, secret: &SecretKey, uid: &str, concerned: Vec<Arc<Key>>) {
+    pub(super) fn secret_lost(&mut self, secret: &SecretKey, uid: &str, concerned: Vec<Arc<Key>>) {
         self.retiring.forget(secret);
         for key in concerned {
             if let Some(state) = self.states.get_mut(&key) {

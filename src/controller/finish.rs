@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::Reason;
+use crate::cluster::OwnerRef;
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key};
 use crate::domain::schedule::{self, Retry};
 
 use super::engine::{Back, Engine};
 use super::job::Done;
-use super::retire::Retired;
 use super::state::{Failure, State};
 
 impl<S: Sign + 'static> Engine<S> {
@@ -18,13 +18,7 @@ impl<S: Sign + 'static> Engine<S> {
         match back {
             Ok(Back::Token(key, uid, done)) => self.finished(&key, &uid, *done),
             Ok(Back::Nothing) => {}
-            Ok(Back::Retired(key, uid, retired)) => {
-                self.retiring.end(&key, &uid, retired, self.local());
-                if retired == Retired::Waits {
-                    // What it waits for may have been told of while it looked.
-                    self.touch_secret(&key);
-                }
-            }
+            Ok(Back::Retired(key, retirement, retired)) => self.retired(&key, &retirement, retired),
             // A job that panicked leaves its Token busy: rather stop than forget a Token.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -34,6 +28,12 @@ impl<S: Sign + 'static> Engine<S> {
     fn finished(&mut self, key: &Arc<Key>, uid: &str, done: Done) {
         for token in done.replaced {
             self.revoke_later(key, token);
+        }
+        if done.gone {
+            self.token_missing(&OwnerRef {
+                key: key.clone(),
+                uid: uid.into(),
+            });
         }
         // One that is gone stays so, and one of the same name that came after has its own jobs.
         self.discard(done.stray.map(Box::new));

@@ -56,7 +56,8 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
         let good_until = task.facts.as_ref().and_then(SecretFacts::expires_at);
         probe(context, app, &pending, good_until.filter(|_| why != Why::Tampered)).await;
     }
-    task.now = app.github_time((context.clock)());
+    task.skew = app.client.skew();
+    task.now = task.github_time((context.clock)());
     let replaced = match &task.facts {
         Some(before) => Replaced::read(context, &task, &intent.secret.key, &before.uid).await,
         None => None,
@@ -84,6 +85,13 @@ pub async fn issue<S: Sign>(context: &Context, mut task: Task, seat: Seat<S>, pe
             }
         }
         Ok(Publication::Surpassed(meta)) => surpassed(task, meta, pending),
+        // It is written when that one is gone.
+        Ok(Publication::Going(meta)) => Done {
+            secret: Some((meta, None)),
+            out_of_turn,
+            pending: Some(pending),
+            ..carry(task)
+        },
         Err(problem) => {
             tell(false);
             task.pending = Some(pending);
@@ -111,7 +119,8 @@ fn surpassed(task: Task, meta: Metadata, pending: Pending) -> Done {
 /// The App cannot issue for the Token, and another one is asked next.
 fn decline(context: &Context, task: Task, app: &AppKey, problem: &Problem) -> Done {
     let app = app.in_namespace(&context.namespace);
-    let until = next_attempt(task.now, problem.retry, 1, LONGEST_DECLINE, (context.dice)());
+    let now = task.github_time((context.clock)());
+    let until = next_attempt(now, problem.retry, 1, LONGEST_DECLINE, (context.dice)());
     tracing::warn!(
         token = %task.key, app = app.label(&context.namespace), reason = %problem.reason, %until,
         "another App of the pool is asked: {}", problem.message

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -85,8 +85,10 @@ pub struct Task {
     pub held: Option<Problem>,
     /// Whether this Token asks for all that wait for an outage to pass.
     pub scout: bool,
-    /// The local time by GitHub's clock.
+    /// The local time by GitHub's clock, when it was last looked at.
     pub now: Timestamp,
+    /// How far GitHub's clock is ahead of ours.
+    pub skew: SignedDuration,
 }
 
 /// What a job has found out and done.
@@ -118,6 +120,8 @@ pub struct Done {
     pub issued: bool,
     /// Whether the status could not be written.
     pub unsettled: bool,
+    /// Whether the API server says that the Token does not exist.
+    pub gone: bool,
     /// Whether the Secret was written although no token was due.
     pub out_of_turn: bool,
 }
@@ -128,6 +132,11 @@ impl Task {
             key: self.key.clone(),
             uid: self.uid.clone(),
         }
+    }
+
+    /// Local time, by GitHub's clock.
+    pub fn github_time(&self, local: Timestamp) -> Timestamp {
+        local.checked_add(self.skew).unwrap_or(local)
     }
 
     pub fn warnings(&self) -> &[Warning] {
@@ -303,10 +312,11 @@ pub async fn rewrite<S: Sign>(context: &Context, task: Task, intent: &Intent, ap
         }
         Err(error) => return fail(context, task, cluster_problem(&error)).await,
     };
-    if judge(intent, &held) != Content::Intact {
+    let going = held.is_going();
+    if going || judge(intent, &held) != Content::Intact {
         let meta = Metadata::from(held.metadata().clone());
         return Done {
-            secret: Some((meta, Some(Content::Tampered))),
+            secret: Some((meta, (!going).then_some(Content::Tampered))),
             ..carry(task)
         };
     }

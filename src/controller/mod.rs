@@ -22,6 +22,7 @@ mod pool;
 mod publish;
 mod record;
 mod retire;
+mod retiring;
 mod revoke;
 mod settle;
 mod state;

@@ -37,6 +37,8 @@ pub enum Publication {
     Written(Metadata),
     /// The Secret holds one of this Token's that expires later.
     Surpassed(Metadata),
+    /// The Secret is being deleted: what is written to it goes with it.
+    Going(Metadata),
 }
 
 /// Writes the token: the same token again and again, never another one. What cannot be written leaves the Secret as it is.
@@ -81,6 +83,7 @@ pub async fn publish<S: Sign>(
             Err(error) => return Err(cluster_problem(&error)),
         };
         seen = match look_again(context, task, intent).await? {
+            Some(meta) if meta.metadata.deletion_timestamp.is_some() => return Ok(Publication::Going(meta)),
             Some(meta) if expires_at(&meta) > Some(pending.expires_at()) => return Ok(Publication::Surpassed(meta)),
             found => found.map(Seen::again),
         };
@@ -146,6 +149,9 @@ async fn look_again(context: &Context, task: &Task, intent: &Intent) -> Result<O
 /// what others added stays.
 async fn refit(context: &Context, draft: SecretDraft<'_>, seen: &Seen) -> Result<Metadata, ClusterError> {
     let mut held = context.secrets.read(draft.key, &seen.uid).await?;
+    if held.is_going() {
+        return Err(ClusterError::Conflict);
+    }
     if !held.takes(draft.rendered.kind) {
         return rebuild(context, draft, &seen.uid).await;
     }

@@ -99,6 +99,8 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
         .as_ref()
         .map_or(0, |failure| failure.count)
         .saturating_add(1);
+    // What has failed may have taken long to do so.
+    task.now = task.github_time((context.clock)());
     let until = next_attempt(task.now, problem.retry, failures, retry_cap, (context.dice)());
     let until = in_time(until, problem.retry, task.now, good_until(&task));
     tracing::warn!(token = %task.key, reason = %problem.reason, next_attempt = %until, "{}", problem.message);
@@ -158,8 +160,11 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
                 ..carry(Task { granted, ..task })
             }
         }
-        // The object is gone, or another one: nobody is left to be told.
-        Err(ClusterError::Missing | ClusterError::Conflict) => Done { ..carry(task) },
+        // The object is gone, or another one: nobody is left to be told. But a kind without a status says the same.
+        Err(ClusterError::Missing | ClusterError::Conflict) if is_gone(context, &task).await => Done {
+            gone: true,
+            ..carry(task)
+        },
         Err(error) => {
             tracing::warn!(token = %task.key, %error, "the status could not be written");
             context.observer.failed(&task.key, Reason::SecretWriteFailed);
@@ -169,6 +174,11 @@ pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
             }
         }
     }
+}
+
+async fn is_gone(context: &Context, task: &Task) -> bool {
+    let exists = context.tokens.exists(&task.key, &task.uid).await;
+    exists.is_ok_and(|exists| !exists)
 }
 
 /// What the status should be now.

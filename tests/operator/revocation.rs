@@ -10,7 +10,7 @@ use lab::github::{Fault, Route, Settings, TokenState};
 use lab::wait::eventually;
 use serde_json::json;
 
-use crate::world::{REFUSED, SOON, World, cluster};
+use crate::world::{SOON, World, cluster};
 
 const TOKENS: usize = 10;
 /// Every revocation has 10 s, and 30 s after the first none is begun; then the namespace's own controller looks again.
@@ -122,34 +122,6 @@ async fn the_secrets_of_a_kind_that_is_deleted_go_and_their_tokens_are_revoked()
         assert_eq!(world.github.token_state(token), TokenState::Revoked);
     }
     remove_namespace(&world, SOON).await;
-}
-
-#[tokio::test]
-async fn github_is_asked_once_to_revoke_a_token_whose_secret_is_not_let_go() {
-    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
-    world.token("demo", json!({})).await;
-    let token = world.settled("demo").await;
-    let rule = json!({"message": "it stays", "reason": "Invalid", "expression": format!(
-        "request.operation == 'CREATE' ? object.metadata.?labels[?'team'].orValue('') != '{REFUSED}' : \
-         !has(object.metadata.deletionTimestamp)")});
-    let probe = json!({"name": "probe", "labels": {"team": REFUSED}});
-    world.refuse_secrets(&["CREATE", "UPDATE"], &rule, probe).await;
-    world.delete("demo").await;
-    eventually(SOON, "several attempts", async || {
-        let attempts = world.operator.logs().matches("could not be let go").count();
-        (attempts >= 3).then_some(()).ok_or(attempts)
-    })
-    .await;
-    assert_eq!(world.github.token_state(&token), TokenState::Revoked);
-    let asked = world.github.requests();
-    assert_eq!(asked.iter().filter(|request| request.route == Route::Revoke).count(), 1);
-    let binding = format!("secrets-{}", world.namespace);
-    let mend = ["delete", "validatingadmissionpolicybinding", &binding];
-    world.cluster.kubectl(&mend).await.expect("the policy ends");
-    eventually(SOON, "the Secret is gone", async || {
-        world.data("demo").await.map_or(Ok(()), |_| Err("still there"))
-    })
-    .await;
 }
 
 /// What makes a Secret its Token's is taken away.
