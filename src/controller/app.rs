@@ -30,6 +30,15 @@ pub struct App<S> {
 }
 
 impl<S: Sign> App<S> {
+    /// Goes on where `former` is, if that is the same App: what it has asked for counts, and what it was told holds. Returns whether it is.
+    pub fn follow(&self, former: &App<S>) -> bool {
+        let same = self.facts.identity == former.facts.identity;
+        if same && !Arc::ptr_eq(&self.client, &former.client) {
+            self.client.inherit(&former.client);
+        }
+        same
+    }
+
     /// Local time, by GitHub's clock.
     #[must_use]
     pub fn github_time(&self, local: Timestamp) -> Timestamp {

@@ -62,9 +62,8 @@ impl<S: Sign + 'static> Engine<S> {
         let mut unknown = fresh.clone();
         for key in &fresh {
             if let (Some(former), Some(now)) = (before.get(key), self.seen_app(key))
-                && former.facts.identity == now.facts.identity
+                && now.follow(former)
             {
-                now.client.inherit(&former.client);
                 // The former client knows what it has asked for, and more than is in the Secrets.
                 unknown.remove(key);
             }

@@ -163,7 +163,13 @@ impl<L: FnMut() -> Result<Config, String> + Send> Keeper<L> {
             changed
         });
         self.current = gathered;
-        self.publish.send_modify(|apps| apps.startup = app);
+        self.publish.send_modify(|apps| {
+            // Before anyone can ask it for a turn.
+            if let (Some(Ok(former)), Some(Ok(now))) = (&apps.startup, &app) {
+                now.follow(former);
+            }
+            apps.startup = app;
+        });
         self.discovery = None;
     }
 

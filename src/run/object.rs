@@ -166,6 +166,10 @@ impl Caretaker {
                 _ => false,
             };
             if let Some(app) = app.filter(|_| !same) {
+                // Before anyone can ask it for a turn.
+                if let (Some(Ok(former)), Ok(now)) = (&*entry, app) {
+                    now.follow(former);
+                }
                 *entry = Some(app.clone());
             }
             let as_known = apps.known.get(&self.name).map(|known| &**known) == known.as_ref();
