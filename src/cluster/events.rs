@@ -39,6 +39,10 @@ pub struct Note {
 const MEMORY: Duration = Duration::from_secs(6 * 60);
 /// Events that are remembered so long: who is refused again and again must not fill the memory.
 const MOST: usize = 16_384;
+/// Of an object's name, so much is in that of its Event, which may have 253 characters as well.
+const LONGEST_NAME: usize = 220;
+/// How often it is said that Events cannot be written.
+const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Writes Events. Best effort: an Event that cannot be written is logged and forgotten.
 #[derive(Clone)]
@@ -107,6 +111,10 @@ impl Events {
         let result = self.tell(about, note, next).await;
         if let Err(error) = &result {
             tracing::debug!(%error, name = about.name, "an event was not written");
+            // In a namespace that ends, none can be.
+            if !matches!(error, ClusterError::NamespaceUnavailable(_)) && self.memory().is_news(Instant::now()) {
+                tracing::warn!(%error, "events cannot be written; this is said every ten minutes");
+            }
         }
         result.is_ok()
     }
@@ -175,6 +183,8 @@ struct Told {
 impl Told {
     fn name(self, about: &ObjectReference) -> String {
         let object = about.name.as_deref().unwrap_or(MANAGER);
+        let object = object.get(..LONGEST_NAME).unwrap_or(object);
+        let object = object.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
         format!("{object}.{:x}", self.first.as_nanosecond())
     }
 }
@@ -184,9 +194,19 @@ impl Told {
 struct Memory {
     hasher: RandomState,
     told: HashMap<u64, (Told, Instant)>,
+    failed: Option<Instant>,
 }
 
 impl Memory {
+    /// Whether an Event that could not be written is the first one for a while.
+    fn is_news(&mut self, now: Instant) -> bool {
+        let news = self.failed.is_none_or(|failed| now - failed >= SILENCE);
+        if news {
+            self.failed = Some(now);
+        }
+        news
+    }
+
     fn find(&self, about: &ObjectReference, note: &Note, now: Instant) -> (u64, Option<Told>) {
         let object = (&about.kind, &about.namespace, &about.name, &about.uid);
         let key = self.hasher.hash_one((object, note.reason.as_str(), &note.message));
@@ -265,5 +285,23 @@ mod tests {
         assert!(memory.told.len() <= MOST, "{}", memory.told.len());
         memory.keep(0, told, now + MEMORY);
         assert_eq!(memory.told.len(), 1, "what is old goes");
+    }
+
+    #[test]
+    fn an_event_about_a_long_name_has_a_name_that_the_api_server_takes() {
+        let first = Timestamp::from_second(1_800_000_000).unwrap();
+        let name = |object: &str| Told { first, times: 1 }.name(&told(object, "").0);
+        assert!(name("ci").starts_with("ci."));
+        let long = format!("{}.{}", "a".repeat(219), "b".repeat(33));
+        let name = name(&long);
+        assert!(name.len() <= 253 && !name.contains(".."), "{name}");
+    }
+
+    #[test]
+    fn that_events_cannot_be_written_is_said_now_and_then() {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        assert!(memory.is_news(start));
+        assert!(!memory.is_news(start + SILENCE / 2));
+        assert!(memory.is_news(start + SILENCE));
     }
 }
