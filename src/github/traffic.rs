@@ -97,11 +97,11 @@ impl<S: Sign> Client<S> {
             let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *traffic, shared.clone())
         };
+        shared.limit(self.limits);
         if !Arc::ptr_eq(&own, &shared) {
             shared.mints.absorb(&own.mints);
             shared.revocations.absorb(&own.revocations);
         }
-        shared.limit(self.limits);
     }
 
     /// Waits, without a deadline, until one more mint may be asked for.

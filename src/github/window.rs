@@ -40,9 +40,12 @@ impl Window {
         Window::new(limit, MINUTE + SLACK)
     }
 
-    /// At most so many from now on.
+    /// At most so many from now on. Without a limit nothing is remembered: any number may come in a minute.
     pub fn limit(&mut self, limit: Option<NonZeroU32>) {
         self.limit = limit.map(|limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
+        if self.limit.is_none() {
+            self.leaving = VecDeque::new();
+        }
     }
 
     /// Grants now, or says when to ask again.
@@ -50,11 +53,12 @@ impl Window {
     /// # Errors
     /// The earliest time at which a grant is possible.
     pub fn grant(&mut self, now: Instant) -> Result<(), Instant> {
+        let Some(limit) = self.limit else { return Ok(()) };
         while self.leaving.front().is_some_and(|leaves| *leaves <= now) {
             self.leaving.pop_front();
         }
         // The window may hold more than the limit, when it was seeded with the past, or had another one.
-        let over = self.limit.and_then(|limit| self.leaving.len().checked_sub(limit));
+        let over = self.leaving.len().checked_sub(limit);
         match over.and_then(|over| self.leaving.get(over)) {
             Some(free) => Err(*free),
             None => {
@@ -85,15 +89,21 @@ impl Window {
 
     /// Counts the grants of another window.
     pub fn absorb(&mut self, other: Window) {
-        self.leaving.extend(other.leaving);
-        self.leaving.make_contiguous().sort_unstable();
+        self.remember(other.leaving);
     }
 
     /// Counts grants that were made this long before `now`, for example before a restart.
     pub fn record_past(&mut self, now: Instant, ages: impl IntoIterator<Item = Duration>) {
-        let remaining = ages.into_iter().filter_map(|age| self.period.checked_sub(age));
-        self.leaving.extend(remaining.map(|left| now + left));
-        self.leaving.make_contiguous().sort_unstable();
+        let period = self.period;
+        let remaining = ages.into_iter().filter_map(|age| period.checked_sub(age));
+        self.remember(remaining.map(|left| now + left));
+    }
+
+    fn remember(&mut self, leaving: impl IntoIterator<Item = Instant>) {
+        if self.limit.is_some() {
+            self.leaving.extend(leaving);
+            self.leaving.make_contiguous().sort_unstable();
+        }
     }
 }
 
@@ -108,6 +118,20 @@ mod tests {
 
     fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_remembered() {
+        let (t0, mut window) = (Instant::now(), Window::new(None, secs(10)));
+        window.record_past(t0, [secs(1)]);
+        for _ in 0..1_000 {
+            window.grant(t0).unwrap();
+        }
+        assert!(window.leaving.is_empty() && window.left(t0).is_none());
+        window.limit(limit(1));
+        window.grant(t0).unwrap();
+        window.limit(None);
+        assert!(window.leaving.is_empty());
     }
 
     #[test]
