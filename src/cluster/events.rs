@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::api::names::MANAGER;
 use crate::api::{Reason, Time};
+use crate::domain::Problem;
 use crate::domain::intent::{Key, SecretKey};
 
 use super::ClusterError;
@@ -33,6 +34,16 @@ pub struct Note {
     pub message: String,
     /// Whether something is wrong.
     pub warning: bool,
+}
+
+impl From<&Problem> for Note {
+    fn from(problem: &Problem) -> Self {
+        Note {
+            reason: problem.reason,
+            message: problem.message.clone(),
+            warning: true,
+        }
+    }
 }
 
 /// For how long the same is told again by counting.

@@ -240,7 +240,7 @@ impl Secrets {
         let sent = ObjectMeta {
             uid: meta.uid.clone(),
             resource_version: meta.resource_version.clone(),
-            labels: Some(own_labels(&owner.key).into_iter().collect()),
+            labels: Some(own_labels(&owner.key)),
             owner_references: Some(owners),
             ..ObjectMeta::default()
         };

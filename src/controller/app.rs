@@ -12,7 +12,7 @@ use crate::api::names::annotation;
 use crate::domain::intent::{AppKey, app_not_found};
 use crate::domain::plan::AppFacts;
 use crate::domain::pool::Known;
-use crate::domain::schedule::Retry;
+use crate::domain::schedule::{Retry, by_clock};
 use crate::domain::secret::Site;
 use crate::domain::{Problem, Sign};
 use crate::github::Client;
@@ -42,13 +42,13 @@ impl<S: Sign> App<S> {
     /// Local time, by GitHub's clock.
     #[must_use]
     pub fn github_time(&self, local: Timestamp) -> Timestamp {
-        local.checked_add(self.client.skew()).unwrap_or(local)
+        by_clock(local, self.client.skew())
     }
 
     /// GitHub's time, by the local clock.
     #[must_use]
     pub fn local_time(&self, github: Timestamp) -> Timestamp {
-        github.checked_sub(self.client.skew()).unwrap_or(github)
+        by_clock(github, -self.client.skew())
     }
 }
 

@@ -217,11 +217,9 @@ impl<S: Sign + 'static> Engine<S> {
             Change::Secret(meta) => self.secret_changed(&meta, None),
             Change::SecretGone(meta) => {
                 let key = SecretKey::from(&meta.metadata);
-                let concerned = self.index.concerned(&key);
                 let uid = meta.metadata.uid.as_deref().unwrap_or_default();
                 self.reclaim_orphan(&key, uid);
-                self.index.remove_secret(&key, uid);
-                self.secret_lost(&key, uid, concerned);
+                self.secret_gone(&key, uid);
             }
             Change::SecretsRestart => self.index.relist_secrets(),
             Change::SecretsListed => {
@@ -330,7 +328,14 @@ impl<S: Sign + 'static> Engine<S> {
         });
     }
 
-    pub(super) fn secret_lost(&mut self, secret: &SecretKey, uid: &str, concerned: Vec<Arc<Key>>) {
+    /// A Secret is not there any more.
+    pub(super) fn secret_gone(&mut self, secret: &SecretKey, uid: &str) {
+        let concerned = self.index.concerned(secret);
+        self.index.remove_secret(secret, uid);
+        self.secret_lost(secret, uid, concerned);
+    }
+
+    fn secret_lost(&mut self, secret: &SecretKey, uid: &str, concerned: Vec<Arc<Key>>) {
         self.retiring.forget(secret);
         for key in concerned {
             if let Some(state) = self.states.get_mut(&key) {

@@ -14,6 +14,7 @@ use crate::cluster::{
 use crate::domain::intent::{Intent, Key, SecretKey, Warning};
 use crate::domain::plan::{Content, SecretFacts, scope_hash};
 use crate::domain::policy::Policies;
+use crate::domain::schedule::by_clock;
 use crate::domain::secret::{self};
 use crate::domain::status::Granted;
 use crate::domain::{Problem, Sign};
@@ -136,7 +137,7 @@ impl Task {
 
     /// Local time, by GitHub's clock.
     pub fn github_time(&self, local: Timestamp) -> Timestamp {
-        local.checked_add(self.skew).unwrap_or(local)
+        by_clock(local, self.skew)
     }
 
     pub fn warnings(&self) -> &[Warning] {

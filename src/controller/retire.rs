@@ -78,9 +78,7 @@ impl<S: Sign + 'static> Engine<S> {
         self.retiring.end(key, uid, &retired, now);
         match retired {
             Retired::Gone if self.index.secret(key).is_some_and(|known| known.uid == *uid) => {
-                let concerned = self.index.concerned(key);
-                self.index.remove_secret(key, uid);
-                self.secret_lost(key, uid, concerned);
+                self.secret_gone(key, uid);
             }
             Retired::Orphaned => {
                 self.token_missing(owner);
@@ -141,11 +139,7 @@ impl Retirement {
             return problem;
         }
         tracing::warn!(token = %self.owner.key, reason = %problem.reason, "{}; it is tried again", problem.message);
-        let note = Note {
-            reason: problem.reason,
-            message: problem.message.clone(),
-            warning: true,
-        };
+        let note = Note::from(&problem);
         if self.standing == Standing::Gone {
             context.events.about_secret(key, &self.uid, &note).await;
         } else {

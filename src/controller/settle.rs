@@ -122,11 +122,7 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
         .condition(condition::READY)
         .is_some_and(|c| c.reason == problem.reason.as_str());
     if !(known || told && task.failure.is_none()) {
-        let note = Note {
-            reason: problem.reason,
-            message: problem.message.clone(),
-            warning: true,
-        };
+        let note = Note::from(&problem);
         context.events.about_attempt(&task.key, &task.uid, &note, until).await;
     }
     task.failure = Some(Failure::new(problem, failures, until, &task));

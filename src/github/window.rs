@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// within one minute were granted within one minute and this much. It costs 1 / 61 of the rate.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Remembers the grants of the last period, also where nothing limits them: that may change.
+/// Remembers the grants of the last period, where something limits them.
 #[derive(Debug)]
 pub struct Window {
     limit: Option<usize>,

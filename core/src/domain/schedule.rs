@@ -97,6 +97,12 @@ pub fn in_time(next: Timestamp, retry: Retry, now: Timestamp, expires: Option<Ti
     }
 }
 
+/// What a clock that is this far ahead shows at `time`.
+#[must_use]
+pub fn by_clock(time: Timestamp, ahead: SignedDuration) -> Timestamp {
+    time.checked_add(ahead).unwrap_or(time)
+}
+
 /// `time + by`, or the end of time.
 #[must_use]
 pub fn later(time: Timestamp, by: Duration) -> Timestamp {
