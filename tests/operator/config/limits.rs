@@ -1,7 +1,6 @@
 //! A limit that changes while tokens are issued.
 
-use std::time::Duration;
-
+use lab::github::{Fault, Route};
 use lab::wait::eventually;
 use serde_json::json;
 
@@ -20,21 +19,16 @@ async fn limited(most: usize) -> (World, String) {
 #[tokio::test]
 async fn what_is_under_way_when_the_configuration_changes_counts() {
     let (world, other) = limited(8).await;
-    // Half of it passes before a token is issued, half before it is answered.
-    world.github.set_latency(Duration::from_secs(6));
+    world.github.fail_while(Some(Route::Mint), Fault::Hang);
     world.many(20, json!({})).await;
+    eventually(SOON, "as many are under way as may be", async || {
+        let most = world.github.counts().most_at_once;
+        (most >= 8).then_some(()).ok_or(most.to_string())
+    })
+    .await;
     write_until(&world, &other, USED).await;
-    assert!(
-        world
-            .secrets()
-            .list(&Default::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
-    );
+    world.github.clear_faults();
     world.mints(8, SOON).await;
-    world.github.set_latency(Duration::ZERO);
     eventually(SOON, "those that wait are told so", async || {
         let all = world
             .tokens()
