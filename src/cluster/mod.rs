@@ -29,7 +29,7 @@ pub use policies::follow_policies;
 pub use record::Record;
 pub use scope::Scope;
 pub use secrets::{Held, SecretDraft, Secrets};
-pub use served::{is_served, schemas};
+pub use served::{is_served, schemas, unserved};
 pub use tokens::{TokenRecord, Tokens};
 pub use watch::{Change, watch, watch_both};
 pub use wire::{Metadata, RawToken};

@@ -12,6 +12,14 @@ use crate::api::names::{GROUP, VERSION};
 
 use super::ClusterError;
 
+/// What to do about a kind that is not served.
+#[must_use]
+pub fn unserved(kind: &str) -> String {
+    format!(
+        "the API server does not know the kind {kind}: install the CustomResourceDefinitions, which `gtm crds` prints"
+    )
+}
+
 /// Whether the API server serves a kind. Everyone may ask that.
 ///
 /// # Errors

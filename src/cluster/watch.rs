@@ -51,6 +51,8 @@ pub enum Change {
     Failed(ClusterError),
     /// A list of this kind failed, so nothing of it is watched; it is tried again by itself, after a pause.
     Unlisted(&'static str, ClusterError),
+    /// The API server does not know this kind when it is asked for a list; it is tried again by itself, after a pause.
+    Unserved(Kind),
 }
 
 /// The labels of managed Secrets. Where ClusterTokens are not served, their Secrets are somebody else's business.
@@ -143,10 +145,10 @@ impl Backoff for Pause {
 }
 
 /// A list that fails was no watch.
-fn failed(what: &'static str, error: watcher::Error, say: impl FnOnce(ClusterError) -> ClusterError) -> Change {
+fn failed(what: &'static str, error: watcher::Error) -> Change {
     match error {
-        watcher::Error::InitialListFailed(_) => Change::Unlisted(what, say(error.into())),
-        _ => Change::Failed(say(error.into())),
+        watcher::Error::InitialListFailed(_) => Change::Unlisted(what, error.into()),
+        _ => Change::Failed(error.into()),
     }
 }
 
@@ -156,13 +158,10 @@ fn token_change(kind: Kind, event: watcher::Result<Event<RawToken>>) -> Option<C
         Ok(Event::Delete(object)) => Change::TokenGone(TokenRecord::new(kind, object)?),
         Ok(Event::Init) => Change::TokensRestart(kind),
         Ok(Event::InitDone) => Change::TokensListed(kind),
-        Err(error) => failed(kind.as_str(), error, |error| match error {
-            ClusterError::Unserved => ClusterError::Unavailable(format!(
-                "the API server does not know the kind {}: install the CustomResourceDefinitions, which `gtm crds` prints",
-                kind.as_str()
-            )),
-            error => error,
-        }),
+        Err(error) => match failed(kind.as_str(), error) {
+            Change::Unlisted(_, ClusterError::Unserved) => Change::Unserved(kind),
+            change => change,
+        },
     })
 }
 
@@ -172,7 +171,7 @@ fn secret_change(event: watcher::Result<Event<Metadata>>) -> Option<Change> {
         Ok(Event::Delete(meta)) => Change::SecretGone(Box::new(meta)),
         Ok(Event::Init) => Change::SecretsRestart,
         Ok(Event::InitDone) => Change::SecretsListed,
-        Err(error) => failed("Secret", error, |error| error),
+        Err(error) => failed("Secret", error),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The one loop that knows every Token: events, alarms and finished jobs in; jobs out. It waits for nothing but those.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Reason;
-use crate::cluster::{Change, ClusterError, Metadata, OwnerRef, TokenRecord};
+use crate::cluster::{Change, ClusterError, Metadata, OwnerRef, TokenRecord, unserved};
 use crate::domain::Sign;
 use crate::domain::intent::{AppKey, Key, Kind, SecretKey};
 use crate::domain::plan::Content;
@@ -70,6 +70,8 @@ pub struct Engine<S> {
     /// A watch was interrupted, and nothing has been seen since.
     cut: bool,
     listed: [bool; 4],
+    /// The kinds that the API server did not know when it was last asked for a list.
+    unserved: BTreeSet<Kind>,
 }
 
 impl<S: Sign + 'static> Engine<S> {
@@ -100,6 +102,7 @@ impl<S: Sign + 'static> Engine<S> {
             contacted: false,
             cut: false,
             listed: [false; 4],
+            unserved: BTreeSet::new(),
         };
         let first_contact = first_contact(engine.app());
         engine.see_apps();
@@ -177,12 +180,19 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
+    /// Whether a Secret that is being deleted can be let go although not all is known yet: of a kind that is not served there are no
+    /// Tokens, and there may never be any again.
+    pub(super) fn is_doomed(&self, kind: Kind) -> bool {
+        self.contacted && self.listed[2] && self.unserved.contains(&kind)
+    }
+
     pub(super) fn ready(&self) -> bool {
         self.contacted && self.listed.iter().all(|listed| *listed)
     }
 
     fn change(&mut self, change: Change) {
-        let back = self.cut && !matches!(change, Change::Failed(_) | Change::Unlisted(..));
+        let failed = |change: &Change| matches!(change, Change::Failed(_) | Change::Unlisted(..) | Change::Unserved(_));
+        let back = self.cut && !failed(&change);
         self.see(change);
         if back {
             self.cut = false;
@@ -209,6 +219,7 @@ impl<S: Sign + 'static> Engine<S> {
             Change::TokenGone(record) => self.token_gone(&record),
             Change::TokensRestart(kind) => self.index.relist_tokens(kind),
             Change::TokensListed(kind) => {
+                self.unserved.remove(&kind);
                 for lost in self.index.tokens_listed(kind) {
                     self.token_gone(&lost);
                 }
@@ -230,11 +241,16 @@ impl<S: Sign + 'static> Engine<S> {
                 self.has_listed(2);
             }
             Change::Failed(error) => {
-                self.cut |= matches!(error, ClusterError::Unavailable(_));
+                self.cut |= matches!(error, ClusterError::Unavailable(_) | ClusterError::Unserved);
                 tracing::warn!(%error, "a watch was interrupted; it is taken up again");
             }
             Change::Unlisted(kind, error) => {
                 tracing::warn!(kind, %error, "what is to be watched cannot be listed; it is tried again");
+            }
+            Change::Unserved(kind) => {
+                tracing::warn!("{}; it is tried again", unserved(kind.as_str()));
+                self.unserved.insert(kind);
+                self.touch_doomed();
             }
         }
     }

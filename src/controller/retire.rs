@@ -33,15 +33,23 @@ impl<S: Sign + 'static> Engine<S> {
         }
     }
 
+    /// Looks at all Secrets that are being deleted.
+    pub(super) fn touch_doomed(&mut self) {
+        let doomed = self.index.secrets().filter(|(_, secret)| secret.deleting);
+        for key in doomed.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.touch_secret(&key);
+        }
+    }
+
     /// A managed Secret whose Token is gone, or that is being deleted, is let go.
     pub(super) fn touch_secret(&mut self, key: &SecretKey) {
-        if !self.ready() {
-            return;
-        }
         let Some(secret) = self.index.secret(key) else { return };
         let Some(owner) = self.index.owner_of(key, secret) else {
             return;
         };
+        if !self.ready() && !(secret.deleting && self.is_doomed(owner.key.kind)) {
+            return;
+        }
         let token = self.index.owner(&owner).filter(|token| !token.deleting);
         let alive = token.is_some();
         let released = secret.deleting && !secret.held;

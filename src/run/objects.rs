@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events, Scope};
+use crate::cluster::{AppChange, AppObject, AppObjects, ClusterError, Events, Scope, unserved};
 use crate::controller::{AppName, Apps, Rediscover};
 use crate::github::HttpClients;
 use crate::signer::Signer;
@@ -106,9 +106,7 @@ impl Objects {
                     self.listed();
                 }
                 Some(AppChange::Failed(ClusterError::Unserved)) => {
-                    tracing::warn!(
-                        "the API server does not know the kind App: install the CustomResourceDefinitions, which `gtm crds` prints"
-                    );
+                    tracing::warn!("{}", unserved("App"));
                     self.listed();
                 }
                 Some(AppChange::Failed(error)) => {

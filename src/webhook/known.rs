@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::cluster::{Change, TokenRecord, Tokens};
+use crate::cluster::{Change, TokenRecord, Tokens, unserved};
 use crate::domain::intent::{Key, Kind};
 use crate::domain::pod::{SecretFacts, TokenFacts};
 
@@ -137,6 +137,7 @@ impl Known {
                 Change::Failed(error) | Change::Unlisted(_, error) => {
                     tracing::warn!(%error, "a watch of the webhook was interrupted; it is taken up again")
                 }
+                Change::Unserved(kind) => tracing::warn!("{}", unserved(kind.as_str())),
                 Change::Secret(_) | Change::SecretGone(_) | Change::SecretsRestart | Change::SecretsListed => {}
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use github_token_manager::api::Reason;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use lab::github::{Fault, Route, Settings, TokenState};
 use lab::wait::eventually;
@@ -113,6 +113,46 @@ async fn the_secrets_of_a_kind_that_is_deleted_go_and_their_tokens_are_revoked()
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(world.all_tokens().await.len(), TOKENS);
     world.github.clear_faults();
+    eventually(SOON, "the Secrets are gone", async || {
+        let left = world.all_tokens().await.len();
+        (left == 0).then_some(()).ok_or(left)
+    })
+    .await;
+    for token in issued.values() {
+        assert_eq!(world.github.token_state(token), TokenState::Revoked);
+    }
+    remove_namespace(&world, SOON).await;
+}
+
+#[tokio::test]
+async fn the_secrets_of_kinds_that_were_deleted_while_nobody_looked_go_and_their_tokens_are_revoked() {
+    let mut world = doomed().await;
+    let issued = world.all_tokens().await;
+    world.operator.kill();
+    let kinds = ["tokens", "clustertokens", "apps", "tokenpolicies"].map(|kind| format!("{kind}.github.as-code.io"));
+    let delete: Vec<&str> = ["delete", "crd"]
+        .into_iter()
+        .chain(kinds.iter().map(String::as_str))
+        .collect();
+    world.cluster.kubectl(&delete).await.expect("the kinds are deleted");
+    eventually(
+        SOON,
+        "the cluster deletes the Secrets, which our finalizer holds",
+        async || {
+            let secrets = world
+                .secrets()
+                .list(&ListParams::default())
+                .await
+                .map_err(|e| e.to_string())?;
+            let doomed = secrets
+                .iter()
+                .filter(|secret| secret.metadata.deletion_timestamp.is_some());
+            let doomed = doomed.count();
+            (doomed == TOKENS).then_some(()).ok_or(doomed.to_string())
+        },
+    )
+    .await;
+    world.operator.restart().await.unwrap();
     eventually(SOON, "the Secrets are gone", async || {
         let left = world.all_tokens().await.len();
         (left == 0).then_some(()).ok_or(left)
