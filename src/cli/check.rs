@@ -92,18 +92,28 @@ fn manifests(file: &Path) -> Result<Vec<serde_json::Value>, Failure> {
     } else {
         text = std::fs::read_to_string(file).map_err(unreadable)?;
     }
-    let wanted = |object: &serde_json::Value| {
-        let kind = object.get("kind").and_then(serde_json::Value::as_str);
-        matches!(kind, Some("Token" | "ClusterToken"))
-    };
     let documents = serde_saphyr::from_multiple::<serde_json::Value>(&text)
         .map_err(|error| Failure::Usage(format!("{} is no YAML: {error}", file.display())))?;
-    let found: Vec<_> = documents.into_iter().filter(wanted).collect();
+    let mut found = Vec::new();
+    documents.into_iter().for_each(|document| gather(document, &mut found));
     if found.is_empty() {
         let file = file.display();
         return Err(Failure::Usage(format!("{file} holds no Token and no ClusterToken")));
     }
     Ok(found)
+}
+
+/// Takes the Token or ClusterToken that a document is, or each of a list, as `kubectl get -o yaml` writes it.
+fn gather(mut document: serde_json::Value, found: &mut Vec<serde_json::Value>) {
+    match document.get("kind").and_then(serde_json::Value::as_str) {
+        Some("Token" | "ClusterToken") => found.push(document),
+        Some("List" | "TokenList" | "ClusterTokenList") => {
+            let items = document.get_mut("items").and_then(serde_json::Value::as_array_mut);
+            let items = items.map(std::mem::take).unwrap_or_default();
+            items.into_iter().for_each(|item| gather(item, found));
+        }
+        _ => {}
+    }
 }
 
 fn write(sections: &[Section], output: Form, to: &mut impl Write) -> io::Result<()> {

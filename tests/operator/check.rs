@@ -207,6 +207,29 @@ async fn every_manifest_of_a_file_is_checked_in_a_section_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_objects_of_a_list_are_checked_as_well() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}},
+        {"apiVersion": "github.as-code.io/v1", "kind": "Token", "metadata": {"name": "one"}},
+        {"apiVersion": "github.as-code.io/v1", "kind": "TokenList", "items": [
+            {"apiVersion": "github.as-code.io/v1", "kind": "Token", "metadata": {"name": "two"}, "spec": {"x": 1}}]}]});
+    let file = folder.write("list.yaml", list.to_string()).expect("a file");
+    let report = Report::of(&config, None, &["-f", &file.display().to_string()]);
+    let mut objects: Vec<_> = report.links.iter().map(|link| link["object"].clone()).collect();
+    objects.dedup();
+    assert_eq!(objects, ["Token one", "Token two"]);
+    let two = report.links.last().expect("a check of the second");
+    assert!(
+        two["message"]
+            .as_str()
+            .is_some_and(|said| said.contains("spec.x is unknown")),
+        "{two}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_token_is_given_some_seconds_and_may_be_good_for_an_organization_alone() {
     let (github, folder) = github().await;
     let config = configure(&folder, &github);
