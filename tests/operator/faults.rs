@@ -196,7 +196,7 @@ async fn all_recover(troubles: Vec<Trouble>, rules: Rules) {
             "a hot loop: {asked} requests in {took} s of {fault:?}"
         );
         world.github.clear_faults();
-        world.all_ready(TOKENS, SOON).await;
+        world.all_ready(TOKENS, 2 * SOON).await;
     }
     nothing_expired(monitor).await;
 }
