@@ -71,6 +71,34 @@ fn fails(output: &Output, code: i32, parts: &[&str]) {
 }
 
 #[tokio::test]
+async fn a_proxy_that_does_not_answer_is_told_with_its_variable_and_without_its_credentials() {
+    let bench = Bench::new(Settings::default()).await;
+    let variables = [("HTTP_PROXY", "http://me:hidden@127.0.0.1:1")];
+    let output = gtm(&["mint", "--config", &bench.path("gtm.yaml")], &variables).await;
+    let parts = [
+        "no connection through the proxy 127.0.0.1:1 of HTTP_PROXY: ",
+        "NO_PROXY",
+    ];
+    fails(&output, 1, &parts);
+    assert!(!said(&output).1.contains("hidden"));
+}
+
+#[tokio::test]
+async fn permissions_that_github_most_likely_does_not_know_are_told() {
+    let bench = Bench::new(Settings::default()).await;
+    let output = bench
+        .mint(&["--permission", "contents=foo", "--permission", "content=read"])
+        .await;
+    let (_, told) = said(&output);
+    for part in [
+        "warning: --permission.contents: 'foo' is not a level that this version knows; known: read, write\n",
+        "warning: --permission: 'content' is not a permission that this version knows; did you mean 'contents'?\n",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn it_prints_one_good_token_and_nothing_else() {
     let bench = Bench::new(Settings::default()).await;
     let output = bench.mint(&[]).await;

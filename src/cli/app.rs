@@ -7,15 +7,14 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 
 use super::Failure;
-use super::mint::permission;
+use super::mint::{permission, warn_of};
 use super::output::{Form, print};
 use crate::config::{self, Config, Environment, Flags};
 use crate::domain::intent::SecretKey;
 use crate::domain::manifest::{self, DEFAULT_PERMISSIONS, Manifest};
-use crate::domain::permissions;
 use crate::run::{self, NewApp, Places, RegisterOptions, RegisterRequest};
 
 /// GitHub's codes are good for an hour: nobody waits for longer.
@@ -39,6 +38,7 @@ enum AppCommand {
 
 /// The arguments of `gtm app create`.
 #[derive(clap::Args)]
+#[command(group = ArgGroup::new("place").args(["key_file", "secret", "print_page"]).required(true).multiple(true))]
 pub struct CreateArgs {
     /// The App's name, which no other App at GitHub may have; GitHub lets you change it [default: gtm-ORG]
     #[arg(long, value_name = "NAME", value_parser = checked(manifest::check_name))]
@@ -53,7 +53,7 @@ pub struct CreateArgs {
     permissions: Vec<(String, String)>,
 
     /// A file for the private key: one that does not exist yet
-    #[arg(long, value_name = "PATH", required_unless_present_any = ["secret", "print_page"])]
+    #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
 
     /// A Secret of the cluster for the private key, as provider secret reads it: one that does not exist yet
@@ -207,11 +207,7 @@ fn create(args: CreateArgs) -> Result<(), Failure> {
     let config = args.config()?;
     let salt = run::salt().map_err(Failure::Failed)?;
     let request = args.request(&config, &salt)?;
-    for (name, level) in &request.manifest.permissions {
-        if let Some(doubt) = permissions::doubt("--permission", name, level) {
-            eprintln!("warning: {doubt}");
-        }
-    }
+    warn_of(&request.manifest.permissions);
     if args.print_page {
         let page = run::registration_form(&request).map_err(Failure::Failed)?;
         return print(|to| to.write_all(page.as_bytes()));

@@ -1,15 +1,16 @@
 //! `gtm check`: why does it not work.
 
-use std::io::{self, Read as _, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 
+use super::manifests::Manifests;
 use super::output::{Form, print};
-use super::{ConfigFile, Failure};
+use super::{ClusterFile, ConfigFile, Failure};
 use crate::config::{self, Flags};
 use crate::domain::intent::{Key, Kind};
 use crate::domain::name::{NAMES, is_namespace, is_object_name};
 use crate::domain::quote;
-use crate::run::{self, Link, Section, Subject, Verdict};
+use crate::run::{self, CheckOptions, Link, Section, Subject, Verdict};
 
 /// The arguments of `gtm check`.
 #[derive(clap::Args)]
@@ -25,9 +26,15 @@ pub struct CheckArgs {
     #[arg(value_name = "NAME")]
     name: Option<String>,
 
-    /// Manifests of Tokens or ClusterTokens instead, - for standard input; needs no cluster, unless one names an App
+    /// Manifests of Tokens or ClusterTokens instead, and of the Apps that they name: a file, a folder, or - for standard input
+    ///
+    /// Repeat it for more. Of a folder, its .yaml, .yml and .json files are read, not those of folders in it. It needs no cluster, unless one
+    /// names an App that is not among them, or whose key is in a Secret.
     #[arg(short, long = "filename", value_name = "FILE", conflicts_with = "kind")]
-    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    cluster: ClusterFile,
 
     /// The operator's own namespace [default: POD_NAMESPACE, then the service account's, then github-token-manager]
     #[arg(long, value_name = "NAME", env = "GTM_NAMESPACE", value_parser = super::namespace())]
@@ -48,12 +55,10 @@ enum CheckedKind {
 }
 
 impl CheckArgs {
-    fn subjects(&self) -> Result<Vec<Subject>, Failure> {
-        if let Some(file) = &self.file {
-            return Ok(manifests(file)?.into_iter().map(Subject::Manifest).collect());
-        }
+    /// What is checked where no manifest is.
+    fn subject(&self) -> Result<Subject, Failure> {
         let (Some(kind), Some(name)) = (self.kind, &self.name) else {
-            return Ok(vec![Subject::App]);
+            return Ok(Subject::App);
         };
         let key = match (kind, name.split_once('/')) {
             (CheckedKind::Token, Some((namespace, name))) => Key {
@@ -79,40 +84,7 @@ impl CheckArgs {
             let name = quote(name);
             return Err(Failure::Usage(format!("'{name}' names no object: {NAMES}")));
         }
-        Ok(vec![Subject::Object(key)])
-    }
-}
-
-/// The Tokens and ClusterTokens of a file.
-fn manifests(file: &Path) -> Result<Vec<serde_json::Value>, Failure> {
-    let unreadable = |error: io::Error| Failure::Usage(format!("{} cannot be read: {error}", file.display()));
-    let mut text = String::new();
-    if file == Path::new("-") {
-        io::stdin().read_to_string(&mut text).map_err(unreadable)?;
-    } else {
-        text = std::fs::read_to_string(file).map_err(unreadable)?;
-    }
-    let documents = serde_saphyr::from_multiple::<serde_json::Value>(&text)
-        .map_err(|error| Failure::Usage(format!("{} is no YAML: {error}", file.display())))?;
-    let mut found = Vec::new();
-    documents.into_iter().for_each(|document| gather(document, &mut found));
-    if found.is_empty() {
-        let file = file.display();
-        return Err(Failure::Usage(format!("{file} holds no Token and no ClusterToken")));
-    }
-    Ok(found)
-}
-
-/// Takes the Token or ClusterToken that a document is, or each of a list, as `kubectl get -o yaml` writes it.
-fn gather(mut document: serde_json::Value, found: &mut Vec<serde_json::Value>) {
-    match document.get("kind").and_then(serde_json::Value::as_str) {
-        Some("Token" | "ClusterToken") => found.push(document),
-        Some("List" | "TokenList" | "ClusterTokenList") => {
-            let items = document.get_mut("items").and_then(serde_json::Value::as_array_mut);
-            let items = items.map(std::mem::take).unwrap_or_default();
-            items.into_iter().for_each(|item| gather(item, found));
-        }
-        _ => {}
+        Ok(Subject::Object(key))
     }
 }
 
@@ -154,30 +126,47 @@ fn text(links: &[Link], to: &mut impl Write) -> io::Result<()> {
     })
 }
 
-/// Each check that failed, by its first broken link.
+/// The checks that failed, a line for each object.
 fn broken(sections: &[Section]) -> Vec<String> {
-    let first = |section: &Section| {
-        let link = section.links.iter().find(|link| link.verdict == Verdict::Bad)?;
+    let all = |section: &Section| {
+        let bad = section.links.iter().filter(|link| link.verdict == Verdict::Bad);
+        let mut names: Vec<_> = bad.map(|link| link.name).collect();
+        names.dedup();
+        let which = match names.as_slice() {
+            [] => return None,
+            [name] => format!("the check of {name} failed"),
+            names => format!("the checks of {} failed", names.join(", ")),
+        };
         Some(match section.object.as_ref().filter(|_| sections.len() > 1) {
-            Some(object) => format!("the check of {} failed for {object}", link.name),
-            None => format!("the check of {} failed", link.name),
+            Some(object) => format!("{which} for {object}"),
+            None => which,
         })
     };
-    sections.iter().filter_map(first).collect()
+    sections.iter().filter_map(all).collect()
 }
 
 pub(super) fn run(args: CheckArgs) -> Result<(), Failure> {
     let environment = config::environment();
-    let subjects = args.subjects()?;
+    let (subjects, apps) = if args.files.is_empty() {
+        (vec![args.subject()?], Vec::new())
+    } else {
+        let found = Manifests::read(&args.files)?;
+        (found.tokens.into_iter().map(Subject::Manifest).collect(), found.apps)
+    };
     let (config, warnings) = args.config.load(&environment, &Flags::default())?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
-    let own = config::namespace(args.namespace.as_deref(), &environment);
+    let options = CheckOptions {
+        config,
+        namespace: config::namespace(args.namespace.as_deref(), &environment),
+        kubeconfig: args.cluster.kubeconfig,
+        apps,
+    };
     let sections = super::block_on(async {
         let mut sections = Vec::new();
         for subject in subjects {
-            sections.push(run::check(&config, subject, &own).await);
+            sections.push(run::check(&options, subject).await);
         }
         sections
     })?;
@@ -187,4 +176,30 @@ pub(super) fn run(args: CheckArgs) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Failed(broken.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_checks_that_failed_are_named_at_the_end() {
+        let section = |object: Option<&str>, bad: &[&'static str]| {
+            let link = |name, verdict| Link {
+                name,
+                verdict,
+                message: String::new(),
+            };
+            let mut links: Vec<_> = bad.iter().map(|name| link(name, Verdict::Bad)).collect();
+            links.push(link("clock", Verdict::Good));
+            Section {
+                object: object.map(str::to_owned),
+                links,
+            }
+        };
+        let both = section(None, &["cluster", "webhook", "webhook"]);
+        assert_eq!(broken(&[both]), ["the checks of cluster, webhook failed"]);
+        let (one, two) = (section(Some("Token a"), &["key"]), section(Some("Token b"), &[]));
+        assert_eq!(broken(&[one, two]), ["the check of key failed for Token a"]);
+    }
 }

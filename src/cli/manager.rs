@@ -6,7 +6,7 @@ use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
 use super::peer::{self, PeerFlags};
-use super::{ConfigFile, Failure, Whereabouts};
+use super::{ClusterFile, ConfigFile, Failure, Whereabouts};
 use crate::config::{self, Environment, Flags};
 use crate::domain::policy::DefaultPolicy;
 use crate::run::{ManagerError, ManagerOptions};
@@ -72,9 +72,8 @@ pub struct ManagerArgs {
     )]
     leader_elect: bool,
 
-    /// The kubeconfig of the cluster [default: KUBECONFIG, then ~/.kube/config, then the pod's service account]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterFile,
 
     #[command(flatten)]
     whereabouts: Whereabouts,
@@ -107,7 +106,7 @@ impl ManagerArgs {
     pub(super) fn options(&self, environment: &Environment) -> ManagerOptions {
         ManagerOptions {
             config_path: self.config.path.clone(),
-            kubeconfig: self.kubeconfig.clone(),
+            kubeconfig: self.cluster.kubeconfig.clone(),
             metrics_address: self.metrics_bind_address,
             health_address: self.health_probe_bind_address,
             webhook_address: self.webhook_bind_address,

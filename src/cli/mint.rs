@@ -9,6 +9,7 @@ use super::output::print;
 use super::{ConfigFile, Failure};
 use crate::config::{self, AppConfig, Config, Environment, Flags};
 use crate::domain::intent::Scope;
+use crate::domain::permissions;
 use crate::run::{self, MintAnswer, MintError};
 
 /// The most repositories that GitHub takes in one request.
@@ -192,6 +193,15 @@ pub(super) fn permission(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Says which of the permissions GitHub most likely does not know.
+pub(super) fn warn_of(permissions: &BTreeMap<String, String>) {
+    for (name, level) in permissions {
+        if let Some(doubt) = permissions::doubt("--permission", name, level) {
+            eprintln!("warning: {doubt}");
+        }
+    }
+}
+
 fn repository(text: &str) -> Result<String, String> {
     if let Some((_, name)) = text.split_once('/') {
         return Err(format!("give the name without its owner: {name}"));
@@ -209,6 +219,7 @@ fn repository(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: MintArgs) -> Result<(), Failure> {
     let request = args.request(&config::environment())?;
+    request.scope.permissions.iter().for_each(warn_of);
     let answer = super::block_on(run::mint(&request.config, &request.app, &request.scope))?;
     let answer = answer.map_err(|error| match error {
         MintError::Configuration(problem) => Failure::Usage(problem.message),

@@ -7,6 +7,7 @@ pub mod crds;
 mod failure;
 mod go_style;
 mod manager;
+mod manifests;
 mod mint;
 mod output;
 mod peer;
@@ -85,6 +86,14 @@ impl ConfigFile {
     fn load(&self, environment: &Environment, flags: &Flags) -> Result<(Config, Vec<Warning>), Failure> {
         config::load(self.path.as_deref(), environment, flags).map_err(|error| Failure::Usage(error.to_string()))
     }
+}
+
+/// `--kubeconfig`, for commands that look into a cluster.
+#[derive(clap::Args)]
+struct ClusterFile {
+    /// The kubeconfig of the cluster [default: KUBECONFIG, then ~/.kube/config, then the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
 }
 
 /// Where the operator is, and where it looks.

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::Failure;
 use super::output::{Form, print};
+use super::{ClusterFile, Failure};
 use crate::api::Time;
 use crate::domain::overview::{Line, State, relative};
 use crate::domain::quote;
@@ -17,6 +17,9 @@ pub struct StatusArgs {
     /// Tokens of this namespace, and ClusterTokens that keep their Secret in it [default: all]
     #[arg(short, long, value_name = "NAME", value_parser = super::namespace())]
     namespace: Option<String>,
+
+    #[command(flatten)]
+    cluster: ClusterFile,
 
     /// text: a table, those in trouble first; json: for programs
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -115,7 +118,8 @@ fn write(overview: &Overview, output: Form, to: &mut impl Write) -> io::Result<(
 }
 
 pub(super) fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let overview = super::block_on(run::status(args.namespace.as_deref()))?.map_err(Failure::Failed)?;
+    let work = run::status(args.cluster.kubeconfig.as_deref(), args.namespace.as_deref());
+    let overview = super::block_on(work)?.map_err(Failure::Failed)?;
     for warning in &overview.warnings {
         eprintln!("warning: {warning}");
     }

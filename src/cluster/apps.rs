@@ -12,6 +12,7 @@ use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::api::names::{MANAGER, label, secret_type};
@@ -45,9 +46,12 @@ pub struct AppObject {
 }
 
 impl AppObject {
-    fn new(mut object: DynamicObject) -> Self {
+    /// What an object says that is an App, or should be.
+    #[must_use]
+    pub fn new(mut object: DynamicObject) -> Self {
         let status = object.data.get_mut("status").map(Value::take);
-        let parsed = serde_json::to_value(&object).and_then(serde_json::from_value::<App>);
+        let read = serde_json::to_value(&object).unwrap_or_default();
+        let parsed = App::deserialize(&read);
         AppObject {
             status: status.and_then(|status| serde_json::from_value(status).ok()),
             namespace: object.namespace().unwrap_or_default(),
@@ -55,7 +59,7 @@ impl AppObject {
             uid: object.uid().unwrap_or_default(),
             resource_version: object.resource_version().unwrap_or_default(),
             generation: object.metadata.generation.unwrap_or_default(),
-            read: parsed.map(Arc::new).map_err(|error| unreadable(&error)),
+            read: parsed.map(Arc::new).map_err(|error| unreadable("App", &read, &error)),
         }
     }
 

@@ -81,7 +81,10 @@ impl TokenRecord {
                 meta.generation = Some(self.generation);
                 (Intent::new(&object), object.into_status().unwrap_or_default())
             }
-            Err(error) => (Err(unreadable(&error)), status(&text)),
+            Err(error) => {
+                let object = serde_json::from_slice(&text).unwrap_or_default();
+                (Err(unreadable(&T::kind(&()), &object, &error)), status(object))
+            }
         }
     }
 
@@ -96,10 +99,10 @@ impl TokenRecord {
 }
 
 /// The status of an object whose spec cannot be read.
-fn status(text: &[u8]) -> TokenStatus {
-    serde_json::from_slice::<serde_json::Value>(text)
-        .ok()
-        .and_then(|mut object| serde_json::from_value(object.get_mut("status")?.take()).ok())
+fn status(mut object: serde_json::Value) -> TokenStatus {
+    let status = object.get_mut("status").map(serde_json::Value::take);
+    status
+        .and_then(|status| serde_json::from_value(status).ok())
         .unwrap_or_default()
 }
 

@@ -78,8 +78,8 @@ pub enum Warning {
     UnknownKey {
         /// The key as it is written.
         key: String,
-        /// The known key that looks most like it.
-        nearest: &'static str,
+        /// The known key that was meant, if one is like it.
+        nearest: Option<&'static str>,
     },
     /// `owner` is given beside an `installation_id` of the same place.
     OwnerUnused,
@@ -90,10 +90,11 @@ impl fmt::Display for Warning {
         match self {
             Warning::UnknownKey { key, nearest } => {
                 let key = shown(&serde_json::Value::String(key.clone()));
-                write!(
-                    f,
-                    "configuration file: unknown key {key} is ignored; did you mean {nearest}?"
-                )
+                write!(f, "configuration file: unknown key {key} is ignored; ")?;
+                match nearest {
+                    Some(nearest) => write!(f, "did you mean {nearest}?"),
+                    None => f.write_str("gtm manager --help names the keys that there are"),
+                }
             }
             Warning::OwnerUnused => f.write_str(
                 "owner: it is not used, since installation_id is given in the same place; keep the one that is meant",

@@ -119,7 +119,7 @@ impl<'a> Sources<'a> {
             // The peer's reader (viper) does not tell upper case from lower case in keys.
             let name = key.to_lowercase();
             if !is_known(&name) {
-                let nearest = nearest(&name, KEYS.iter().map(|key| key.name)).unwrap_or(APP_ID.name);
+                let nearest = nearest(&name, KEYS.iter().map(|key| key.name));
                 warnings.push(Warning::UnknownKey { nearest, key });
             } else if file.contains_key(&name) {
                 return Err(of_file(format!("{name} is given twice: keep one")));

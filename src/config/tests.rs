@@ -289,7 +289,7 @@ fn an_unknown_key_is_a_warning_that_names_the_nearest_known_one() {
             warnings[0],
             Warning::UnknownKey {
                 key: key.to_owned(),
-                nearest
+                nearest: Some(nearest)
             },
             "{key}"
         );

@@ -323,7 +323,7 @@ impl<S: Sign> Client<S> {
             .http
             .execute(request)
             .await
-            .map_err(|error| asked.unavailable(http::cause(&error)))?;
+            .map_err(|error| asked.unavailable(http::failure(&error, asked.base_url)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let (came, date) = ((self.clock)(), answer::date(&headers));
         if !asked.by_token() {
@@ -334,7 +334,7 @@ impl<S: Sign> Client<S> {
         }
         let body = http::read(response).await.map_err(|error| match error {
             BodyError::TooLong => asked.invalid("it is longer than 8 MiB".to_owned()),
-            BodyError::Broken(error) => asked.unavailable(http::cause(&error)),
+            BodyError::Broken(error) => asked.unavailable(http::failure(&error, asked.base_url)),
         })?;
         let answer = Answer::new(status.as_u16(), headers, body, self.at_github(came));
         // An error often comes from something before GitHub, with a clock of its own.

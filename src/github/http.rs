@@ -11,8 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::error::Error;
+use super::proxy::{self, Proxy};
 use crate::domain::digest::base64_sha256;
-use crate::domain::{innermost, quote};
+use crate::domain::{BaseUrl, innermost, quote};
 
 /// GitHub refuses requests without a name.
 const NAME: &str = concat!("github-token-manager/", env!("CARGO_PKG_VERSION"));
@@ -191,25 +192,38 @@ pub(super) async fn read(mut response: Response) -> Result<Vec<u8>, BodyError> {
     Ok(body)
 }
 
-/// What went wrong, in the words of the innermost cause, which has the facts (a certificate, a name, a reset).
-pub(super) fn cause(error: &reqwest::Error) -> String {
+/// What went wrong on the way to this GitHub, with what helps.
+pub(super) fn failure(error: &reqwest::Error, base_url: &BaseUrl) -> String {
+    let text = cause(error);
+    let kind = match (error.is_timeout(), error.is_connect()) {
+        (true, true) => "no connection in time",
+        (true, false) => return format!("no answer in time: {text}"),
+        (false, true) => "no connection",
+        (false, false) => return text,
+    };
+    match proxy::on_the_way_to(base_url) {
+        Some(Proxy { place, variable }) => format!(
+            "{kind} through the proxy {place} of {variable}: {text}; see to the proxy, correct {variable}, or go past it by NO_PROXY"
+        ),
+        None if text.contains(AUTHORITY) => format!("{kind}: {text}"),
+        None => {
+            format!("{kind}: {text}; check base_url, DNS and firewalls, and whether it takes a proxy (HTTPS_PROXY)")
+        }
+    }
+}
+
+/// What helps where a certificate is not trusted.
+const AUTHORITY: &str = "; a private CA belongs into ca_bundle";
+
+/// The words of the innermost cause, which has the facts (a certificate, a name, a reset).
+fn cause(error: &reqwest::Error) -> String {
     let text = if error.source().is_some() {
         innermost(error).to_string()
     } else {
         "the request failed".to_owned()
     };
-    let kind = match (error.is_timeout(), error.is_connect()) {
-        (true, true) => "no connection in time: ",
-        (true, false) => "no answer in time: ",
-        (false, true) => "no connection: ",
-        (false, false) => "",
-    };
-    let cure = if text.contains("certificate") {
-        "; a private CA belongs into ca_bundle"
-    } else {
-        ""
-    };
-    format!("{kind}{}{cure}", quote(&text))
+    let cure = if text.contains("certificate") { AUTHORITY } else { "" };
+    format!("{}{cure}", quote(&text))
 }
 
 #[cfg(test)]

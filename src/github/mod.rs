@@ -11,6 +11,7 @@ mod http;
 mod jwt_cache;
 mod mint;
 mod observe;
+mod proxy;
 mod registration;
 mod skew;
 mod slots;

@@ -98,11 +98,11 @@ pub async fn convert(
     let request = request.map_err(|error| unavailable(error.to_string()))?;
     // The address of a failed request is not repeated: it holds the code.
     let response = http.execute(request).await;
-    let response = response.map_err(|error| unavailable(http::cause(&error.without_url())))?;
+    let response = response.map_err(|error| unavailable(http::failure(&error.without_url(), base_url)))?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = http::read(response).await.map_err(|error| match error {
         BodyError::TooLong => unavailable("its answer is longer than 8 MiB".to_owned()),
-        BodyError::Broken(error) => unavailable(http::cause(&error.without_url())),
+        BodyError::Broken(error) => unavailable(http::failure(&error.without_url(), base_url)),
     })?;
     parse(base_url, &Answer::new(status, headers, body, now))
 }

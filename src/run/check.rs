@@ -1,11 +1,13 @@
 //! Why does it not work: the chain from the configuration to what a token may do, link by link. The first that is broken says what
 //! helps; what hangs on it is not tried.
 
+mod app;
 mod cluster;
 mod manifest;
 mod token;
 mod webhook;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::Client as Cluster;
@@ -66,6 +68,18 @@ pub struct Link {
     pub message: String,
 }
 
+/// What a check goes by.
+pub struct CheckOptions {
+    /// The startup configuration.
+    pub config: Config,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// The file that leads to the cluster; `None`: `KUBECONFIG`, `~/.kube/config`, the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// Manifests of Apps, which count before the cluster's.
+    pub apps: Vec<serde_json::Value>,
+}
+
 /// The Token that is checked.
 pub enum Subject {
     /// None: the operator's own App alone.
@@ -115,38 +129,28 @@ impl Chain {
     }
 }
 
-/// Looks at every link. `own` is the operator's namespace.
-pub async fn check(config: &Config, subject: Subject, own: &str) -> Section {
+/// Looks at every link.
+pub async fn check(options: &CheckOptions, subject: Subject) -> Section {
     let object = match &subject {
         Subject::Manifest(manifest) => Some(manifest::title(manifest)),
         Subject::App | Subject::Object(_) => None,
     };
     let mut chain = Chain::default();
     // What broke is in the chain.
-    let _ = walk(&mut chain, config, subject, own).await;
+    let _ = walk(&mut chain, options, subject).await;
     let links = chain.0;
     Section { object, links }
 }
 
-async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -> Result<(), Broken> {
-    let mut cluster = surroundings(chain, config, &subject, own).await?;
+async fn walk(chain: &mut Chain, options: &CheckOptions, subject: Subject) -> Result<(), Broken> {
+    let mut cluster = surroundings(chain, options, &subject).await?;
     let intent = asked(chain, cluster.as_ref(), subject).await?;
     let app_key = intent.as_ref().map_or(AppKey::Startup, |intent| intent.app.clone());
-    if let (None, AppKey::Object { name, .. }) = (&cluster, &app_key) {
-        let instead = format!("leave spec.appRef out: to check the App {name}, it has to be read");
-        cluster = Some(cluster::connected(chain, &instead).await?);
-    }
-    let object = match (&app_key, &cluster) {
-        (AppKey::Object { namespace, name }, Some(cluster)) => {
-            let place = namespace.as_deref().unwrap_or(own);
-            Some(cluster::app(chain, cluster, place, name).await?)
-        }
-        _ => None,
-    };
+    let object = app::of(chain, &mut cluster, options, &app_key).await?;
     if let Some(object) = &object {
         pool(chain, object);
     }
-    let made_of = ingredients(config, cluster.as_ref(), object.as_ref(), own).await;
+    let made_of = ingredients(options, cluster.as_ref(), object.as_ref()).await;
     let made_of = chain.need("configuration", made_of)?;
     chain.good(
         "configuration",
@@ -168,22 +172,17 @@ async fn walk(chain: &mut Chain, config: &Config, subject: Subject, own: &str) -
 }
 
 /// The cluster, where it is needed or found, and what Tokens rely on there.
-async fn surroundings(
-    chain: &mut Chain,
-    config: &Config,
-    subject: &Subject,
-    own: &str,
-) -> Result<Option<Cluster>, Broken> {
+async fn surroundings(chain: &mut Chain, options: &CheckOptions, subject: &Subject) -> Result<Option<Cluster>, Broken> {
     let instead = match subject {
-        _ if Ingredients::key_secret(config).is_some() => {
+        _ if Ingredients::key_secret(&options.config).is_some() => {
             Some("give the key in a file: provider secret reads it there")
         }
         Subject::Object(_) => Some("check a manifest with -f, which needs none unless it names an App"),
         Subject::App | Subject::Manifest(_) => None,
     };
     let cluster = match (instead, subject) {
-        (Some(instead), _) => Some(cluster::connected(chain, instead).await?),
-        (None, Subject::App) => cluster::found(chain).await,
+        (Some(instead), _) => Some(cluster::connected(chain, options, instead).await?),
+        (None, Subject::App) => cluster::found(chain, options).await,
         (None, _) => None,
     };
     let place = match subject {
@@ -192,7 +191,7 @@ async fn surroundings(
         Subject::App => Some(POD_PLACE),
     };
     if let (Some(cluster), Some(place)) = (&cluster, place) {
-        cluster::surroundings(chain, cluster, own, place).await;
+        cluster::surroundings(chain, cluster, &options.namespace, place).await;
     }
     Ok(cluster)
 }
@@ -214,15 +213,18 @@ async fn asked(chain: &mut Chain, cluster: Option<&Cluster>, subject: Subject) -
 }
 
 async fn ingredients(
-    config: &Config,
+    options: &CheckOptions,
     cluster: Option<&Cluster>,
     object: Option<&AppObject>,
-    own: &str,
 ) -> Result<Ingredients, Problem> {
-    let settings = Settings::gather(config.clone()).await;
-    if let (Some(object), Some(cluster)) = (object, cluster) {
+    let (settings, own) = (
+        Settings::gather(options.config.clone()).await,
+        options.namespace.as_str(),
+    );
+    if let Some(object) = object {
         let outline = object_spec::outline(object, &settings, own)?;
-        return outline.with_key(Some((cluster, &object.namespace))).await;
+        let place = |cluster| (cluster, object.namespace.as_str());
+        return outline.with_key(cluster.map(place)).await;
     }
     let gathered = Ingredients::gather(&settings, cluster.map(|cluster| (cluster, own))).await?;
     gathered.ok_or_else(crate::controller::no_startup_app)

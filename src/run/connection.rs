@@ -1,12 +1,13 @@
 //! Which cluster it is, and the client for it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use reqwest::header::{HeaderValue, USER_AGENT};
 
 use crate::cluster::{self, ClusterError};
+use crate::config::variables;
 
 /// A client of the cluster that `KUBECONFIG`, `~/.kube/config` or the pod's service account leads to.
 ///
@@ -21,7 +22,7 @@ pub async fn connect() -> Result<Client, String> {
 /// # Errors
 /// A text that says what to set.
 pub async fn connect_by(path: Option<&Path>) -> Result<Client, String> {
-    let file = path.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+    let file = path.map_or_else(of_environment, Kubeconfig::read_from);
     let proxied = file.as_ref().is_ok_and(names_a_proxy);
     let mut config = match (path, of_file(file).await) {
         (_, Ok(config)) => config,
@@ -51,6 +52,29 @@ pub fn cure(error: &ClusterError, right: &str) -> String {
         ClusterError::Unserved => "; where the kinds are not installed, gtm crds prints them".to_owned(),
         _ => String::new(),
     }
+}
+
+/// The kubeconfig that `KUBECONFIG` names, else the one of the home folder.
+fn of_environment() -> Result<Kubeconfig, KubeconfigError> {
+    let named = variables().remove("KUBECONFIG").unwrap_or_default();
+    let named = paths(&named);
+    if named.is_empty() {
+        let home = std::env::home_dir().ok_or(KubeconfigError::FindPath)?;
+        return Kubeconfig::read_from(home.join(".kube").join("config"));
+    }
+    let merge = |merged: Kubeconfig, path| merged.merge(Kubeconfig::read_from(path)?);
+    named.into_iter().try_fold(Kubeconfig::default(), merge)
+}
+
+/// The files of a list that are there, as kubectl has it; where none is, the first, which is missed.
+fn paths(list: &str) -> Vec<PathBuf> {
+    let all = std::env::split_paths(list.trim()).filter(|path| !path.as_os_str().is_empty());
+    let (there, mut absent): (Vec<_>, Vec<_>) = all.partition(|path| path.exists());
+    if there.is_empty() {
+        absent.truncate(1);
+        return absent;
+    }
+    there
 }
 
 async fn of_file(file: Result<Kubeconfig, KubeconfigError>) -> Result<Config, KubeconfigError> {
@@ -96,6 +120,24 @@ mod tests {
             let error = told(&Kubeconfig::from_yaml(text).expect_err(text));
             assert!(error.contains("line ") && !error.contains("hidden"), "{error}");
         }
+    }
+
+    #[test]
+    fn of_a_list_the_files_that_are_there_count_and_of_one_without_any_the_first_is_missed() {
+        let folder = lab::process::Folder::new().expect("a folder");
+        let there = |name: &str, text: &str| folder.write(name, text).expect("a file");
+        let (one, two) = (
+            there("one", "current-context: one"),
+            there("two", "current-context: two"),
+        );
+        let absent = folder.path().join("absent");
+        let list = |paths: &[&PathBuf]| {
+            let joined = std::env::join_paths(paths).expect("a list");
+            format!(" {}:\n", joined.to_str().expect("a text"))
+        };
+        assert_eq!(paths(&list(&[&absent, &one, &two])), [one, two]);
+        assert_eq!(paths(&list(&[&absent, &folder.path().join("other")])), [absent]);
+        assert!(paths(" \n").is_empty() && paths("").is_empty());
     }
 
     #[test]

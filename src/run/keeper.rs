@@ -130,8 +130,11 @@ impl<L: FnMut() -> Result<Config, String> + Send> Keeper<L> {
                 app: Err(Problem::new(Reason::AppNotReady, Retry::Backoff, error)),
             },
         };
-        trouble.take_if(|trouble| trouble.gathered != gathered);
+        let past = trouble.take_if(|trouble| trouble.gathered != gathered);
         let outcome = if gathered == self.current {
+            if past.is_some() {
+                tracing::info!("the configuration is as it was again, and is used from now on");
+            }
             self.renewed().await
         } else if trouble.as_ref().is_none_or(Trouble::is_due) {
             Some(self.tried(&gathered).await)

@@ -22,7 +22,7 @@ mod status;
 mod used;
 mod webhook;
 
-pub use check::{Link, Section, Subject, Verdict, check};
+pub use check::{CheckOptions, Link, Section, Subject, Verdict, check};
 pub use clock::now;
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, MintError, mint};

@@ -1,9 +1,11 @@
 //! `gtm status`: the Tokens and ClusterTokens of a cluster, as their status says they are.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use super::clock::now;
-use super::connection::{connect, cure};
+use super::connection::{connect_by, cure};
 use crate::cluster::{ClusterError, Scope, TokenRecord, Tokens};
 use crate::domain::intent::{Kind, SecretKey};
 use crate::domain::overview::{Line, Seen, sort};
@@ -19,12 +21,13 @@ pub struct Overview {
     pub warnings: Vec<String>,
 }
 
-/// The Tokens of a namespace and the ClusterTokens that keep their Secret there, or all of the cluster. It only lists these two kinds.
+/// The Tokens of a namespace and the ClusterTokens that keep their Secret there, or all of the cluster, which `kubeconfig` leads to or the
+/// environment does. It only lists these two kinds.
 ///
 /// # Errors
 /// A text: what the API server said, and the cure.
-pub async fn status(namespace: Option<&str>) -> Result<Overview, String> {
-    let tokens = Tokens::new(connect().await?, Scope::new(&[]));
+pub async fn status(kubeconfig: Option<&Path>, namespace: Option<&str>) -> Result<Overview, String> {
+    let tokens = Tokens::new(connect_by(kubeconfig).await?, Scope::new(&[]));
     let mut overview = Overview {
         at: now(),
         ..Overview::default()

@@ -13,12 +13,12 @@ const HEAD: &str = "\
       --set deployment.containers.githubTokenManager.image.repository=REGISTRY/github-token-manager \\
       --set config.app_id=1234 --set config.installation_id=4567890 --set config.provider=aws --set config.key=alias/github-token-manager
 
-The values of isometry/github-token-manager's chart keep their names and meaning; there is no kube-rbac-proxy any more, so metrics are plain HTTP on port 8080
+It takes Kubernetes 1.30 or newer. The values of isometry/github-token-manager's chart keep their names and meaning; there is no kube-rbac-proxy any more, so metrics are plain HTTP on port 8080
 (`networkPolicy.metricsFrom` says who may read them). The CustomResourceDefinitions are upgraded with the chart, and stay when it is uninstalled (`crds.keep`). Where they were
 applied by other means before, add `--take-ownership`, or set `crds.install=false`. Nothing runs at an upgrade but the operator. What the operator may do, and why, is in
 [docs/rbac.md](../../docs/rbac.md).
 
-`helm uninstall` first runs a Job with the operator's image, which lets go of all managed Secrets. Where it cannot run (the image cannot be pulled any more), helm gives up after its `--timeout` and the operator goes on:
+`helm uninstall` first runs a Job with the operator's image, which lets go of all managed Secrets. Where it cannot run (the image cannot be pulled any more), helm gives up after two minutes with `DeadlineExceeded`, and the operator goes on; `BackoffLimitExceeded` means that it ran and failed, and its log says why:
 run `gtm release` with your own kubeconfig, then `helm uninstall --no-hooks`; or `helm rollback` to the revision that `helm history` shows as `uninstalling`, to keep it ([docs/operations.md](../../docs/operations.md#install-upgrade-roll-back)).
 
 ## Values

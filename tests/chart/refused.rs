@@ -3,7 +3,7 @@
 use crate::helm::template;
 
 /// Values, and words of the error: the place, and what is wrong with it.
-const WRONG: [(&str, &[&str]); 18] = [
+const WRONG: [(&str, &[&str]); 21] = [
     ("deployment: {replicas: -1}", &["/deployment/replicas", "minimum"]),
     ("deployment: {replicas: two}", &["/deployment/replicas", "want integer"]),
     ("deployment: {replica: 2}", &["/deployment", "'replica' not allowed"]),
@@ -31,6 +31,19 @@ const WRONG: [(&str, &[&str]); 18] = [
     (
         "metrics: {service: {type: ExternalName}}",
         &["/metrics/service/type", "'LoadBalancer'"],
+    ),
+    // With what the chart puts behind it, longer names would be none.
+    (
+        "fullnameOverride: the-name-of-a-release-has-forty-eight-characters",
+        &["/fullnameOverride", "47"],
+    ),
+    (
+        "extraEnv: [{name: POD_NAMESPACE, value: elsewhere}]",
+        &["extraEnv: POD_NAMESPACE", "leave it out"],
+    ),
+    (
+        "{watchNamespaces: [a], config: {app_id: 1, provider: secret, key: null}}",
+        &["config.key is not set", "NAME/KEY"],
     ),
     // Helm takes `null` for "without this default".
     ("webhook: null", &["missing property 'webhook'"]),

@@ -1,6 +1,7 @@
 //! `gtm check`, as its users run it.
 
 mod cluster;
+mod files;
 
 use std::process::Command;
 

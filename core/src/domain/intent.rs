@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::ResourceExt;
+use serde_json::Value;
 
 use crate::api::names::annotation;
-use crate::api::{Format, Reason, SecretSpec, TokenScope};
+use crate::api::{Format, Reason, SecretSpec, TokenScope, crd};
 
 use super::digest::base64_sha256;
+use super::mistyped::mistyped_values;
 use super::problem::Problem;
 use super::schedule::Retry;
 use super::{duration, permissions, quote, secret, template};
@@ -25,6 +27,8 @@ const INVALID_SPEC_PERIOD: Duration = Duration::from_secs(3600);
 /// At most so many repositories in one request
 /// (<https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app>).
 const MAX_REPOSITORIES: usize = 500;
+/// Of the values that a field does not take, so many are told.
+const MOST_TOLD: usize = 5;
 
 /// What is asked of GitHub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,10 +176,16 @@ pub fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(Reason::InvalidSpec, Retry::Every(INVALID_SPEC_PERIOD), message)
 }
 
-/// What a Token is told whose object is not one of its kind.
+/// What an object is told that is not one of its kind: each value that its field does not take, or the reader's own words.
 #[must_use]
-pub fn unreadable(error: &serde_json::Error) -> Problem {
-    invalid(format!("the object cannot be read: {}", quote(&error.to_string())))
+pub fn unreadable(kind: &str, object: &Value, error: &serde_json::Error) -> Problem {
+    let wrong = crd::schema_of(kind).map_or_else(Vec::new, |schema| mistyped_values("", object, &schema));
+    let told = match wrong.len() {
+        0 => quote(&error.to_string()),
+        count if count > MOST_TOLD => format!("{}; and {} more", wrong[..MOST_TOLD].join("; "), count - MOST_TOLD),
+        _ => wrong.join("; "),
+    };
+    invalid(format!("the object cannot be read: {told}"))
 }
 
 fn installation(scope: &TokenScope) -> Result<Option<u64>, Problem> {

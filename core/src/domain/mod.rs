@@ -12,6 +12,7 @@ mod innermost;
 pub mod intent;
 pub mod jwt;
 pub mod manifest;
+pub mod mistyped;
 pub mod name;
 mod nearest;
 pub mod overview;

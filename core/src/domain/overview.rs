@@ -118,6 +118,9 @@ fn verdict<'a>(seen: &Seen<'a>, over: bool) -> (State, &'a str, Cow<'a, str>) {
             });
         return (State::Expired, reason, message.into());
     }
+    if seen.deleting {
+        return (State::Waiting, "Deleting", "it is being deleted".into());
+    }
     if over {
         let text = "the token expired and the operator has not said anything since: does it run?";
         return match ready.filter(|ready| ready.status == "False") {
@@ -129,9 +132,6 @@ fn verdict<'a>(seen: &Seen<'a>, over: bool) -> (State, &'a str, Cow<'a, str>) {
             ),
             None => (State::Expired, "TokenExpired", text.into()),
         };
-    }
-    if seen.deleting {
-        return (State::Waiting, "Deleting", "it is being deleted".into());
     }
     let (state, reason, message) = standing(seen);
     (state, reason, message.into())

@@ -1,6 +1,8 @@
 //! The permissions that GitHub knew when this version was made. Only a hint: an unknown name or level is passed on with a warning,
 //! unless a policy denies what reaches an organization.
 
+use super::nearest;
+
 /// Names and levels of the schema `app-permissions` in GitHub's OpenAPI description (npm package `@octokit/openapi` 23.0.2),
 /// with the additions of Enterprise Cloud and Enterprise Server 3.19. Sorted by name.
 const KNOWN: &[(&str, &[&str])] = &[
@@ -74,7 +76,8 @@ const RWA: &[&str] = &["read", "write", "admin"];
 #[must_use]
 pub fn doubt(field: &str, name: &str, level: &str) -> Option<String> {
     let Ok(at) = KNOWN.binary_search_by_key(&name, |(known, _)| known) else {
-        let near = nearest(name).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+        let near = nearest(name, KNOWN.iter().map(|(known, _)| *known))
+            .map_or(String::new(), |near| format!("; did you mean '{near}'?"));
         return Some(format!(
             "{field}: '{name}' is not a permission that this version knows{near}"
         ));
@@ -121,35 +124,6 @@ pub fn is_within(level: &str, most: &str) -> bool {
         (Some(level), Some(most)) => level <= most,
         _ => level == most,
     }
-}
-
-fn nearest(name: &str) -> Option<&'static str> {
-    KNOWN
-        .iter()
-        .map(|(known, _)| (distance(name, known), *known))
-        .filter(|(d, _)| *d <= 3)
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let up = *cell;
-            *cell = (diagonal + usize::from(x != *y)).min(left + 1).min(up + 1);
-            diagonal = up;
-            left = *cell;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

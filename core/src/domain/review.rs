@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kube::Resource;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -100,14 +101,17 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// Says that it is too long, or what is wrong with it.
-    pub fn read<T: Deserialize<'a>>(&self) -> Result<T, Problem> {
+    pub fn read<T: Deserialize<'a> + Resource<DynamicType = ()>>(&self) -> Result<T, Problem> {
         if self.json.len() > LONGEST {
             let length = self.json.len();
             return Err(invalid(format!(
                 "the object has {length} bytes, of which at most {LONGEST} are read: shorten its annotations"
             )));
         }
-        serde_json::from_str(self.json).map_err(|error| unreadable(&error))
+        serde_json::from_str(self.json).map_err(|error| {
+            let object = serde_json::from_str(self.json).unwrap_or_default();
+            unreadable(&T::kind(&()), &object, &error)
+        })
     }
 }
 

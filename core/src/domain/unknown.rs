@@ -71,13 +71,17 @@ fn property<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchem
 }
 
 fn told(path: &str, name: &str, schema: &JSONSchemaProps) -> String {
-    let known = || schema.properties.iter().flat_map(|all| all.keys()).map(String::as_str);
-    match nearest(name, known()) {
-        None => format!("{path} is unknown: leave it out"),
-        Some(meant) => {
-            let all = known().collect::<Vec<_>>().join(", ");
-            format!("{path} is unknown: did you mean {meant}? There are {all}")
-        }
+    let known: Vec<_> = schema
+        .properties
+        .iter()
+        .flat_map(|all| all.keys())
+        .map(String::as_str)
+        .collect();
+    let all = known.join(", ");
+    match nearest(name, known) {
+        _ if all.is_empty() => format!("{path} is unknown: leave it out"),
+        Some(meant) => format!("{path} is unknown: did you mean {meant}? There are {all}"),
+        None => format!("{path} is unknown: there are {all}"),
     }
 }
 
@@ -145,6 +149,11 @@ mod tests {
             assert!(begins && told.contains(meant) && told.lines().count() == 1, "{told}");
         }
         assert!(of("Token", &json!({"permisions": {}}))[0].contains("There are appRef, installationID"));
+        let unlike = &of("Token", &json!({"scope": {}}))[0];
+        assert!(
+            unlike.starts_with("spec.scope is unknown: there are appRef, "),
+            "{unlike}"
+        );
         assert_eq!(of("Token", &json!({"secret": {"namespace": "a"}})).len(), 1);
     }
 

@@ -95,7 +95,11 @@ fn what_a_key_can_be_had_from_is_nobodys_to_read_and_goes() {
 fn a_wrong_argument_is_told_with_its_flag_its_value_and_the_cure() {
     let long = format!("--key-file k --name {}", "n".repeat(35));
     for (line, flag, told) in [
-        ("", "--key-file <PATH>", "required"),
+        (
+            "",
+            "--key-file <PATH>|--secret <NAMESPACE/NAME>|--print-page",
+            "required",
+        ),
         ("--key-file k --code", "--code", "value is required"),
         ("--secret app-key", "--secret", "give NAMESPACE/NAME"),
         ("--secret a/b/c", "--secret", "give NAMESPACE/NAME"),

@@ -241,14 +241,11 @@ async fn no_connection_is_an_outage_that_says_so() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = reqwest::Client::new()
-        .get(format!("http://{free}/"))
-        .send()
-        .await
-        .unwrap_err();
-    let text = super::super::http::cause(&error);
+    let url = format!("http://{free}/");
+    let error = reqwest::Client::new().get(&url).send().await.unwrap_err();
+    let text = super::super::http::failure(&error, &url.parse().unwrap());
     assert!(
-        text.starts_with("no connection: ") && text.contains("refused"),
+        text.starts_with("no connection: ") && text.contains("refused") && text.contains("check base_url"),
         "{text}"
     );
 }

@@ -10,9 +10,9 @@ use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 
 use super::super::clock::now;
-use super::super::connection::{connect, cure};
+use super::super::connection::{connect_by, cure};
 use super::super::leader::holder;
-use super::{Broken, Chain, Verdict, webhook};
+use super::{Broken, Chain, CheckOptions, Verdict, webhook};
 use crate::api::names::LEASE;
 use crate::api::{Reason, crd};
 use crate::cluster::{AppObject, AppObjects, ClusterError, Scope, Tokens, is_served, schemas};
@@ -23,21 +23,28 @@ use crate::domain::unknown::lacking_fields;
 
 /// How long a cluster may take that nobody asked for by name.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What helps where nothing can be asked of the cluster.
+const ELSEWHERE: &str = "name another kubeconfig by --kubeconfig or KUBECONFIG; the App alone is checked without one";
 /// Of what is lacking, so much is told.
 const MOST_TOLD: usize = 3;
 
 /// A client of the cluster; `instead` is what can be done without one.
-pub(super) async fn connected(chain: &mut Chain, instead: &str) -> Result<Client, Broken> {
-    connect().await.map_err(|error| {
+pub(super) async fn connected(chain: &mut Chain, options: &CheckOptions, instead: &str) -> Result<Client, Broken> {
+    let connected = connect_by(options.kubeconfig.as_deref()).await;
+    connected.map_err(|error| {
         chain.say("cluster", Verdict::Bad, format!("{error}; or {instead}"));
         Broken
     })
 }
 
 /// A client of the cluster, where there is one.
-pub(super) async fn found(chain: &mut Chain) -> Option<Client> {
-    match connect().await {
+pub(super) async fn found(chain: &mut Chain, options: &CheckOptions) -> Option<Client> {
+    match connect_by(options.kubeconfig.as_deref()).await {
         Ok(cluster) => Some(cluster),
+        Err(error) if options.kubeconfig.is_some() => {
+            chain.say("cluster", Verdict::Bad, error);
+            None
+        }
         Err(error) => {
             chain.say("cluster", Verdict::Doubtful, format!("not looked at: {error}"));
             None
@@ -58,10 +65,13 @@ pub(super) async fn surroundings(chain: &mut Chain, cluster: &Client, own: &str,
             let message = "the kinds are not installed; gtm crds prints them";
             chain.say("cluster", Verdict::Doubtful, message);
         }
+        Ok(Err(error @ (ClusterError::Unavailable(_) | ClusterError::Unauthorized))) => {
+            chain.say("cluster", Verdict::Bad, format!("{error}; {ELSEWHERE}"));
+        }
         Ok(Err(error)) => chain.unseen("cluster", &error),
         Err(_) => {
-            let message = format!("not looked at: the API server has not answered within {PATIENCE:?}");
-            chain.say("cluster", Verdict::Doubtful, message);
+            let message = format!("the API server has not answered within {PATIENCE:?}; {ELSEWHERE}");
+            chain.say("cluster", Verdict::Bad, message);
         }
     }
 }

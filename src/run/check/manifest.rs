@@ -1,14 +1,21 @@
-//! A Token that is not applied yet: what the API server would say of it, and what it asks for.
+//! A Token or App that is not applied yet: what the API server would say of it, and what it asks for.
 
 use kube::Resource as _;
+use kube::api::DynamicObject;
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::api::{ClusterToken, Token, crd};
+use crate::cluster::AppObject;
 use crate::domain::intent::{Intent, TokenObject, invalid, unreadable};
+use crate::domain::mistyped::mistyped_values;
 use crate::domain::name::{NAMES, NAMESPACES, is_namespace, is_object_name};
 use crate::domain::unknown::unknown_fields;
 use crate::domain::{Problem, quote};
+
+/// The namespace of what names none.
+const PRESENT: &str = "default";
 
 /// Reads the manifest of a Token or ClusterToken.
 ///
@@ -22,21 +29,45 @@ pub(super) fn of_manifest(mut manifest: Value) -> Result<Intent, Problem> {
         return Err(invalid(wrong.join("; ")));
     }
     if is_wide {
-        return read::<ClusterToken>(manifest);
+        return read::<ClusterToken>(&manifest);
     }
-    // A Token without a spec is a whole Token. As kubectl would: what names no namespace is applied to the present one, which makes no
-    // difference here.
+    // A Token without a spec is a whole Token.
     if let Some(fields) = manifest.as_object_mut() {
         fields.entry("spec").or_insert_with(|| Value::Object(Map::new()));
     }
-    if let Some(meta) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-        meta.entry("namespace").or_insert_with(|| "default".into());
-    }
-    read::<Token>(manifest)
+    place(&mut manifest);
+    read::<Token>(&manifest)
 }
 
-fn read<T: TokenObject + DeserializeOwned>(manifest: Value) -> Result<Intent, Problem> {
-    Intent::new(&serde_json::from_value::<T>(manifest).map_err(|error| unreadable(&error))?)
+fn read<T: TokenObject + DeserializeOwned>(manifest: &Value) -> Result<Intent, Problem> {
+    Intent::new(&T::deserialize(manifest).map_err(|error| unreadable(&T::kind(&()), manifest, &error))?)
+}
+
+/// Reads the manifest of an App.
+///
+/// # Errors
+/// A [`Problem`] with everything that the API server would refuse for its form.
+pub(super) fn app(mut manifest: Value) -> Result<AppObject, Problem> {
+    let wrong = malformed("App", &manifest);
+    if !wrong.is_empty() {
+        return Err(invalid(wrong.join("; ")));
+    }
+    place(&mut manifest);
+    let object = DynamicObject::deserialize(&manifest).map_err(|error| unreadable("App", &manifest, &error))?;
+    Ok(AppObject::new(object))
+}
+
+/// Whether the manifest is the App `name` of the namespace `place`.
+pub(super) fn is_of(app: &Value, place: &str, name: &str) -> bool {
+    let meta = |field: &str| app.get("metadata").and_then(|meta| meta.get(field)?.as_str());
+    meta("name") == Some(name) && meta("namespace").unwrap_or(PRESENT) == place
+}
+
+/// As kubectl would: what names no namespace is applied to the present one, whose name makes no difference here.
+fn place(manifest: &mut Value) {
+    if let Some(meta) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.entry("namespace").or_insert_with(|| PRESENT.into());
+    }
 }
 
 /// What the object is called, for people.
@@ -53,7 +84,7 @@ pub(super) fn title(manifest: &Value) -> String {
     }
 }
 
-/// What is wrong with the frame of the object, and which fields there are not.
+/// What is wrong with the frame of the object, which fields there are not, and what others do not take.
 fn malformed(kind: &str, manifest: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     let version = Token::api_version(&());
@@ -92,6 +123,7 @@ fn malformed(kind: &str, manifest: &Value) -> Vec<String> {
     }
     let unknown = unknown_fields("", manifest, &schema).into_iter();
     wrong.extend(unknown.map(|told| told.trim_start_matches('.').to_owned()));
+    wrong.extend(mistyped_values("", manifest, &schema));
     wrong
 }
 
@@ -137,6 +169,11 @@ mod tests {
                 ["spec.permisions is unknown", "did you mean permissions?"],
             ),
             ("specs", json!({}), ["specs is unknown", "did you mean spec?"]),
+            (
+                "spec",
+                json!({"repositories": "fleet"}),
+                ["spec.repositories: 'fleet' is no list", "write one"],
+            ),
         ] {
             let mut manifest = good.clone();
             manifest[field] = value;
@@ -145,7 +182,7 @@ mod tests {
         }
         let mut manifest = good;
         manifest["apiVersion"] = json!("v1");
-        manifest["spec"] = json!({"a": 1, "b": 2});
-        assert_eq!(told(&manifest).matches("; ").count(), 3, "{}", told(&manifest));
+        manifest["spec"] = json!({"a": 1, "b": 2, "owner": 3});
+        assert_eq!(told(&manifest).matches("; ").count(), 4, "{}", told(&manifest));
     }
 }

@@ -105,3 +105,31 @@ async fn what_someone_may_not_look_at_is_said_and_an_app_that_cannot_be_read_is_
     hers.expect("cluster", "bad", "spec.appRef: the App default/team cannot be read");
     hers.expect("cluster", "bad", "ask for the right to get it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_does_not_answer_is_told_as_that_and_the_app_is_checked_all_the_same() {
+    let (github, folder) = github().await;
+    let config = configure(&folder, &github);
+    let dead = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n\
+        clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {}}]\n";
+    let dead = folder.write("kubeconfig", dead).expect("a file");
+    let by_flag = ["--kubeconfig", &dead.display().to_string()];
+    for (variable, args) in [(Some(&*dead), &[][..]), (None, &by_flag[..])] {
+        let report = Report::of(&config, variable, args);
+        assert!(!report.success, "{:?}", report.links);
+        report.expect(
+            "cluster",
+            "bad",
+            "the API server cannot be reached: https://127.0.0.1:1",
+        );
+        report.expect("cluster", "bad", "name another kubeconfig");
+        report.expect("installation", "good", "");
+    }
+    let report = Report::of(&config, None, &["--kubeconfig", "/nonexistent"]);
+    assert!(!report.success);
+    report.expect("cluster", "bad", "--kubeconfig /nonexistent: ");
+
+    let list = std::env::join_paths([&folder.path().join("absent"), &dead]).expect("a list");
+    let report = Report::of(&config, Some(list.as_ref()), &[]);
+    report.expect("cluster", "bad", "https://127.0.0.1:1");
+}

@@ -133,10 +133,12 @@ async fn a_file_that_is_emptied_leaves_the_app_in_use_and_is_told_and_counted() 
     let right = std::fs::read_to_string(world.folder.path().join("gtm.yaml")).unwrap();
     world.folder.write("gtm.yaml", right.replace("67890", "many")).unwrap();
     logged(&world.operator, "many").await;
+    world.folder.write("gtm.yaml", &right).unwrap();
+    logged(&world.operator, "the configuration is as it was again").await;
     // The one comes after the other, and is told all the same.
     for (text, also) in [
         ("{}", "it names no App"),
-        (&format!("{right}nonsense: 1\n"), "is ignored; did you mean"),
+        (&format!("{right}app-idd: 1\n"), "is ignored; did you mean app_id?"),
     ] {
         world.folder.write("gtm.yaml", text).unwrap();
         logged(&world.operator, also).await;

@@ -34,6 +34,31 @@ fn line(spec: serde_json::Value, status: serde_json::Value) -> Line {
     Line::new(seen, now())
 }
 
+#[test]
+fn one_that_is_being_deleted_is_called_so_also_where_its_token_has_expired() {
+    let intent = Intent::new(&fixtures::token(json!({})));
+    let status = json!({"observedGeneration": 3, "conditions": [condition("Ready", "True", "Issued")],
+        "installationAccessToken": {"expiresAt": EARLIER}});
+    let status: TokenStatus = serde_json::from_value(status).unwrap();
+    let seen = |deleting| Seen {
+        key: Key {
+            kind: Kind::Token,
+            namespace: Some("team-a".into()),
+            name: "ci".into(),
+        },
+        generation: 3,
+        deleting,
+        intent: &intent,
+        status: &status,
+    };
+    let said = |deleting| {
+        let line = Line::new(seen(deleting), now());
+        (line.state, line.reason)
+    };
+    assert_eq!(said(true), (State::Waiting, "Deleting".to_owned()));
+    assert_eq!(said(false), (State::Expired, "TokenExpired".to_owned()));
+}
+
 fn state_of(conditions: serde_json::Value, expires: &str, generation: i64) -> (State, String) {
     let status = json!({"observedGeneration": generation, "conditions": conditions,
         "installationAccessToken": {"expiresAt": expires}});
