@@ -83,12 +83,7 @@ impl<S: Sign + 'static> Engine<S> {
         let holds = state
             .failure
             .as_ref()
-            .filter(|failure| failure.holds(now, generation, request))
-            // What went wrong before does not put off a prohibition.
-            .filter(|failure| {
-                let reason = forbidden.as_ref().map(|forbidden| forbidden.problem.reason);
-                reason.is_none_or(|reason| reason == failure.problem.reason)
-            })
+            .filter(|failure| failure.holds(now, generation, request, forbidden.as_ref()))
             .map(|failure| failure.until);
         let mut task = Task {
             key: key.clone(),
@@ -98,6 +93,7 @@ impl<S: Sign + 'static> Engine<S> {
             intent: None,
             status,
             facts,
+            verdict: forbidden.clone(),
             former: None,
             keeps_former: false,
             failure: state.failure.as_deref().cloned(),

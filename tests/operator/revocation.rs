@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use github_token_manager::api::Reason;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use lab::github::{Fault, Route, Settings, TokenState};
 use lab::wait::eventually;
@@ -191,6 +191,28 @@ async fn a_secret_whose_owner_was_taken_away_gets_it_back_and_keeps_its_token() 
     assert_eq!((after.uid(), &after.data), (before.uid(), &before.data));
     assert_eq!(world.settled("demo").await, token);
     assert_eq!(world.github.mint_count(), 1);
+}
+
+#[tokio::test]
+async fn a_secret_that_was_given_to_another_owner_goes_with_its_namespace() {
+    let world = doomed().await;
+    let issued = world.all_tokens().await;
+    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), &world.namespace);
+    let map = serde_json::from_value(json!({"metadata": {"name": "theirs"}})).expect("a ConfigMap");
+    let map = maps.create(&PostParams::default(), &map).await.expect("it is created");
+    let theirs =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": map.name_any(), "uid": map.uid(), "controller": true});
+    for name in issued.keys() {
+        let owners = Patch::Merge(json!({"metadata": {"ownerReferences": [theirs]}}));
+        let given = world.secrets().patch(name, &PatchParams::default(), &owners).await;
+        given.expect("it is given away");
+    }
+    let conflict = Reason::SecretConflict.as_str();
+    world.condition("t-0", "Ready", "False", conflict).await;
+    remove_namespace(&world, 2 * SOON).await;
+    for token in issued.values() {
+        assert_eq!(world.github.token_state(token), TokenState::Revoked);
+    }
 }
 
 #[tokio::test]
