@@ -47,7 +47,8 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(owner) = self.index.owner_of(key, secret) else {
             return;
         };
-        if !self.ready() && !(secret.deleting && self.is_doomed(owner.key.kind)) {
+        let known = self.ready() || secret.deleting && self.is_doomed(owner.key.kind);
+        if !known {
             return;
         }
         let token = self.index.owner(&owner).filter(|token| !token.deleting);
