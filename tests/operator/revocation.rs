@@ -274,6 +274,50 @@ async fn a_copy_in_another_namespace_goes_and_its_token_stays_good() {
 }
 
 #[tokio::test]
+async fn a_deleted_token_that_someone_else_holds_says_once_that_nothing_of_it_is_good() {
+    let mut world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    let held = json!({"metadata": {"finalizers": ["example.com/theirs"]}});
+    world.token("demo", json!({})).await;
+    let token = world.settled("demo").await;
+    let (tokens, params) = (world.tokens(), PatchParams::default());
+    tokens.patch("demo", &params, &Patch::Merge(&held)).await.unwrap();
+    world.delete("demo").await;
+    let ready = world
+        .condition("demo", "Ready", "False", Reason::Deleting.as_str())
+        .await;
+    eventually(SOON, "its token is revoked, and the Secret is gone", async || {
+        let state = world.github.token_state(&token);
+        let gone = state == TokenState::Revoked && world.data("demo").await.is_none();
+        gone.then_some(()).ok_or(format!("{state:?}"))
+    })
+    .await;
+    let told = tokens.get("demo").await.unwrap();
+    let status = told.status.clone().unwrap_or_default();
+    assert_eq!(status.observed_generation, told.metadata.generation);
+    assert_eq!(status.conditions, [ready]);
+    assert_eq!(
+        (
+            status.managed_secret,
+            status.installation_access_token,
+            status.hashed_token,
+            status.next_attempt_at
+        ),
+        (None, None, None, None)
+    );
+    // A new process looks at all of them.
+    world.operator.kill();
+    world.operator.restart().await.unwrap();
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    let version = tokens.get("demo").await.unwrap().metadata.resource_version;
+    assert_eq!(version, told.metadata.resource_version, "it is written once");
+    let free = json!({"metadata": {"finalizers": null}});
+    tokens.patch("demo", &params, &Patch::Merge(&free)).await.unwrap();
+    assert!(tokens.get_opt("demo").await.unwrap().is_none());
+    assert_eq!(world.github.mint_count(), 2);
+}
+
+#[tokio::test]
 async fn what_is_good_by_githubs_clock_is_revoked_whatever_ours_says() {
     let mut settings = Settings::default();
     settings.knobs.clock_offset = jiff::SignedDuration::from_mins(-10);
