@@ -1,5 +1,6 @@
 //! Pods in, patches out.
 
+mod again;
 mod golden;
 mod properties;
 mod secret;
