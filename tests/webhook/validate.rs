@@ -103,7 +103,7 @@ async fn what_the_controller_would_refuse_is_not_stored_and_what_looks_wrong_is_
         "spec": {"namespaceSelector": {"matchLabels": {"team": "web "}}}});
     let said = apply_object(&world, &policy).await.unwrap_err();
     assert!(
-        said.contains("spec.namespaceSelector.matchLabels.team: 'web' is no label's value"),
+        said.contains("spec.namespaceSelector.matchLabels.team: 'web\\u{20}' is no label's value"),
         "{said}"
     );
 
