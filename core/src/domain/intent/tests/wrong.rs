@@ -104,7 +104,11 @@ fn a_wrong_spec_names_the_field_the_value_and_the_cure() {
         ),
         (
             json!({"secret": {"labels": {"team": "a "}}}),
-            ["spec.secret.labels: team", "'a' is no label's value", "no blanks"],
+            [
+                "spec.secret.labels: team",
+                "'a\\u{20}' is no label's value",
+                "no blanks",
+            ],
         ),
         (
             json!({"secret": {"annotations": {"a b": "c"}}}),
