@@ -41,17 +41,18 @@ pub async fn release(namespace: &str, scope: Scope) -> Result<usize, String> {
     let client = connect().await?;
     let lease = Api::<Lease>::namespaced(client.clone(), namespace);
     let secrets = Secrets::new(client);
-    let not_listed = |error| format!("the managed Secrets: {error}");
     // Before the operator is stopped for it: may they be listed at all?
-    secrets.held(&scope).await.map_err(not_listed)?;
+    let (held, unlisted) = held(&secrets, &scope).await;
+    if held.is_empty() && !unlisted.is_empty() {
+        return Err(format!("the managed Secrets cannot be listed: {}", lines(&unlisted)));
+    }
     let done = alone(&lease, &secrets, &scope).await;
     if done.is_err() {
         give_back(&lease).await;
     }
     done.map_err(|error| match error {
         Trouble::Lease(error) => format!("the Lease {namespace}/{LEASE}: {error}"),
-        Trouble::List(error) => not_listed(error),
-        Trouble::Held { released, why } => still_held(released, &why),
+        Trouble::Held { of, why } => still_held(of, &why),
     })
 }
 
@@ -59,26 +60,29 @@ pub async fn release(namespace: &str, scope: Scope) -> Result<usize, String> {
 #[derive(Debug)]
 enum Trouble {
     Lease(ClusterError),
-    List(ClusterError),
-    /// All others are let go of.
+    /// So many of so many Secrets; all others are let go of.
     Held {
-        released: usize,
-        why: BTreeMap<SecretKey, String>,
+        of: (usize, usize),
+        why: Reasons,
     },
 }
 
-/// A line for each Secret, and one before them.
-fn still_held(released: usize, why: &BTreeMap<SecretKey, String>) -> String {
-    let held = why.len();
-    let head = format!(
-        "{held} of {} managed Secrets are still held; mend what stands in the way, and run it again:",
-        released + held
-    );
-    let told = why.iter().take(TOLD).map(|(secret, why)| format!("{secret}: {why}"));
-    let more = held.checked_sub(TOLD).filter(|more| *more > 0);
+/// What is still held, or not known to be let go of: a Secret, or those of a namespace; and why.
+type Reasons = BTreeMap<String, String>;
+
+/// A line for each, and one before them.
+fn still_held((held, all): (usize, usize), why: &Reasons) -> String {
+    format!(
+        "{held} of {all} managed Secrets are still held; mend what stands in the way, and run it again:\n{}",
+        lines(why)
+    )
+}
+
+fn lines(why: &Reasons) -> String {
+    let told = why.iter().take(TOLD).map(|(what, why)| format!("{what}: {why}"));
+    let more = why.len().checked_sub(TOLD).filter(|more| *more > 0);
     let more = more.map(|more| format!("and {more} more"));
-    let lines: Vec<String> = [head].into_iter().chain(told).chain(more).collect();
-    lines.join("\n")
+    told.chain(more).collect::<Vec<_>>().join("\n")
 }
 
 /// Lets go of the Secrets while no replica leads.
@@ -117,9 +121,9 @@ async fn take(lease: &Api<Lease>) -> Result<bool, ClusterError> {
 /// Lets go of each Secret that it can: one that is kept holds up no other.
 async fn let_go(secrets: &Secrets, scope: &Scope) -> Result<usize, Trouble> {
     let (mut released, mut refused) = (0, BTreeMap::new());
-    let held = async || secrets.held(scope).await.map_err(Trouble::List);
     for _ in 0..TRIES {
-        let open = held().await?.into_iter().filter(|(key, _)| !refused.contains_key(key));
+        let (held, _) = held(secrets, scope).await;
+        let open = held.into_iter().filter(|(key, _)| !refused.contains_key(key));
         let open: Vec<_> = open.collect();
         if open.is_empty() {
             break;
@@ -138,15 +142,31 @@ async fn let_go(secrets: &Secrets, scope: &Scope) -> Result<usize, Trouble> {
             }
         }
     }
-    let left = held().await?.into_iter().map(|(key, _)| {
-        let why = why_held(refused.get(&key));
-        (key, why)
-    });
-    let why: BTreeMap<_, _> = left.collect();
+    let (left, mut why) = held(secrets, scope).await;
+    why.extend(
+        left.iter()
+            .map(|(key, _)| (key.to_string(), why_held(refused.get(key)))),
+    );
     if why.is_empty() {
         return Ok(released);
     }
-    Err(Trouble::Held { released, why })
+    let of = (left.len(), released + left.len());
+    Err(Trouble::Held { of, why })
+}
+
+/// The Secrets that are held, and where that cannot be found out.
+async fn held(secrets: &Secrets, scope: &Scope) -> (Vec<(SecretKey, ObjectMeta)>, Reasons) {
+    let (mut all, mut unlisted) = (Vec::new(), Reasons::new());
+    for (namespace, held) in secrets.held(scope).await {
+        match held {
+            Ok(held) => all.extend(held),
+            Err(error) => {
+                let place = namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
+                unlisted.insert(place, error.to_string());
+            }
+        }
+    }
+    (all, unlisted)
 }
 
 /// Why a Secret is still held.

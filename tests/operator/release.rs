@@ -83,7 +83,7 @@ async fn who_may_not_change_the_secrets_leaves_the_lead_to_the_operator() {
         .apply(&lease.to_string())
         .await
         .expect("rights to the Lease");
-    refused(&kubeconfig, "the managed Secrets: ").await;
+    refused(&kubeconfig, "the managed Secrets cannot be listed: ").await;
     let logs = world.operator.logs();
     assert!(!logs.contains("does not lead any more"), "{logs}");
 
