@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Bytes;
+use hyper::header::RETRY_AFTER;
 use hyper::{Request, Response, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::retry::RetryPolicy;
+use kube::client::retry::{InvalidBackoff, RetryPolicy};
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::limit::ConcurrencyLimitLayer;
-use tower::retry::RetryLayer;
+use tower::retry::{Policy, RetryLayer};
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
@@ -29,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PING_AFTER: Duration = Duration::from_secs(10);
 /// How long the answer to that may take, before every call on the connection fails.
 const PING_PATIENCE: Duration = Duration::from_secs(10);
-/// An API server that is busy or starting (429, 503) is asked again so many times at once, so far apart at most: whoever called
-/// has a schedule of its own, which knows how much time is left.
+/// An API server that is busy or starting (429, 503) is asked again so many times at once, so far apart at most where it does not say
+/// when: whoever called has a schedule of its own, which knows how much time is left.
 const RETRIES: (u32, Duration, Duration) = (3, Duration::from_millis(100), Duration::from_secs(1));
 
 /// The most calls at once for work of which any amount may come up in a moment. An API server takes 100 on a connection.
@@ -86,8 +88,7 @@ pub fn connect(config: Config) -> Result<Client, String> {
             .http2_initial_connection_window_size(AHEAD * ABREAST as u32);
         builder.build::<_, Body>(connector.clone())
     }));
-    let (times, first, longest) = RETRIES;
-    let retry = RetryPolicy::new(first, longest, times, false).map_err(|error| wrong(&error))?;
+    let retry = Retry::new().map_err(|error| wrong(&error))?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(retry))
@@ -106,6 +107,49 @@ pub fn connect(config: Config) -> Result<Client, String> {
             }
         });
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// When the API server is asked again.
+#[derive(Clone)]
+struct Retry {
+    policy: RetryPolicy,
+    /// How long it may still ask to be left alone: all in all no longer than an answer may take.
+    left: Duration,
+}
+
+impl Retry {
+    fn new() -> Result<Self, InvalidBackoff> {
+        let (times, first, longest) = RETRIES;
+        Ok(Retry {
+            policy: RetryPolicy::new(first, longest, times, false)?,
+            left: PATIENCE,
+        })
+    }
+}
+
+impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retry {
+    type Future = Sleep;
+
+    fn retry(&mut self, request: &mut Request<Body>, result: &mut Result<Response<B>, BoxError>) -> Option<Sleep> {
+        let pause = self.policy.retry(request, result)?;
+        let asked = result.as_ref().ok().map(asked_for).unwrap_or_default();
+        if self.left.is_zero() && !asked.is_zero() {
+            return None;
+        }
+        let granted = asked.min(self.left);
+        self.left -= granted;
+        Some(sleep_until(pause.deadline().max(Instant::now() + granted)))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        Policy::<_, Response<B>, _>::clone_request(&mut self.policy, request)
+    }
+}
+
+/// How long the API server asks to be left alone.
+fn asked_for<B>(answer: &Response<B>) -> Duration {
+    let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or_default())
 }
 
 /// The same client for work of which any amount may come up in a moment, as when thousands of Tokens are deleted: what is too much waits
@@ -162,7 +206,7 @@ mod tests {
     use futures::stream;
     use http_body_util::StreamBody;
     use hyper::body::Frame;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
     use tower::service_fn;
 
     use super::*;
@@ -189,6 +233,35 @@ mod tests {
             ("http://[::1]:8001", "http://[::1]:8001"),
         ] {
             assert_eq!(place(&url.parse().unwrap()), named);
+        }
+    }
+
+    /// How long a call takes until a 429 that asks for `seconds` each time is given up, and how many requests that is.
+    async fn refused(seconds: &'static str) -> (Duration, usize) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let asked = count.clone();
+        let busy = service_fn(move |_: Request<Body>| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let answer = Response::builder().status(429).header(RETRY_AFTER, seconds);
+            std::future::ready(answer.body(Body::empty()).map_err(BoxError::from))
+        });
+        let begun = Instant::now();
+        let service = ServiceBuilder::new()
+            .layer(RetryLayer::new(Retry::new().unwrap()))
+            .service(busy);
+        let answer = service.oneshot(request("limit=250")).await.unwrap();
+        assert_eq!(answer.status(), 429);
+        (begun.elapsed(), count.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_api_server_says_when_it_is_asked_again_within_bounds() {
+        assert_eq!(refused("5").await, (Duration::from_secs(15), 4));
+        assert_eq!(refused("20").await, (PATIENCE, 3));
+        assert_eq!(refused("18446744073709551615").await, (PATIENCE, 2));
+        for nothing in ["0", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+            let (time, requests) = refused(nothing).await;
+            assert!(time <= Duration::from_secs(3) && requests == 4, "{time:?}, {requests}");
         }
     }
 

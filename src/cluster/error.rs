@@ -66,7 +66,7 @@ impl From<&kube::Error> for ClusterError {
             // These may show a piece of the answer, and so of a Secret.
             _ => return ClusterError::Unavailable("the API server's answer cannot be understood".to_owned()),
         };
-        let message = quote(&status.message);
+        let message = quote(status.message.trim());
         let about_namespace = status.details.as_ref().is_some_and(|details| {
             details.kind == "namespaces" || details.causes.iter().any(|c| c.reason == "NamespaceTerminating")
         });
@@ -134,7 +134,8 @@ mod tests {
             (409, "Conflict", webhook),
             (403, "Forbidden", silent),
         ] {
-            assert_eq!(error(code, reason, message), ClusterError::Refused(message.to_owned()));
+            let said = error(code, reason, &format!("{message}\n"));
+            assert_eq!(said, ClusterError::Refused(message.to_owned()));
         }
         let failing = "Internal error occurred: failed calling webhook \"names.example.com\": no answer";
         assert_eq!(

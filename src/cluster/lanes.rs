@@ -2,17 +2,22 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http_body_util::Either;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Buf, Frame, SizeHint};
 use hyper::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceExt};
 
 /// The most watches on one connection: an API server allows 100 requests at once on each, and a request beyond that waits, for ever
 /// where the others are watches.
 pub(super) const ABREAST: usize = 50;
+
+/// A watch that ends so soon, and has told nothing, has failed: who takes a watch up again at its end does so without a pause.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Watches last, and their number grows with the cluster: every connection here takes a few, and as many are opened as that takes. So they
 /// never hold up the Lease, a write or what the webhook asks, which go by a connection without watches.
@@ -46,7 +51,11 @@ impl<H: Clone> Lanes<H> {
     {
         let (http, place) = self.place()?;
         let (head, body) = http.oneshot(request).await.map_err(Into::into)?.into_parts();
-        let body = Held { body, _place: place };
+        let body = Held {
+            body,
+            silent: head.status.is_success().then(Instant::now),
+            _place: place,
+        };
         Ok(Response::from_parts(head, Either::Left(body)))
     }
 
@@ -71,22 +80,29 @@ impl<H: Clone> Lanes<H> {
 /// What a watch tells, and its place on the connection.
 pub(super) struct Held<B> {
     body: B,
+    /// Since when, as long as it has told nothing.
+    silent: Option<Instant>,
     _place: OwnedSemaphorePermit,
 }
 
-impl<B: Body + Unpin> Body for Held<B> {
+impl<B: Body<Error: Into<BoxError>> + Unpin> Body for Held<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) if frame.data_ref().is_some_and(Buf::has_remaining) => self.silent = None,
+            None if self.silent.take().is_some_and(|since| since.elapsed() < AT_ONCE) => {
+                let error = "a watch ended at once, and had told nothing; what is before the API server has to let watches through";
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            _ => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -99,7 +115,8 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use http_body_util::Empty;
+    use futures::stream;
+    use http_body_util::{BodyExt, Empty, StreamBody};
     use hyper::body::Bytes;
     use tower::service_fn;
     use tower::util::BoxCloneSyncService;
@@ -147,5 +164,31 @@ mod tests {
         drop(watches);
         let _one = begin(&lanes, 1).await;
         assert_eq!(lanes.lanes.lock().expect("it is whole").len(), 1);
+    }
+
+    /// A watch that was answered so, tells this and ends so long after it has begun: what whoever reads it is told.
+    async fn read(code: u16, text: &'static str, after: Duration) -> Result<Bytes, BoxError> {
+        let open = move || {
+            service_fn(move |_: Request<()>| {
+                let told = stream::once(async move {
+                    tokio::time::sleep(after).await;
+                    Ok::<_, BoxError>(Frame::data(Bytes::from(text)))
+                });
+                std::future::ready(Response::builder().status(code).body(StreamBody::new(Box::pin(told))))
+            })
+        };
+        let watch = Lanes::new(open).watch::<_, Empty<Bytes>, _>(Request::new(())).await?;
+        Ok(watch.into_body().collect().await?.to_bytes())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_ends_at_once_without_a_word_has_failed() {
+        let soon = Duration::from_millis(10);
+        let error = read(200, "", soon).await.unwrap_err();
+        assert!(error.to_string().contains("ended at once"), "{error}");
+        assert_eq!(read(200, "", AT_ONCE).await.unwrap(), "");
+        assert_eq!(read(200, "told", soon).await.unwrap(), "told");
+        // A refusal is told by its code.
+        assert_eq!(read(502, "", soon).await.unwrap(), "");
     }
 }

@@ -6,6 +6,7 @@ mod client;
 mod configurations;
 mod error;
 mod events;
+mod follow;
 mod lanes;
 mod owner;
 mod packed;

@@ -7,8 +7,7 @@ use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, PartialObjectMeta};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
@@ -16,8 +15,8 @@ use crate::api::TokenPolicy;
 use crate::domain::policy::{Labels, Policies, Policy};
 
 use super::ClusterError;
+use super::follow::follow;
 use super::served::is_served;
-use super::watch::Pause;
 
 /// What happens to one of the two kinds.
 enum Seen<T> {
@@ -121,12 +120,11 @@ impl<T: PartialEq> Listing<T> {
 
 fn changes(client: &Client) -> impl Stream<Item = Change> + Send + use<> {
     let policies: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<TokenPolicy>(&()));
-    let policies = watcher(policies, watcher::Config::default()).backoff(Pause::default());
-    let policies = policies.map(|event| {
+    let policies = follow(policies, watcher::Config::default()).map(|event| {
         seen(event, |object| read(&object)).map_or_else(Change::PoliciesFailed, |seen| Change::Policy(Box::new(seen)))
     });
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let namespaces = watcher(namespaces, watcher::Config::default()).backoff(Pause::default());
+    let namespaces = follow(namespaces, watcher::Config::default());
     let labels = |meta: PartialObjectMeta<Namespace>| meta.metadata.labels.unwrap_or_default();
     let namespaces =
         namespaces.map(move |event| seen(event, labels).map_or_else(Change::NamespacesFailed, Change::Namespace));

@@ -8,12 +8,11 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::watch::Pause;
+use super::follow::follow;
 
 /// The namespaces that are looked into. A clone is a handle on the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl Scope {
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        let watch = |namespace| watcher(api(namespace), config.clone()).backoff(Pause::default());
+        let watch = |namespace| follow(api(namespace), config.clone());
         if self.is_everything() {
             return watch(None).boxed();
         }

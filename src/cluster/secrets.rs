@@ -309,27 +309,39 @@ impl Secrets {
             .await
     }
 
-    /// The managed Secrets of these namespaces that have our finalizer.
-    ///
-    /// # Errors
-    /// [`ClusterError`]
-    pub async fn held(&self, scope: &Scope) -> Result<Vec<(SecretKey, ObjectMeta)>, ClusterError> {
+    /// The managed Secrets that have our finalizer, of each namespace or of all at once (`None`). A namespace that does not exist has none.
+    pub async fn held(
+        &self,
+        scope: &Scope,
+    ) -> Vec<(Option<String>, Result<Vec<(SecretKey, ObjectMeta)>, ClusterError>)> {
         let params = ListParams::default().labels(&managed(scope));
-        let mut held = Vec::new();
+        let mut all = Vec::new();
         for place in scope.places() {
             let api: Api<Secret> = match place {
                 Some(namespace) => Api::namespaced(self.client.clone(), namespace),
                 None => Api::all(self.client.clone()),
             };
-            let found = api.list_metadata(&params).await?.items.into_iter();
-            let metadata = found.map(|found| found.metadata);
-            held.extend(
-                metadata
-                    .filter(is_held)
-                    .map(|metadata| (SecretKey::from(&metadata), metadata)),
-            );
+            let held = match api.list_metadata(&params).await {
+                Ok(found) => {
+                    let metadata = found.items.into_iter().map(|found| found.metadata).filter(is_held);
+                    Ok(metadata
+                        .map(|metadata| (SecretKey::from(&metadata), metadata))
+                        .collect())
+                }
+                // A Role goes with its namespace.
+                Err(_) if self.is_gone(place).await => continue,
+                Err(error) => Err(error.into()),
+            };
+            all.push((place.map(str::to_owned), held));
         }
-        Ok(held)
+        all
+    }
+
+    /// Whether there is no such namespace. `false` if that cannot be found out.
+    async fn is_gone(&self, namespace: Option<&str>) -> bool {
+        let Some(namespace) = namespace else { return false };
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        matches!(namespaces.get_metadata_opt(namespace).await, Ok(None))
     }
 
     /// Deletes a Secret of this UID, and waits for nothing.

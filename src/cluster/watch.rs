@@ -1,33 +1,23 @@
 //! What happens in the cluster, as one stream.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use crate::api::names::{MANAGER, label};
 use crate::domain::intent::Kind;
 
+use super::follow::follow;
 use super::{ClusterError, Metadata, RawToken, Scope, TokenRecord, Tokens};
 
 /// Objects in one page of a list: bounds the memory that a list takes.
 const PAGE: u32 = 250;
-/// The first pause before a watch that failed is taken up again.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// A watch that has not failed for so long after a pause works again: the next pause is the shortest.
-const QUIET: Duration = Duration::from_secs(10);
-
 /// A change of what is watched.
 #[derive(Debug)]
 pub enum Change {
@@ -109,39 +99,8 @@ pub(super) fn heard<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'stati
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = watcher(api, config).backoff(Pause::default());
-    let news = events.filter(|event| std::future::ready(!matches!(event, Err(_) | Ok(Event::Init))));
+    let news = follow(api, config).filter(|event| std::future::ready(!matches!(event, Err(_) | Ok(Event::Init))));
     news.map(drop).boxed()
-}
-
-/// Between two attempts to take up a watch: short, since while nothing is seen nothing is mended, and one request costs little.
-#[derive(Debug, Default)]
-pub(super) struct Pause {
-    failures: u32,
-    /// When the last one was over.
-    over: Option<Instant>,
-}
-
-impl Iterator for Pause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let now = Instant::now();
-        if self.over.is_some_and(|over| now >= over + QUIET) {
-            self.failures = 0;
-        }
-        let pause = SHORTEST_PAUSE
-            .saturating_mul(1 << self.failures.min(8))
-            .min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        self.over = Some(now + pause);
-        Some(pause)
-    }
-}
-
-impl Backoff for Pause {
-    /// Called at everything that is no error, and so at the beginning of each list, before the API server was asked: it says nothing.
-    fn reset(&mut self) {}
 }
 
 /// A list that fails was no watch.
@@ -178,27 +137,6 @@ fn secret_change(event: watcher::Result<Event<Metadata>>) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_list_that_is_always_refused_is_asked_for_less_and_less_often() {
-        let begun = Instant::now();
-        // As a watcher tells it.
-        let told = stream::iter([Ok(Event::<()>::Init), Err(())]).cycle();
-        let failures = told
-            .backoff(Pause::default())
-            .filter(|told| std::future::ready(told.is_err()));
-        failures.take(16).for_each(|_| std::future::ready(())).await;
-        // 0.25, 0.5, 1 and 2 s, and the longest from then on.
-        assert_eq!(begun.elapsed(), Duration::from_millis(3750) + LONGEST_PAUSE * 11);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_that_has_worked_again_is_taken_up_soon() {
-        let mut pause = Pause::default();
-        while pause.next() != Some(LONGEST_PAUSE) {}
-        tokio::time::advance(LONGEST_PAUSE + QUIET).await;
-        assert_eq!(pause.next(), Some(SHORTEST_PAUSE));
-    }
 
     #[test]
     fn a_list_that_failed_interrupts_nothing() {

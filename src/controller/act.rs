@@ -9,6 +9,7 @@ use crate::api::Reason;
 use crate::domain::intent::{Key, SecretKey};
 use crate::domain::plan::{Plan, SecretFacts, Why};
 use crate::domain::schedule::{Retry, later};
+use crate::domain::status::end;
 use crate::domain::{Problem, Sign};
 
 use super::app::App;
@@ -38,6 +39,7 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(record) = self.index.token(key) else { return };
         if record.deleting {
             self.leave(key);
+            self.tell_end(key);
             return;
         }
         let state = self.states.entry(key.clone()).or_default();
@@ -87,7 +89,7 @@ impl<S: Sign + 'static> Engine<S> {
         if let Some(alarm) = alarm {
             self.timers.set(key, app.map_or(alarm, |app| app.local_time(alarm)));
         }
-        if long && unsettled && !self.settles_later(key, task.now) {
+        if long && unsettled && self.settles_later(key, task.now).is_none() {
             self.tell(key, task);
         }
     }
@@ -99,12 +101,34 @@ impl<S: Sign + 'static> Engine<S> {
         });
     }
 
-    /// Whether the status could not be written a moment ago.
-    fn settles_later(&self, key: &Arc<Key>, now: Timestamp) -> bool {
+    /// A Token that is being deleted is there for as long as someone else's finalizer holds it, and its Secret is not: it says so, once.
+    fn tell_end(&mut self, key: &Arc<Key>) {
+        self.context.observer.expiry(key, None);
+        let Some(record) = self.index.token(key) else { return };
+        let (intent, status) = record.read();
+        let app = intent.ok().and_then(|intent| self.source_of(&intent));
+        let task = Task::new(record, status, self.time_of(app.as_deref()));
+        let status = end(&task.status, task.generation, task.now);
+        if status == task.status {
+            return;
+        }
+        // At the end of a job comes the next look.
+        if self.states.entry(key.clone()).or_default().busy {
+            return;
+        }
+        if let Some(after) = self.settles_later(key, task.now) {
+            self.timers.set(key, app.map_or(after, |app| app.local_time(after)));
+            return;
+        }
+        self.spawn(key, task, |context, task| async move {
+            settle::write_status(&context, task, status).await
+        });
+    }
+
+    /// When the status may be written again, if it could not be a moment ago.
+    fn settles_later(&self, key: &Arc<Key>, now: Timestamp) -> Option<Timestamp> {
         let state = self.states.get(key);
-        state
-            .and_then(|state| state.settle_after)
-            .is_some_and(|after| after > now)
+        state.and_then(|state| state.settle_after).filter(|after| *after > now)
     }
 
     /// Nothing to do: the status is written if it is not what it should be, and the alarm is set.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Reason, condition};
-use crate::cluster::possession;
+use crate::api::{Reason, TokenStatus, condition};
+use crate::cluster::{TokenRecord, possession};
 use crate::domain::intent::{Intent, Key};
 use crate::domain::plan::{Observed, Place as Seen, Plan, SecretFacts, Why, plan};
 use crate::domain::policy::consequence;
@@ -26,6 +26,32 @@ pub(super) struct Decision<S> {
     pub planned: Result<Plan, Problem>,
     /// Its App, if that works.
     pub app: Option<Arc<App<S>>>,
+}
+
+impl Task {
+    /// A Token as it was last seen, of which nothing else is known.
+    pub(super) fn new(record: &TokenRecord, status: TokenStatus, now: Timestamp) -> Self {
+        Task {
+            key: record.key.clone(),
+            uid: record.uid.clone(),
+            generation: record.generation,
+            resource_version: record.resource_version.clone(),
+            intent: None,
+            status,
+            facts: None,
+            verdict: None,
+            former: None,
+            keeps_former: false,
+            failure: None,
+            pending: None,
+            granted: None,
+            others: false,
+            held: None,
+            scout: false,
+            now,
+            skew: SignedDuration::ZERO,
+        }
+    }
 }
 
 /// What a Token is told whose Secret was changed too often of late.
@@ -56,24 +82,23 @@ impl<S: Sign + 'static> Engine<S> {
             return None;
         }
         let now = self.time_of(app.as_deref().ok());
-        let record = self.index.token(key)?;
-        let (uid, generation) = (record.uid.clone(), record.generation);
-        let resource_version = record.resource_version.clone();
+        let mut task = Task::new(self.index.token(key)?, status, now);
         self.index
             .want(key, intent.as_ref().ok().map(|intent| &intent.secret.key));
-        let written = status
+        let written = task
+            .status
             .managed_secret
             .as_ref()
             .and_then(|managed| managed.resource_version.as_deref());
         // Of a spec that cannot be read, the Secret of before is known: what is in it expires all the same.
         let place = match &intent {
             Ok(intent) => Some(intent.secret.key.clone()),
-            Err(_) => status_place(&status),
+            Err(_) => status_place(&task.status),
         };
         let ours = place.as_ref().and_then(|place| self.index.secret(place));
-        let facts = ours
+        task.facts = ours
             .map(|secret| secret.facts(written))
-            .filter(|facts| facts.is_of(key, &uid, status.hashed_token.as_deref()));
+            .filter(|facts| facts.is_of(key, &task.uid, task.status.hashed_token.as_deref()));
         let state = self.states.get(key)?;
         let out_of_turn = state.budget.check(now);
         let request = intent
@@ -83,32 +108,13 @@ impl<S: Sign + 'static> Engine<S> {
         let holds = state
             .failure
             .as_ref()
-            .filter(|failure| failure.holds(now, generation, request))
-            // What went wrong before does not put off a prohibition.
-            .filter(|failure| {
-                let reason = forbidden.as_ref().map(|forbidden| forbidden.problem.reason);
-                reason.is_none_or(|reason| reason == failure.problem.reason)
-            })
+            .filter(|failure| failure.holds(now, task.generation, request, forbidden.as_ref()))
             .map(|failure| failure.until);
-        let mut task = Task {
-            key: key.clone(),
-            uid,
-            generation,
-            resource_version,
-            intent: None,
-            status,
-            facts,
-            former: None,
-            keeps_former: false,
-            failure: state.failure.as_deref().cloned(),
-            pending: None,
-            granted: state.granted.as_deref().cloned(),
-            others: false,
-            held: None,
-            scout: self.outages.is_scout(key),
-            now,
-            skew: app.as_ref().map_or(SignedDuration::ZERO, |app| app.client.skew()),
-        };
+        task.verdict.clone_from(&forbidden);
+        task.failure = state.failure.as_deref().cloned();
+        task.granted = state.granted.as_deref().cloned();
+        task.scout = self.outages.is_scout(key);
+        task.skew = app.as_ref().map_or(SignedDuration::ZERO, |app| app.client.skew());
         if let (Ok(intent), None) = (&intent, &forbidden) {
             task.former = self.former_of(&task, intent);
         }

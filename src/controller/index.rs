@@ -97,14 +97,14 @@ impl Index {
     }
 
     /// Whose a managed Secret is: its owner's or, if someone has taken that away from one that we hold, the Token's that its labels name,
-    /// which need not exist.
+    /// which need not exist. One that was given to somebody else is theirs, until it is being deleted: then only we can let it go.
     #[must_use]
     pub fn owner_of(&self, key: &SecretKey, secret: &SecretRecord) -> Option<OwnerRef> {
         if secret.owner.is_some() {
             return secret.owner.clone();
         }
         let facts = secret.facts(None);
-        if !facts.held || facts.owner.is_some() {
+        if !facts.held || (facts.owner.is_some() && !secret.deleting) {
             return None;
         }
         let named = labelled(&facts.labels, &key.namespace)?;

@@ -13,7 +13,7 @@ use crate::cluster::{
 };
 use crate::domain::intent::{Intent, Key, SecretKey, Warning};
 use crate::domain::plan::{Content, SecretFacts, scope_hash};
-use crate::domain::policy::Policies;
+use crate::domain::policy::{Forbidden, Policies};
 use crate::domain::schedule::by_clock;
 use crate::domain::secret::{self};
 use crate::domain::status::Granted;
@@ -70,6 +70,8 @@ pub struct Task {
     pub status: TokenStatus,
     /// The Secret, if it is there and ours.
     pub facts: Option<SecretFacts>,
+    /// Why no policy allows it, if none does.
+    pub verdict: Option<Forbidden>,
     /// What is left of what was wanted before.
     pub former: Option<Box<Former>>,
     /// Whether that is kept fresh, and `intent` and `facts` are about it.

@@ -17,11 +17,11 @@ impl<S: Sign + 'static> Engine<S> {
         }
         let before = self.ready();
         self.has_listed(3);
+        // A namespace that could not be written to may be there now.
         for state in self.states.values_mut().filter(|_| before) {
-            let decided = [Reason::PolicyForbids, Reason::NamespaceUnavailable];
             state
                 .failure
-                .take_if(|failure| decided.contains(&failure.problem.reason));
+                .take_if(|failure| failure.problem.reason == Reason::NamespaceUnavailable);
         }
         if before {
             self.sweep();

@@ -25,7 +25,7 @@ impl<S: Sign + 'static> Engine<S> {
     pub(super) fn touch_secrets_of(&mut self, owner: &OwnerRef) {
         let owned = |secret: &SecretRecord| match &secret.owner {
             Some(known) => known.uid == owner.uid,
-            None => secret.facts(None).is_of(&owner.key, &owner.uid, None),
+            None => secret.facts(None).is_labelled(&owner.key),
         };
         let secrets = self.index.secrets().filter(|(_, secret)| owned(secret));
         for secret in secrets.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
@@ -47,7 +47,8 @@ impl<S: Sign + 'static> Engine<S> {
         let Some(owner) = self.index.owner_of(key, secret) else {
             return;
         };
-        if !self.ready() && !(secret.deleting && self.is_doomed(owner.key.kind)) {
+        let known = self.ready() || secret.deleting && self.is_doomed(owner.key.kind);
+        if !known {
             return;
         }
         let token = self.index.owner(&owner).filter(|token| !token.deleting);
@@ -136,8 +137,18 @@ impl Retirement {
         } else {
             "is to be"
         };
+        // With a Role in each namespace, ours goes with everything else there, and none can be made in a namespace that ends.
+        let cure = if matches!(error, ClusterError::Forbidden(_)) {
+            format!(
+                "; if its namespace is being deleted, and with it the operator's Role, an administrator lets it go by `gtm release \
+                 --watch-namespaces {}`",
+                key.namespace
+            )
+        } else {
+            String::new()
+        };
         let message = format!(
-            "the Secret {key} {what} deleted, and could not be let go: {}",
+            "the Secret {key} {what} deleted, and could not be let go: {}{cure}",
             problem.message
         );
         let problem = Problem { message, ..problem };

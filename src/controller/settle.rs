@@ -132,6 +132,11 @@ pub async fn fail(context: &Context, mut task: Task, problem: Problem) -> Done {
 /// Writes the status, if it is not what it should be.
 pub async fn settle_status(context: &Context, task: Task, wrote: bool) -> Done {
     let status = wanted_status(&task, wrote);
+    write_status(context, task, status).await
+}
+
+/// Writes this status, if it is another one.
+pub async fn write_status(context: &Context, task: Task, status: TokenStatus) -> Done {
     if status == task.status {
         return Done {
             ..carry(Task { granted: None, ..task })

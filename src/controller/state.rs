@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use crate::domain::Problem;
 use crate::domain::intent::{AppKey, SecretKey};
+use crate::domain::policy::Forbidden;
 use crate::domain::schedule::{Budget, RESERVE, later};
 use crate::domain::secret::IssuedToken;
 use crate::domain::status::Granted;
@@ -36,6 +37,7 @@ pub struct Failure {
     pub until: Timestamp,
     generation: i64,
     request: Option<String>,
+    verdict: Option<Forbidden>,
     released: bool,
 }
 
@@ -50,6 +52,7 @@ impl Failure {
             until,
             generation: task.generation,
             request,
+            verdict: task.verdict.clone(),
             released: false,
         }
     }
@@ -69,10 +72,12 @@ impl Failure {
         deadline.max(later(self.until, RESERVE))
     }
 
-    /// Whether it still stands in the way: a changed spec or a request for a new token is a reason to try at once.
+    /// Whether it still stands in the way: a changed spec, a request for a new token, or another verdict of the policies is a reason to try
+    /// at once.
     #[must_use]
-    pub fn holds(&self, now: Timestamp, generation: i64, request: Option<&str>) -> bool {
-        !self.released && now < self.until && self.generation == generation && self.request.as_deref() == request
+    pub fn holds(&self, now: Timestamp, generation: i64, request: Option<&str>, verdict: Option<&Forbidden>) -> bool {
+        let same = self.generation == generation && self.request.as_deref() == request;
+        !self.released && now < self.until && same && self.verdict.as_ref() == verdict
     }
 }
 
@@ -230,6 +235,7 @@ mod tests {
             until: at(1_000),
             generation: 1,
             request: None,
+            verdict: None,
             released: false,
         };
         let refused = failure(Retry::Every(Duration::from_secs(600)));

@@ -84,7 +84,7 @@ impl Answer {
 
     /// GitHub's message in quotation marks, made safe.
     pub(super) fn said(&self) -> String {
-        match quote(&self.message()) {
+        match quote(self.message().trim()) {
             text if text.is_empty() => "no message".to_owned(),
             text => format!("\"{text}\""),
         }

@@ -88,7 +88,7 @@ impl Aws {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let (id, region) = (&self.id, &self.region);
-        let said = quote(error.message().unwrap_or_default());
+        let said = quote(error.message().unwrap_or_default().trim());
         match (&error, error.code().unwrap_or_default()) {
             (SdkError::ServiceError(_), "KMSInvalidStateException") => self.state(&said).await,
             (SdkError::ServiceError(_), code) => answered(id, region, action, code, &said),

@@ -62,7 +62,7 @@ impl Answer {
             .and_then(Value::as_str);
         let shown = |text: String, secret: &SecretString| text.replace(secret.expose_secret(), "…");
         let text = text.unwrap_or_default().to_owned();
-        quote(&self.sent.iter().fold(text, shown))
+        quote(self.sent.iter().fold(text, shown).trim())
     }
 }
 
@@ -248,5 +248,24 @@ fn cause(error: &reqwest::Error) -> String {
         quote(&innermost(error).to_string())
     } else {
         "the request failed".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_says_is_shown_without_the_blanks_around_it_and_without_what_was_sent() {
+        let answer = Answer {
+            status: 403,
+            retry_after: None,
+            challenge: None,
+            location: None,
+            body: br#"{"errors": ["1 error occurred:\n\t* no rights for hvs.x\n\n"]}"#.to_vec(),
+            sent: vec!["hvs.x".to_owned().into()],
+        };
+        assert_eq!(answer.text("/errors/0"), "1 error occurred:  * no rights for …");
+        assert_eq!(answer.text("/errors/1"), "");
     }
 }

@@ -2,23 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::cluster::{Change, TokenRecord, Tokens, unserved};
 use crate::domain::intent::{Key, Kind};
 use crate::domain::pod::{SecretFacts, TokenFacts};
 
-/// How long the API server may take to say whether a Token exists that is not known here.
-const LOOK: Duration = Duration::from_secs(1);
+use super::inquiry::Inquiries;
 
 /// What is known of every Token. A clone is a handle on the same.
 #[derive(Clone)]
 pub struct Known {
-    tokens: Tokens,
+    inquiries: Inquiries,
     facts: Arc<RwLock<Table>>,
     warm: watch::Sender<bool>,
 }
@@ -49,7 +46,7 @@ impl Known {
     #[must_use]
     pub fn new(tokens: Tokens) -> Self {
         Known {
-            tokens,
+            inquiries: Inquiries::new(tokens),
             facts: Arc::default(),
             warm: watch::Sender::new(false),
         }
@@ -58,7 +55,7 @@ impl Known {
     /// The API server, for what is not in memory.
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+        self.inquiries.tokens()
     }
 
     /// Becomes true when both kinds have been listed once.
@@ -67,8 +64,8 @@ impl Known {
         self.warm.subscribe()
     }
 
-    /// What is known of a Token; one that is not in memory is asked for once, so that a Token and its pod can be applied
-    /// together. `None`: it does not exist.
+    /// What is known of a Token; one that is not in memory is asked for, so that a Token and its pod can be applied together.
+    /// `None`: it does not exist.
     ///
     /// # Errors
     /// When the API server does not say within a second whether it exists.
@@ -76,11 +73,9 @@ impl Known {
         if let Some(facts) = self.in_memory(key) {
             return Ok(Some(facts));
         }
-        match timeout(LOOK, self.tokens.get(key)).await {
-            Ok(Ok(found)) => Ok(found.map(|record| facts_of(&record))),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {LOOK:?}")),
-        }
+        let found = self.inquiries.ask(key).await?;
+        // The watch may have told of it meanwhile.
+        Ok(self.in_memory(key).or_else(|| found.as_ref().map(facts_of)))
     }
 
     fn in_memory(&self, key: &Key) -> Option<TokenFacts> {
@@ -105,8 +100,10 @@ impl Known {
                     let facts = facts.map(Box::new);
                     let there = known.entry(namespace.clone()).or_default();
                     there.insert(name.clone(), Entry { facts, listing });
+                    self.inquiries.forget(&record.key);
                 }
                 Change::TokenGone(record) => {
+                    self.inquiries.forget(&record.key);
                     let namespace = &record.key.namespace;
                     if let Some(there) = known.get_mut(namespace) {
                         there.remove(&record.key.name);

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod certificate;
 mod guard;
+mod inquiry;
 mod known;
 pub mod mounted;
 mod observer;

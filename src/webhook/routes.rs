@@ -251,10 +251,19 @@ fn log(request: &Request<'_, Pod<'_>>, decision: &Decision) {
     let warnings = decision.answer.warnings.len();
     match &decision.answer.refusal {
         Some(message) => tracing::info!(namespace, owner, reason, "a pod is refused: {message}"),
-        None if decision.outcome == Outcome::Patched => {
+        None if decision.outcome != Outcome::Patched => {
+            tracing::info!(namespace, owner, reason, warnings, "a pod is let in as it is");
+        }
+        None if decision.reason == Reason::Injected => {
             tracing::info!(namespace, owner, reason, warnings, "a pod gets its token");
         }
-        None => tracing::info!(namespace, owner, reason, warnings, "a pod is let in as it is"),
+        None => tracing::info!(
+            namespace,
+            owner,
+            reason,
+            warnings,
+            "a pod gets no token, and its status says so"
+        ),
     }
 }
 

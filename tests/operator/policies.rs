@@ -1,8 +1,10 @@
 //! Policies that change while the operator works.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use github_token_manager::api::TokenPolicy;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use lab::github::{Fault, Route};
 use lab::wait::eventually;
 use serde_json::json;
@@ -40,6 +42,28 @@ async fn changes_that_follow_each_other_closely_stop_nothing() {
     world.token("after", json!({})).await;
     world.ready("after").await;
     assert_eq!(world.github.mint_count(), TOKENS + 1);
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_while_tokens_are_looked_at_counts_for_them() {
+    const EACH: usize = 20;
+    let world = World::new().await;
+    let policy = json!({"apiVersion": "github.as-code.io/v1", "kind": "TokenPolicy", "metadata": {"name": "none"},
+        "spec": {"apps": ["nobody/*"]}});
+    let mut all = 0;
+    for gap in [0, 10, 20, 30, 50] {
+        world.cluster.apply(&policy.to_string()).await.unwrap();
+        let canary = format!("canary-{gap}");
+        world.token(&canary, json!({})).await;
+        world.condition(&canary, "Ready", "False", "PolicyForbids").await;
+        let names: Vec<String> = (0..EACH).map(|number| format!("after-{gap}-{number}")).collect();
+        join_all(names.iter().map(|name| world.token(name, json!({})))).await;
+        tokio::time::sleep(Duration::from_millis(gap)).await;
+        let policies: Api<TokenPolicy> = Api::all(world.client.clone());
+        policies.delete("none", &DeleteParams::default()).await.unwrap();
+        all += 1 + EACH;
+        world.all_ready(all, SOON).await;
+    }
 }
 
 #[tokio::test]

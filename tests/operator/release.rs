@@ -8,7 +8,7 @@ use lab::wait::eventually;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::world::{SOON, World, cluster};
+use crate::world::{REFUSED, SOON, World, cluster};
 
 async fn finalizers(world: &World, name: &str) -> Vec<String> {
     let secret = world.secrets().get(name).await.expect("the Secret exists");
@@ -83,7 +83,7 @@ async fn who_may_not_change_the_secrets_leaves_the_lead_to_the_operator() {
         .apply(&lease.to_string())
         .await
         .expect("rights to the Lease");
-    refused(&kubeconfig).await;
+    refused(&kubeconfig, "the managed Secrets cannot be listed: ").await;
     let logs = world.operator.logs();
     assert!(!logs.contains("does not lead any more"), "{logs}");
 
@@ -93,15 +93,15 @@ async fn who_may_not_change_the_secrets_leaves_the_lead_to_the_operator() {
         .apply(&secrets.to_string())
         .await
         .expect("rights to see Secrets");
-    refused(&kubeconfig).await;
+    refused(&kubeconfig, &format!("error: {}/ci: ", world.namespace)).await;
     // It led no more for as long as this took, and leads again long before the minute is over.
     world.token("later", json!({})).await;
     world.ready("later").await;
     assert_eq!(finalizers(&world, "ci").await, ["github.as-code.io/revoke-token"]);
 }
 
-/// Runs `gtm release` with rights that are too few.
-async fn refused(kubeconfig: &std::path::Path) {
+/// Runs `gtm release` where something stands in its way. What it says of that.
+async fn refused(kubeconfig: &std::path::Path, words: &str) -> String {
     let mut release = Command::new(env!("CARGO_BIN_EXE_gtm"));
     let release = release
         .env_clear()
@@ -110,7 +110,27 @@ async fn refused(kubeconfig: &std::path::Path) {
     let output = release.kill_on_drop(true).output().await.expect("gtm runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the managed Secrets: "), "{said}");
+    assert!(said.contains(words), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn a_secret_that_a_policy_of_the_cluster_keeps_is_named_and_holds_up_no_other() {
+    let world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    let refused_team = json!({"secret": {"labels": {"team": REFUSED}}});
+    for (name, spec) in [("a", json!({})), ("kept", refused_team), ("z", json!({}))] {
+        world.token(name, spec).await;
+        world.ready(name).await;
+    }
+    world.refuse_team().await;
+    let said = refused(world.cluster.kubeconfig_path(), "1 of 3 managed Secrets").await;
+    let named = format!("error: {}/kept: ", world.namespace);
+    let line = said.lines().find(|line| line.starts_with(&named));
+    assert!(line.is_some_and(|line| line.contains("no such team")), "{said}");
+    for name in ["a", "z"] {
+        assert_eq!(finalizers(&world, name).await, Vec::<String>::new());
+    }
+    assert_eq!(finalizers(&world, "kept").await, ["github.as-code.io/revoke-token"]);
 }
 
 #[tokio::test]

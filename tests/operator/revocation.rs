@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use github_token_manager::api::Reason;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use lab::github::{Fault, Route, Settings, TokenState};
 use lab::wait::eventually;
@@ -194,6 +194,28 @@ async fn a_secret_whose_owner_was_taken_away_gets_it_back_and_keeps_its_token() 
 }
 
 #[tokio::test]
+async fn a_secret_that_was_given_to_another_owner_goes_with_its_namespace() {
+    let world = doomed().await;
+    let issued = world.all_tokens().await;
+    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), &world.namespace);
+    let map = serde_json::from_value(json!({"metadata": {"name": "theirs"}})).expect("a ConfigMap");
+    let map = maps.create(&PostParams::default(), &map).await.expect("it is created");
+    let theirs =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": map.name_any(), "uid": map.uid(), "controller": true});
+    for name in issued.keys() {
+        let owners = Patch::Merge(json!({"metadata": {"ownerReferences": [theirs]}}));
+        let given = world.secrets().patch(name, &PatchParams::default(), &owners).await;
+        given.expect("it is given away");
+    }
+    let conflict = Reason::SecretConflict.as_str();
+    world.condition("t-0", "Ready", "False", conflict).await;
+    remove_namespace(&world, 2 * SOON).await;
+    for token in issued.values() {
+        assert_eq!(world.github.token_state(token), TokenState::Revoked);
+    }
+}
+
+#[tokio::test]
 async fn a_secret_without_its_owner_goes_with_its_token_and_with_its_namespace() {
     let mut world = doomed().await;
     let issued = world.all_tokens().await;
@@ -249,6 +271,50 @@ async fn a_copy_in_another_namespace_goes_and_its_token_stays_good() {
     .await;
     assert!(matches!(world.github.token_state(&token), TokenState::Valid { .. }));
     assert_eq!(world.settled("demo").await, token);
+}
+
+#[tokio::test]
+async fn a_deleted_token_that_someone_else_holds_says_once_that_nothing_of_it_is_good() {
+    let mut world = World::with(cluster(), Settings::default(), |operator| operator).await;
+    let held = json!({"metadata": {"finalizers": ["example.com/theirs"]}});
+    world.token("demo", json!({})).await;
+    let token = world.settled("demo").await;
+    let (tokens, params) = (world.tokens(), PatchParams::default());
+    tokens.patch("demo", &params, &Patch::Merge(&held)).await.unwrap();
+    world.delete("demo").await;
+    let ready = world
+        .condition("demo", "Ready", "False", Reason::Deleting.as_str())
+        .await;
+    eventually(SOON, "its token is revoked, and the Secret is gone", async || {
+        let state = world.github.token_state(&token);
+        let gone = state == TokenState::Revoked && world.data("demo").await.is_none();
+        gone.then_some(()).ok_or(format!("{state:?}"))
+    })
+    .await;
+    let told = tokens.get("demo").await.unwrap();
+    let status = told.status.clone().unwrap_or_default();
+    assert_eq!(status.observed_generation, told.metadata.generation);
+    assert_eq!(status.conditions, [ready]);
+    assert_eq!(
+        (
+            status.managed_secret,
+            status.installation_access_token,
+            status.hashed_token,
+            status.next_attempt_at
+        ),
+        (None, None, None, None)
+    );
+    // A new process looks at all of them.
+    world.operator.kill();
+    world.operator.restart().await.unwrap();
+    world.token("later", json!({})).await;
+    world.settled("later").await;
+    let version = tokens.get("demo").await.unwrap().metadata.resource_version;
+    assert_eq!(version, told.metadata.resource_version, "it is written once");
+    let free = json!({"metadata": {"finalizers": null}});
+    tokens.patch("demo", &params, &Patch::Merge(&free)).await.unwrap();
+    assert!(tokens.get_opt("demo").await.unwrap().is_none());
+    assert_eq!(world.github.mint_count(), 2);
 }
 
 #[tokio::test]

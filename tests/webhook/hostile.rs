@@ -35,6 +35,7 @@ async fn garbage_gets_a_4xx_that_says_what_is_wrong_and_the_next_request_is_answ
     };
     let json = "application/json";
     let of = |change: &dyn Fn(&mut Value)| serde_json::to_vec(&review(|review| change(review))).unwrap();
+    let long = "a".repeat(7_900_000);
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
     let (bad, none) = (StatusCode::BAD_REQUEST, "no AdmissionReview");
     for (path, served) in [
@@ -89,6 +90,24 @@ async fn garbage_gets_a_4xx_that_says_what_is_wrong_and_the_next_request_is_answ
                 "'Node'",
             ),
             (json, of(&|r| r["request"]["uid"] = "".into()), bad, "request.uid"),
+            (
+                json,
+                of(&|r| r["request"]["uid"] = long.as_str().into()),
+                bad,
+                "request.uid",
+            ),
+            (
+                json,
+                of(&|r| r["request"]["namespace"] = "team-b/tokens/x?y=".into()),
+                bad,
+                "request.namespace: 'team-b/tokens/x?y=' is no namespace: write at most 63",
+            ),
+            (
+                json,
+                of(&|r| r["request"]["namespace"] = long.as_str().into()),
+                bad,
+                "request.namespace",
+            ),
             (json, of(&|r| r["request"]["operation"] = json!({"a": 1})), bad, none),
             (json, of(&|_| {})[..90].to_vec(), bad, none),
             (
@@ -102,6 +121,7 @@ async fn garbage_gets_a_4xx_that_says_what_is_wrong_and_the_next_request_is_answ
             let (found, said) = send(path, kind, body).await;
             assert_eq!(found, status, "{path}: {said}");
             assert!(said.contains(text), "{path}: {said:?} lacks {text:?}");
+            assert!(said.len() < 1_000, "{path}: {} bytes", said.len());
         }
     }
     let (status, _) = send("/nowhere", json, of(&|_| {})).await;

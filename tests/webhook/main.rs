@@ -1,5 +1,6 @@
 //! The webhook as clusters use it: the real program, the real configurations, a real API server.
 
+mod absent;
 mod certificates;
 mod check;
 mod clock;

@@ -1,4 +1,4 @@
-//! A second mutating webhook that adds a container, as service meshes do, before ours and after; and what happens to a pod later.
+//! A second mutating webhook that adds a container, as service meshes do, and sets the fsGroup, before ours and after; and what happens to a pod later.
 
 use std::sync::Arc;
 
@@ -20,13 +20,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::rotation::now;
 use crate::world::{World, note, pod};
 
-/// Adds a container to each pod that lacks it.
+/// Adds a container to each pod that lacks it, and an fsGroup.
 async fn add_proxy(body: Bytes) -> Vec<u8> {
     let review: Value = serde_json::from_slice(&body).unwrap();
     let containers = review["request"]["object"]["spec"]["containers"].as_array();
     let there = containers.is_some_and(|all| all.iter().any(|one| one["name"] == "proxy"));
     let proxy = json!({"name": "proxy", "image": "example/proxy:1"});
-    let add = json!([{"op": "add", "path": "/spec/containers/-", "value": proxy}]);
+    let add = json!([{"op": "add", "path": "/spec/containers/-", "value": proxy},
+        {"op": "add", "path": "/spec/securityContext", "value": {"fsGroup": 1000}}]);
     let patch = if there { json!([]) } else { add };
     let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {
         "uid": review["request"]["uid"], "allowed": true, "patchType": "JSONPatch",
@@ -76,7 +77,8 @@ fn given(container: &Container) -> (Vec<&str>, Vec<&str>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_another_webhook_adds_gets_the_token_too_whichever_is_called_first() {
-    for name in ["aa-mesh", "zz-mesh"] {
+    // A file's mode is by the pod's fsGroup as we are called first.
+    for (name, mode) in [("aa-mesh", 0o440), ("zz-mesh", 0o444)] {
         let world = World::new().await;
         world.token("ci", json!({})).await;
         let alone = world
@@ -104,10 +106,11 @@ async fn a_container_that_another_webhook_adds_gets_the_token_too_whichever_is_c
         );
         assert_eq!(given(proxy), given(app), "{name}");
         assert_eq!(note(&created), note(&alone));
-        assert_eq!(
-            created.spec.as_ref().and_then(|spec| spec.volumes.as_ref()),
-            alone.spec.as_ref().and_then(|spec| spec.volumes.as_ref())
-        );
+        let mut volumes = alone.spec.unwrap().volumes;
+        let ours = volumes.iter_mut().flatten();
+        ours.filter_map(|volume| volume.projected.as_mut())
+            .for_each(|projected| projected.default_mode = Some(mode));
+        assert_eq!(created.spec.unwrap().volumes, volumes);
 
         // Named ones only: what another webhook adds is none of them.
         let asked = [("token", "ci"), ("containers", "app")];

@@ -103,7 +103,7 @@ async fn what_the_controller_would_refuse_is_not_stored_and_what_looks_wrong_is_
         "spec": {"namespaceSelector": {"matchLabels": {"team": "web "}}}});
     let said = apply_object(&world, &policy).await.unwrap_err();
     assert!(
-        said.contains("spec.namespaceSelector.matchLabels.team: 'web' is no label's value"),
+        said.contains("spec.namespaceSelector.matchLabels.team: 'web\\u{20}' is no label's value"),
         "{said}"
     );
 
@@ -263,6 +263,10 @@ async fn a_reviews_line_in_the_log_says_where_whose_and_why_and_no_secret() {
     given.metadata.owner_references = owned("web").metadata.owner_references;
     world.create(&given).await.unwrap();
     world.create(&owned("later")).await.unwrap_err();
+    let mut copied = pod("copied", &[("status", "of another pod")], json!({}));
+    copied.metadata.owner_references = owned("former").metadata.owner_references;
+    let copied = world.create(&copied).await.unwrap();
+    assert_eq!(copied.metadata.annotations.unwrap()["github.as-code.io/status"], "{}");
     apply(
         &world,
         "wrong",
@@ -285,12 +289,14 @@ async fn a_reviews_line_in_the_log_says_where_whose_and_why_and_no_secret() {
         (&patched["reason"], &patched["warnings"]),
         (&json!("Injected"), &json!(1))
     );
+    let emptied = line("a pod gets no token, and its status says so", "ReplicaSet former");
+    assert_eq!(emptied["reason"], "NotRequested");
     let without = line("a pod is refused: Token nowhere does not exist", "ReplicaSet later");
     assert_eq!(without["reason"], "TokenMissing");
     let stored = line("refused: spec.secret.template['k']", "");
     let fields = (&stored["kind"], &stored["name"], &stored["reason"]);
     assert_eq!(fields, (&json!("Token"), &json!("wrong"), &json!("InvalidTemplate")));
-    for line in [&patched, &without, &stored] {
+    for line in [&patched, &emptied, &without, &stored] {
         assert_eq!(line["level"], "INFO", "{line}");
     }
     let token = world.secret_token("ci").await.unwrap();

@@ -30,6 +30,8 @@ reasons! {
     Issued,
     /// No token has been asked for yet.
     Pending,
+    /// The Token is being deleted, and its Secret with it.
+    Deleting,
     /// The object cannot be read or contradicts itself.
     InvalidSpec,
     /// A template of `spec.secret.template` cannot be rendered.

@@ -126,18 +126,19 @@ impl Intent {
         let namespace = object
             .secret_namespace()
             .ok_or_else(|| invalid("metadata.namespace: a Token has a namespace"))?;
-        // Its own name may not be there yet (generateName), and is one.
+        let own = object.name_any();
+        names::own(&own)?;
         let named = secret.name.as_deref().filter(|name| !name.is_empty());
         named.map_or(Ok(()), |name| names::object("spec.secret.name", name))?;
         names::namespace("spec.secret.namespace", &namespace)?;
         let app = object.app();
         names::app(&app)?;
-        let name = named.map_or_else(|| object.name_any(), str::to_owned);
+        let name = named.unwrap_or(&own).into();
         Ok(Intent {
             key: Key {
                 kind: T::KIND,
                 namespace: meta.namespace.as_deref().map(Into::into),
-                name: object.name_any().into(),
+                name: own.as_str().into(),
             },
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or_default(),
@@ -156,7 +157,7 @@ impl Intent {
                 secret,
                 SecretKey {
                     namespace: namespace.into(),
-                    name: name.into(),
+                    name,
                 },
                 &mut warnings,
             )?,
@@ -252,7 +253,8 @@ fn read_scope(scope: &TokenScope, warnings: &mut Vec<Warning>) -> Result<Scope, 
             }
             if confined && permissions::is_organization_wide(name) {
                 let message = format!(
-                    "spec.permissions.{name} reaches the whole organization: spec.repositories does not confine it"
+                    "spec.permissions.{} reaches the whole organization: spec.repositories does not confine it",
+                    quote(name)
                 );
                 warnings.push(Warning {
                     reason: Reason::ScopeWiderThanRepositories,

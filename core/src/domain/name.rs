@@ -24,6 +24,15 @@ pub fn is_namespace(text: &str) -> bool {
     text.len() <= 63 && !text.contains('.') && is_object_name(text)
 }
 
+/// What a UID may be made of.
+pub const UIDS: &str = "write at most 64 letters, digits and '-'";
+
+/// Whether the text can be a UID, of an object or of a review: those that the API server gives have 36 characters.
+#[must_use]
+pub fn is_uid(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
 /// What the name of a label or annotation may be made of.
 pub const QUALIFIED_NAMES: &str = "write at most 63 letters, digits, '-', '_' and '.', no blanks, with a letter or digit at both ends; a DNS name and '/' may stand before them";
 
@@ -80,6 +89,16 @@ mod tests {
         }
         for text in ["", "a.b", "A", "-a", &"a".repeat(64)] {
             assert!(!is_namespace(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_uid_is_short_and_of_letters_and_digits() {
+        for uid in ["u", "0f8e3b6c-6a3f-4c53-9a55-0d1c7b1f3a11", &"a".repeat(64)] {
+            assert!(is_uid(uid), "{uid}");
+        }
+        for text in ["", "a b", "a\n", "a/b", "ä", &"a".repeat(65)] {
+            assert!(!is_uid(text), "{text}");
         }
     }
 

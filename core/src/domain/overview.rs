@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{TokenStatus, condition};
+use crate::api::{Reason, TokenStatus, condition};
 
 use super::Problem;
 use super::intent::{Intent, Key, SecretKey};
@@ -119,7 +119,7 @@ fn verdict<'a>(seen: &Seen<'a>, over: bool) -> (State, &'a str, Cow<'a, str>) {
         return (State::Expired, reason, message.into());
     }
     if seen.deleting {
-        return (State::Waiting, "Deleting", "it is being deleted".into());
+        return (State::Waiting, Reason::Deleting.as_str(), "it is being deleted".into());
     }
     if over {
         let text = "the token expired and the operator has not said anything since: does it run?";

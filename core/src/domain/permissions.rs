@@ -1,7 +1,7 @@
 //! The permissions that GitHub knew when this version was made. Only a hint: an unknown name or level is passed on with a warning,
 //! unless a policy denies what reaches an organization.
 
-use super::nearest;
+use super::{nearest, quote};
 
 /// Names and levels of the schema `app-permissions` in GitHub's OpenAPI description (npm package `@octokit/openapi` 23.0.2),
 /// with the additions of Enterprise Cloud and Enterprise Server 3.19. Sorted by name.
@@ -79,7 +79,8 @@ pub fn doubt(field: &str, name: &str, level: &str) -> Option<String> {
         let near = nearest(name, KNOWN.iter().map(|(known, _)| *known))
             .map_or(String::new(), |near| format!("; did you mean '{near}'?"));
         return Some(format!(
-            "{field}: '{name}' is not a permission that this version knows{near}"
+            "{field}: '{}' is not a permission that this version knows{near}",
+            quote(name)
         ));
     };
     let levels = KNOWN.get(at).map_or(RW, |(_, levels)| levels);
@@ -95,7 +96,8 @@ pub fn doubt_of_others(field: &str, level: &str) -> Option<String> {
 fn level_doubt(field: &str, name: &str, level: &str, levels: &[&str]) -> Option<String> {
     (!levels.contains(&level)).then(|| {
         format!(
-            "{field}.{name}: '{level}' is not a level that this version knows; known: {}",
+            "{field}.{name}: '{}' is not a level that this version knows; known: {}",
+            quote(level),
             levels.join(", ")
         )
     })

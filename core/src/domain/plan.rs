@@ -73,8 +73,14 @@ impl SecretFacts {
     pub fn is_of(&self, key: &Key, uid: &str, told: Option<&str>) -> bool {
         match &self.owner {
             Some(owner) => owner == uid,
-            None => (self.held || self.is_told(told)) && has(&self.labels, &secret::own_labels(key)),
+            None => (self.held || self.is_told(told)) && self.is_labelled(key),
         }
+    }
+
+    /// Whether its labels say that it is of this Token.
+    #[must_use]
+    pub fn is_labelled(&self, key: &Key) -> bool {
+        has(&self.labels, &secret::own_labels(key))
     }
 
     /// Whether it is a Secret of ours that has lost both owner and labels, and holds the token that its Token's status tells of.

@@ -24,13 +24,13 @@ const LONGEST_PREFIX: usize = 20;
 /// Characters of a text that are looked at: whoever sends megabytes gets no more for them.
 const READ: usize = 4096;
 
-/// The text on one line, with control and formatting characters as escapes, with everything that looks like a token replaced,
-/// and at most 300 characters long.
+/// The text on one line, with what is not seen (control and formatting characters, and blanks at either end) as escapes, with
+/// everything that looks like a token replaced, and at most 300 characters long.
 #[must_use]
 pub fn quote(text: &str) -> String {
     // Most texts are names.
-    if text.len() < SHORTEST_SECRET && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return text.trim().to_owned();
+    if text.len() < SHORTEST_SECRET && text.trim() == text && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
     }
     let spaced = |c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c };
     let head: String = text.chars().take(READ).map(spaced).collect();
@@ -40,8 +40,8 @@ pub fn quote(text: &str) -> String {
     let visible: String = head.chars().filter(|c| !is_invisible(*c)).collect();
     let redacted = redact(&visible);
     let shown = if redacted == visible { head } else { redacted };
-    let shown = if is_cut { whole(&shown) } else { &shown };
-    let escaped = escape(shown.trim());
+    let shown = if is_cut { whole(&shown).trim_end() } else { &shown };
+    let escaped = escape(shown);
     match escaped.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &escaped[..end]),
         None if is_cut => escaped + "…",
@@ -61,8 +61,9 @@ fn whole(text: &str) -> &str {
 
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_invisible(c) {
+    let inside = text.len() - text.trim_start().len()..text.trim_end().len();
+    for (at, c) in text.char_indices() {
+        if is_invisible(c) || !inside.contains(&at) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -180,10 +181,13 @@ mod tests {
     #[test]
     fn lines_are_joined_and_what_is_not_seen_is_shown() {
         assert_eq!(
-            quote("\u{1b}[31mInvalid request.\n\nFor\t'x'\u{202e}\r\n"),
+            quote("\u{1b}[31mInvalid request.\n\nFor\t'x'\u{202e}"),
             "\\u{1b}[31mInvalid request.  For 'x'\\u{202e}"
         );
         assert_eq!(quote("c\u{200b}i"), "c\\u{200b}i");
+        assert_eq!(quote("a fleet "), "a fleet\\u{20}");
+        assert_eq!(quote(" fl\u{e9}et\n"), "\\u{20}fl\u{e9}et\\u{20}");
+        assert_eq!(quote(" "), "\\u{20}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::intent::{invalid, unreadable};
+use super::name::{NAMESPACES, UIDS, is_namespace, is_uid};
 use super::pod::{Patch, Pod, Text};
 use super::problem::Problem;
 use super::quote;
@@ -186,8 +187,16 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, String
         ));
     }
     let request = request?;
-    if request.uid.is_empty() {
-        return Err("request.uid is empty: an AdmissionReview has one".to_owned());
+    let (uid, namespace) = (&*request.uid, &*request.namespace);
+    if !is_uid(uid) {
+        return Err(format!("request.uid: '{}' is no UID: {UIDS}", quote(uid)));
+    }
+    // The API server has not sent it then; and it becomes part of URLs and messages.
+    if !namespace.is_empty() && !is_namespace(namespace) {
+        return Err(format!(
+            "request.namespace: '{}' is no namespace: {NAMESPACES}",
+            quote(namespace)
+        ));
     }
     Ok(request)
 }

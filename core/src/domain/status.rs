@@ -17,6 +17,9 @@ const WAITING: &str = "No token has been issued yet; the Token waits for its tur
 /// What a Token is told whose token has expired.
 const LATE: &str = "The token in the Secret has expired; the Token waits for its turn at GitHub";
 
+/// What a Token is told that is being deleted.
+const DELETING: &str = "It is being deleted, and its Secret with it";
+
 /// What GitHub granted with a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
@@ -65,6 +68,29 @@ pub fn settle(previous: &TokenStatus, outcome: &Outcome<'_>) -> TokenStatus {
     }
     describe_conditions(&mut status, outcome);
     status
+}
+
+/// The status of a Token that is being deleted, which a finalizer of someone else may hold for long: nothing of it is good any more.
+/// Equal to `previous` if nothing has changed.
+#[must_use]
+pub fn end(previous: &TokenStatus, generation: i64, now: Timestamp) -> TokenStatus {
+    let mut conditions = previous.conditions.clone();
+    let mut set = |kind, value| Condition::set(&mut conditions, kind, value, generation, Time::from(now));
+    set(condition::READY, Some(("False", Reason::Deleting, DELETING.to_owned())));
+    for over in [
+        condition::RECONCILING,
+        condition::STALLED,
+        condition::FORBIDDEN,
+        condition::EXPIRED,
+        condition::WARNING,
+    ] {
+        set(over, None);
+    }
+    TokenStatus {
+        observed_generation: Some(generation),
+        conditions,
+        ..TokenStatus::default()
+    }
 }
 
 fn describe_secret(status: &mut TokenStatus, outcome: &Outcome<'_>) {

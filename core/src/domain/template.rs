@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::api::Reason;
 
 use super::problem::Problem;
+use super::quote;
 use super::schedule::Retry;
 
 /// What may stand between `{{ .` and `}}`.
@@ -45,8 +46,8 @@ pub fn render(key: &str, text: &str, value: impl Fn(&str) -> Option<String>) -> 
         };
         let known = inside.trim().strip_prefix('.').filter(|name| VARIABLES.contains(name));
         let Some(filled) = known.and_then(&value) else {
-            let known = VARIABLES.join(", .");
-            return Err(wrong(key, &format!("'{{{{{inside}}}}}' is not known; known: .{known}")));
+            let (given, known) = (quote(&format!("{{{{{inside}}}}}")), VARIABLES.join(", ."));
+            return Err(wrong(key, &format!("'{given}' is not known; known: .{known}")));
         };
         out.push_str(&filled);
         rest = tail;
@@ -56,7 +57,7 @@ pub fn render(key: &str, text: &str, value: impl Fn(&str) -> Option<String>) -> 
 }
 
 fn wrong(key: &str, why: &str) -> Problem {
-    let shown: String = key.chars().take(64).collect();
+    let shown = quote(key);
     Problem::new(
         Reason::InvalidTemplate,
         Retry::Every(Duration::from_secs(3600)),

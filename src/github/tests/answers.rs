@@ -271,7 +271,7 @@ fn messages_name_the_field_the_value_and_the_cure() {
         ),
         (
             404,
-            "Not Found",
+            " Not Found ",
             "installationID 67890 is no installation of appID 12345 at https://api.github.com: \"Not Found\"; check the ID, or install the \
           App again and use its new ID",
         ),

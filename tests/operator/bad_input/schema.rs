@@ -200,6 +200,49 @@ async fn raw_fails(world: &World, name: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
+async fn a_status_that_cannot_be_read_is_written_anew_and_its_token_stays() {
+    let cluster = Cluster::builder().with_crds(lax_crds());
+    let mut world = World::with(cluster, Settings::default(), |operator| operator).await;
+    raw(&world, "demo", json!({})).await;
+    let token = world.settled("demo").await;
+    for (status, running) in [
+        (json!(7), true),
+        (json!({"installationAccessToken": "x"}), false),
+        (json!({"conditions": [{"type": "Ready"}]}), true),
+    ] {
+        if !running {
+            world.operator.kill();
+        }
+        let put = json!([{"op": "replace", "path": "/status", "value": status}]).to_string();
+        let edit = ["patch", "token.github.as-code.io", "demo", "--subresource=status"];
+        let edit = [&edit[..], &["-n", &world.namespace, "--type=json", "-p", &put]].concat();
+        world.cluster.kubectl(&edit).await.expect("anything is accepted");
+        if !running {
+            world.operator.restart().await.unwrap();
+        }
+        assert_eq!(mended(&world).await, lab::github::hashed(&token), "{status}");
+    }
+    assert_eq!(world.token_in("demo").await, Some(token));
+    assert_eq!(world.github.mint_count(), 1);
+    assert_eq!(world.events("demo").await, []);
+}
+
+/// The hash in the status of `demo`, once that says that all is well.
+async fn mended(world: &World) -> String {
+    lab::wait::eventually(crate::world::SOON, "the status is mended", async || {
+        let token = world.tokens().get("demo").await.map_err(|error| error.to_string())?;
+        let status = token.status.unwrap_or_default();
+        let ready = status.condition("Ready").is_some_and(|ready| ready.status == "True");
+        status
+            .hashed_token
+            .clone()
+            .filter(|_| ready)
+            .ok_or(format!("{status:?}"))
+    })
+    .await
+}
+
+#[tokio::test]
 async fn an_app_that_does_not_exist_is_named() {
     let world = World::new().await;
     world.token("demo", json!({"appRef": {"name": "nope"}})).await;

@@ -22,6 +22,16 @@ pub(super) fn object(field: &str, text: &str) -> Result<(), Problem> {
     is_object_name(text).then_some(()).ok_or_else(wrong)
 }
 
+/// The object's own name; or how that begins, where the API server is to make it (`generateName`): then it may end as no name does.
+pub(super) fn own(text: &str) -> Result<(), Problem> {
+    let begins_one = is_object_name(&format!("{text}0"));
+    if begins_one {
+        Ok(())
+    } else {
+        object("metadata.name", text)
+    }
+}
+
 pub(super) fn namespace(field: &str, text: &str) -> Result<(), Problem> {
     let wrong = || invalid(format!("{field}: '{}' is no namespace: {NAMESPACES}", quote(text)));
     is_namespace(text).then_some(()).ok_or_else(wrong)

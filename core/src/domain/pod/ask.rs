@@ -118,7 +118,8 @@ pub fn asks(annotations: &Annotations<'_>, namespace: &str, warnings: &mut Warni
         }
         let values = BTreeMap::new();
         let keys = by_id.entry(id).or_insert(Keys { id, values });
-        if let Some((other, _)) = keys.values.insert(word, (name, text)) {
+        // Blanks around a value are not part of it.
+        if let Some((other, _)) = keys.values.insert(word, (name, text.trim())) {
             return Err(invalid(name, &format!("{other} says the same: remove one of the two")));
         }
     }
@@ -181,13 +182,13 @@ impl<'a> Keys<'a> {
         self.values.values().next().map_or("", |(name, _)| name)
     }
 
-    /// Reads a value, without the blanks around it, which a message would not show; an error names the annotation and the value.
+    /// Reads a value; an error names the annotation and the value.
     fn read<T>(&self, word: &str, read: impl FnOnce(&'a str) -> Result<T, Wrong>) -> Result<Option<T>, Refusal> {
         let Some((name, text)) = self.values.get(word) else {
             return Ok(None);
         };
         let wrong = |why: Wrong| invalid(name, &format!("'{}' {why}", quote(text)));
-        read(text.trim()).map(Some).map_err(wrong)
+        read(text).map(Some).map_err(wrong)
     }
 
     fn token(&self, namespace: &str) -> Result<Option<Key>, Refusal> {

@@ -14,7 +14,7 @@ use crate::domain::quote;
 use super::ask::{Ask, Conflict};
 use super::git::Setting;
 use super::grant::{Granted, VOLUME_PREFIX, variables};
-use super::item::{Is, Literal, Mount, Variable, is_same};
+use super::item::{Is, Literal, Mount, Variable};
 use super::value::{is_within, normal, overlap, real};
 use super::view::{self, Container, Pod};
 use super::{Refusal, Warnings};
@@ -182,20 +182,23 @@ pub(super) fn mounts<'a>(
     granted: &[&'a Granted<'a>],
 ) -> Result<Vec<Mount<'a>>, Refusal> {
     let files = granted.iter().filter(|grant| grant.ask.file);
-    let mut lacking: Vec<Mount<'_>> = files.map(|grant| grant.mount()).collect();
+    let mut all: Vec<Mount<'_>> = files.map(|grant| grant.mount()).collect();
     for device in container.volume_devices.iter() {
         let path = normal(&device.device_path);
         let theirs = real(&path);
         // A device is a file.
-        if let Some(ours) = lacking.iter().find(|ours| overlap(&theirs, ours.place)) {
+        if let Some(ours) = all.iter().find(|ours| overlap(&theirs, ours.place)) {
             return Err(no_room(container, ours, "device", &device.device_path));
         }
     }
     for mount in container.volume_mounts.iter().flat_map(|mounts| mounts.iter()) {
         let path = normal(&mount.mount_path);
         let theirs = real(&path);
-        if mount.read_only && mount.sub_path.is_empty() {
-            lacking.retain(|ours| *mount.name != *ours.name || *theirs != *ours.place);
+        let whole = mount.read_only && mount.sub_path.is_empty();
+        let is_it = |ours: &&mut Mount<'_>| whole && *mount.name == *ours.name && *theirs == *ours.place;
+        if let Some(ours) = all.iter_mut().find(is_it) {
+            ours.is_there = true;
+            continue;
         }
         // Below a folder that can be written to, the node makes the place for ours. Our own volumes cannot be.
         let fixed = mount.read_only
@@ -203,11 +206,12 @@ pub(super) fn mounts<'a>(
             || fixed.get(&*mount.name).is_some_and(|fixed| *fixed);
         let in_the_way =
             |ours: &&Mount<'_>| is_within(&theirs, ours.place) || (fixed && is_within(ours.place, &theirs));
-        if let Some(ours) = lacking.iter().find(in_the_way) {
+        if let Some(ours) = all.iter().find(in_the_way) {
             return Err(no_room(container, ours, "mount", &mount.mount_path));
         }
     }
-    Ok(lacking)
+    all.retain(|ours| !ours.is_there);
+    Ok(all)
 }
 
 fn no_room(container: &Container<'_>, ours: &Mount<'_>, what: &str, path: &str) -> Refusal {
@@ -261,7 +265,7 @@ fn missing<'a>(
 fn says(variable: &view::Variable<'_>, wanted: &Is<'_>) -> bool {
     match (wanted, variable.value_from) {
         (Is::Value(wanted), None) => variable.value.as_deref() == Some(&wanted.text),
-        (Is::ValueFrom(wanted), Some(source)) => variable.value.is_none() && is_same(source, wanted),
+        (Is::ValueFrom(wanted), Some(source)) => variable.value.is_none() && wanted.is_in(source),
         _ => false,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
+
 use super::ask::Ask;
 use super::git::{self, FILE, Setting};
 use super::item::{File, Is, Literal, Mount, Projected, Projection, SecretFiles, SecretKeyRef, Source, Variable};
@@ -55,12 +57,14 @@ impl<'a> Granted<'a> {
     /// Where the volume's file comes from.
     pub fn projected(&self, mode: u32) -> Projected<'_> {
         let items = [File {
-            key: &self.key,
-            path: FILE,
+            key: Cow::Borrowed(&self.key),
+            path: Cow::Borrowed(FILE),
+            mode: IgnoredAny,
         }];
         let secret = SecretFiles {
             items,
-            name: &self.secret,
+            name: Cow::Borrowed(&self.secret),
+            optional: false,
         };
         Projected {
             default_mode: mode,
@@ -75,14 +79,16 @@ impl<'a> Granted<'a> {
             name: &self.volume,
             read_only: true,
             place: &self.place,
+            is_there: false,
         }
     }
 
     fn source(&self) -> Source<'_> {
         Source {
             secret_key_ref: SecretKeyRef {
-                key: &self.key,
-                name: &self.secret,
+                key: Cow::Borrowed(&self.key),
+                name: Cow::Borrowed(&self.secret),
+                optional: false,
             },
         }
     }

@@ -14,8 +14,8 @@ use super::bounds::PATCH;
 use super::clash::{agree, clashes};
 use super::container::{Lacks, mounts, read_only, warn_of_stale_variables};
 use super::grant::Granted;
-use super::item::{Volume, is_same};
-use super::patch::{Additions, Patch};
+use super::item::Volume;
+use super::patch::Additions;
 use super::secret::secret_of;
 use super::view::{Container, Pod};
 use super::{Injection, Refusal, TokenFacts, Warnings};
@@ -47,7 +47,7 @@ pub fn inject(
     warnings: &mut Warnings,
 ) -> Result<Injection, Refusal> {
     if asks.is_empty() {
-        return Ok(nothing(Reason::NotRequested));
+        return finish(pod, Reason::NotRequested, &[], Additions::default());
     }
     if pod.is_windows() {
         let why =
@@ -69,31 +69,24 @@ pub fn inject(
         }
     }
     if granted.is_empty() {
-        return Ok(nothing(Reason::TokenMissing));
+        return finish(pod, Reason::TokenMissing, &[], Additions::default());
     }
     select(pod, &mut granted, warnings)?;
     let mut patch = Additions::default();
     volumes(pod, &granted, &mut patch, warnings)?;
     let idle = containers(pod, &granted, &mut patch, warnings)?;
     granted.retain(|grant| !idle.iter().any(|ask| std::ptr::eq(*ask, grant.ask)));
-    if granted.is_empty() {
-        return Ok(nothing(Reason::NotInjectable));
-    }
-    note(pod, &granted, &mut patch)?;
-    Ok(Injection {
-        reason: Reason::Injected,
-        patch: patch.into_patch(),
-    })
+    let reason = if granted.is_empty() {
+        Reason::NotInjectable
+    } else {
+        Reason::Injected
+    };
+    finish(pod, reason, &granted, patch)
 }
 
 /// Whether it is for want of a Secret that a pod is refused.
 fn is_missing(reason: Reason) -> bool {
     matches!(reason, Reason::TokenMissing | Reason::InvalidSpec)
-}
-
-fn nothing(reason: Reason) -> Injection {
-    let patch = Patch::default();
-    Injection { reason, patch }
 }
 
 fn volumes(
@@ -118,10 +111,13 @@ fn volumes(
         let (name, projected) = (grant.volume.as_str(), grant.projected(mode));
         match there.iter().find(|volume| *volume.name == *name) {
             None => missing.push(Volume { name, projected }),
-            Some(volume) if volume.projected.is_some_and(|theirs| is_same(theirs, &projected)) => {}
-            Some(_) => {
-                let message = format!("the pod has a volume '{name}' already, with other content: rename it");
-                return Err(Refusal::new(Reason::PodConflict, message));
+            Some(volume) => {
+                if let Some(other) = projected.instead_in(volume.projected) {
+                    let message = format!(
+                        "the pod has a volume '{name}' already, which holds {other} instead of {projected}: rename or remove it"
+                    );
+                    return Err(Refusal::new(Reason::PodConflict, message));
+                }
             }
         }
     }
@@ -235,8 +231,13 @@ struct Given<'a> {
     secret: &'a str,
 }
 
-/// Writes down on the pod what it was given.
-fn note<'a>(pod: &Pod<'_>, granted: &'a [Granted<'a>], patch: &mut Additions) -> Result<(), Refusal> {
+/// Writes down on the pod what it was given; that it was given nothing, only where it says something else.
+fn finish<'a>(
+    pod: &Pod<'_>,
+    reason: Reason,
+    granted: &'a [Granted<'a>],
+    mut patch: Additions,
+) -> Result<Injection, Refusal> {
     let one = |grant: &'a Granted<'a>| {
         let Key { kind, name, .. } = &grant.ask.token;
         let (kind, secret) = (kind.as_str(), &*grant.secret);
@@ -246,8 +247,9 @@ fn note<'a>(pod: &Pod<'_>, granted: &'a [Granted<'a>], patch: &mut Additions) ->
     let text = serde_json::to_string(&all)?;
     let name = format!("{PREFIX}{}", key::STATUS);
     let written = pod.metadata.annotations.get(name.as_str());
-    if written.is_none_or(|written| **written != text) {
+    if written.map_or(!granted.is_empty(), |written| **written != text) {
         patch.set(&["metadata", "annotations", &name], &text)?;
     }
-    Ok(())
+    let patch = patch.into_patch();
+    Ok(Injection { reason, patch })
 }

@@ -1,10 +1,15 @@
 //! What is added to a pod, as Kubernetes' API has it. Texts are borrowed where they are known: each container gets them again.
+//! What is read again, since it may be there already, has fields besides: those that others fill in, and that change nothing.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
+
+use super::view::or_default;
+use crate::domain::quote;
 
 /// A volume with the token's file.
 #[derive(Serialize)]
@@ -14,29 +19,66 @@ pub(super) struct Volume<'a> {
 }
 
 /// Files of a Secret.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Projected<'a> {
+    #[serde(default, deserialize_with = "or_default")]
     pub default_mode: u32,
+    #[serde(borrow)]
     pub sources: [Projection<'a>; 1],
 }
 
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Projection<'a> {
+    #[serde(borrow)]
     pub secret: SecretFiles<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SecretFiles<'a> {
+    #[serde(borrow)]
     pub items: [File<'a>; 1],
-    pub name: &'a str,
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    #[serde(default, skip_serializing, deserialize_with = "or_default")]
+    pub optional: bool,
 }
 
 /// A key of a Secret as a file.
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct File<'a> {
-    pub key: &'a str,
-    pub path: &'a str,
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    #[serde(borrow)]
+    pub path: Cow<'a, str>,
+    #[serde(default, skip_serializing)]
+    pub mode: IgnoredAny,
+}
+
+impl Projected<'_> {
+    /// What a pod's volume has instead; `None` where that is the same but for modes: they were chosen before another webhook set
+    /// the pod's fsGroup, or by that webhook.
+    pub fn instead_in(&self, theirs: Option<&RawValue>) -> Option<String> {
+        let theirs = theirs.and_then(|theirs| serde_json::from_str::<Projected<'_>>(theirs.get()).ok());
+        match theirs {
+            Some(theirs) if theirs.sources == self.sources => None,
+            Some(theirs) => Some(theirs.to_string()),
+            None => Some("something else".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Projected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [Projection { secret }] = &self.sources;
+        let [File { key, path, .. }] = &secret.items;
+        let optional = if secret.optional { "optional " } else { "" };
+        let [key, path, name] = [key, path, &secret.name].map(|text| quote(text));
+        write!(f, "key '{key}' of the {optional}Secret '{name}' as '{path}'")
+    }
 }
 
 /// A read-only mount.
@@ -49,6 +91,9 @@ pub(super) struct Mount<'a> {
     /// The folder, as the node finds it.
     #[serde(skip)]
     pub place: &'a str,
+    /// Whether the container has it already.
+    #[serde(skip)]
+    pub is_there: bool,
 }
 
 /// A variable.
@@ -91,20 +136,27 @@ impl Serialize for Literal {
 }
 
 /// A key of a Secret.
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Source<'a> {
+    #[serde(borrow)]
     pub secret_key_ref: SecretKeyRef<'a>,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SecretKeyRef<'a> {
-    pub key: &'a str,
-    pub name: &'a str,
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    #[serde(default, skip_serializing, deserialize_with = "or_default")]
+    pub optional: bool,
 }
 
-/// Whether the JSON of a pod says the same as what would be added, however it is spelled.
-pub(super) fn is_same(theirs: &RawValue, ours: &impl Serialize) -> bool {
-    let theirs: Option<Value> = serde_json::from_str(theirs.get()).ok();
-    theirs.is_some() && theirs == serde_json::to_value(ours).ok()
+impl Source<'_> {
+    /// Whether a pod's variable has the same.
+    pub fn is_in(&self, theirs: &RawValue) -> bool {
+        serde_json::from_str::<Source<'_>>(theirs.get()).is_ok_and(|theirs| theirs == *self)
+    }
 }

@@ -3,10 +3,7 @@
 use serde::Deserialize;
 
 use super::view::or_default;
-use crate::domain::name::{is_namespace, is_object_name};
-
-/// The longest UID: those that the API server gives have 36.
-const LONGEST_UID: usize = 64;
+use crate::domain::name::{is_namespace, is_object_name, is_uid};
 
 /// An owner of a pod, as the pod says: nobody has looked whether it exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -30,13 +27,11 @@ impl Owner {
     #[must_use]
     pub fn can_exist(&self) -> bool {
         let (group, version) = self.api_version.split_once('/').unwrap_or(("core", &self.api_version));
-        let of_uid = |c: char| c.is_ascii_alphanumeric() || c == '-';
         is_object_name(group)
             && is_namespace(version)
             && is_namespace(&self.kind.to_ascii_lowercase())
             && is_object_name(&self.name)
-            && (1..=LONGEST_UID).contains(&self.uid.len())
-            && self.uid.chars().all(of_uid)
+            && is_uid(&self.uid)
     }
 }
 

@@ -131,7 +131,7 @@ impl Limits {
         let most = self.permissions.as_ref()?;
         asked.iter().find_map(|(name, level)| {
             let shown = quote(name);
-            match most.get(name).or_else(|| most.get("*")) {
+            match most_of(most, name) {
                 None => Some(format!("spec.permissions.{shown} is not allowed")),
                 Some(limit) if is_within(level, limit) => None,
                 Some(limit) => Some(format!(
@@ -163,6 +163,18 @@ fn beyond_repositories(name: &str) -> Option<String> {
             "spec.permissions.{shown} is not known to be a repository permission: write one that this version knows, in lower case and without blanks"
         )
     })
+}
+
+/// The most of a permission: what is listed for its name, or for one that GitHub may read as the same, or else for all others.
+fn most_of<'a>(most: &'a BTreeMap<String, String>, name: &str) -> Option<&'a String> {
+    let alike = || most.iter().find(|(listed, _)| read(listed).eq(read(name)));
+    let listed = most.get(name).or_else(|| alike().map(|(_, level)| level));
+    listed.or_else(|| most.get("*"))
+}
+
+/// A name as GitHub may read it.
+fn read(name: &str) -> impl Iterator<Item = char> {
+    name.trim().chars().flat_map(char::to_lowercase)
 }
 
 fn fits_one(allowed: &[Glob], name: &str) -> bool {

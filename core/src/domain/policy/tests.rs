@@ -1,6 +1,7 @@
 //! What policies let through.
 
 mod large;
+mod permissions;
 mod selectors;
 
 use serde_json::{Value, json};
@@ -88,7 +89,7 @@ fn each_limit_names_the_field_the_value_and_what_is_allowed() {
         (
             json!({"organizationPermissions": "deny", "permissions": {"*": "read"}}),
             json!({"permissions": {"contents": "read", "members ": "read"}}),
-            Some("spec.permissions.members is not known to be a repository permission"),
+            Some("spec.permissions.members\\u{20} is not known to be a repository permission"),
         ),
         (
             json!({"permissions": {"*": "read"}}),

@@ -307,6 +307,28 @@ fn a_secret_that_is_gone_leaves_nothing_of_its_token_behind() {
 }
 
 #[test]
+fn of_a_token_that_is_being_deleted_nothing_is_good_any_more() {
+    let warned = Case {
+        warnings: vec![Warning {
+            reason: Reason::UnknownPermission,
+            message: "one".to_owned(),
+        }],
+        ..Case::issued()
+    };
+    let forbidden = Problem::new(Reason::PolicyForbids, Retry::Backoff, "no");
+    let issued = warned.settle(&TokenStatus::default());
+    let expired = Case::failed(at(9999), forbidden).settle(&issued);
+    for previous in [TokenStatus::default(), issued, expired] {
+        let ended = end(&previous, 4, at(10_000));
+        let wanted = json!({"observedGeneration": 4, "conditions": [{"type": "Ready", "status": "False",
+            "reason": "Deleting", "message": "It is being deleted, and its Secret with it",
+            "lastTransitionTime": ended.conditions[0].last_transition_time, "observedGeneration": 4}]});
+        assert_eq!(serde_json::to_value(&ended).unwrap(), wanted);
+        assert_eq!(end(&ended, 4, at(20_000)), ended, "it is told once");
+    }
+}
+
+#[test]
 fn a_spec_that_cannot_be_read_keeps_what_is_known_of_the_secret() {
     let issued = Case::issued().settle(&TokenStatus::default());
     let unreadable = Case {

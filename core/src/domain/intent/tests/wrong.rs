@@ -104,7 +104,11 @@ fn a_wrong_spec_names_the_field_the_value_and_the_cure() {
         ),
         (
             json!({"secret": {"labels": {"team": "a "}}}),
-            ["spec.secret.labels: team", "'a' is no label's value", "no blanks"],
+            [
+                "spec.secret.labels: team",
+                "'a\\u{20}' is no label's value",
+                "no blanks",
+            ],
         ),
         (
             json!({"secret": {"annotations": {"a b": "c"}}}),
@@ -192,5 +196,68 @@ fn namespaces_that_a_cluster_token_names_are_namespaces() {
             app.starts_with("spec.appRef.namespace: ") && app.contains(&told),
             "{app}"
         );
+    }
+}
+
+#[test]
+fn an_object_has_a_name_that_changes_no_url() {
+    let named = |name: &str, begin: Option<&str>| {
+        let mut object = token(json!({}));
+        object.metadata.name = begin.is_none().then(|| name.to_owned());
+        object.metadata.generate_name = begin.map(str::to_owned);
+        Intent::new(&object)
+    };
+    for name in ["ci", &"a".repeat(253)] {
+        assert_eq!(&*named(name, None).unwrap().secret.key.name, name);
+    }
+    assert!(named("", Some("ci-")).is_ok());
+    for text in ["ci?x=", "../ci", "a/b"] {
+        for problem in [named(text, None).unwrap_err(), named("", Some(text)).unwrap_err()] {
+            let told = format!("metadata.name: '{text}' is no name: write lower-case letters");
+            assert!(problem.message.starts_with(&told), "{}", problem.message);
+        }
+    }
+}
+
+#[test]
+fn however_long_a_field_is_what_is_said_of_it_is_short() {
+    let (long, many) = ("x\n".repeat(50_000), vec!["x".repeat(200); 400]);
+    let (key, keys): (_, BTreeMap<String, &str>) = (
+        json!({&*long: &long}),
+        many.iter()
+            .enumerate()
+            .map(|(n, name)| (format!("{name}{n}"), "x"))
+            .collect(),
+    );
+    for spec in [
+        json!({"owner": &long, "installationID": 7}),
+        json!({"appRef": {"name": &long}}),
+        json!({"repositories": [format!("{long}/")]}),
+        json!({"permissions": key}),
+        json!({"permissions": keys}),
+        json!({"permissions": {"contents": &long}}),
+        json!({"permissions": {format!("organization_{long}"): "read"}, "repositories": ["web"]}),
+        json!({"permissions": keys, "repositories": many}),
+        json!({"refreshInterval": &long}),
+        json!({"retryInterval": &long}),
+        json!({"revokePreviousAfter": &long}),
+        json!({"secret": {"name": &long}}),
+        json!({"secret": {"labels": key}}),
+        json!({"secret": {"labels": {"a": &long}}}),
+        json!({"secret": {"annotations": key}}),
+        json!({"secret": {"annotations": {"a": long.repeat(3)}}}),
+        json!({"secret": {"extraData": [{"inline": key}, {"secret": {"name": &long}}, {"configMap": {"name": &long}}]}}),
+        json!({"secret": {"format": "template", "template": key}}),
+        json!({"secret": {"format": "template", "template": {"a": format!("{{{{ {long} }}}}")}}}),
+        json!({"secret": {"format": "template", "template": {"a": format!("{{{{ {long}")}}}),
+    ] {
+        let told: Vec<String> = match Intent::new(&token(spec.clone())) {
+            Ok(intent) => intent.warnings.into_iter().map(|warning| warning.message).collect(),
+            Err(problem) => vec![problem.message],
+        };
+        let field = spec.to_string();
+        assert!(!told.is_empty(), "{}", &field[..60]);
+        let longest = told.iter().map(String::len).max();
+        assert!(longest < Some(2_000), "{}: {longest:?} bytes", &field[..60]);
     }
 }

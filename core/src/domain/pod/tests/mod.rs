@@ -1,5 +1,6 @@
 //! Pods in, patches out.
 
+mod again;
 mod golden;
 mod properties;
 mod secret;
@@ -265,7 +266,7 @@ fn blanks_around_a_value_are_not_part_of_it() {
     };
     assert_eq!(asked(values(" \n")), asked(values("")));
     let message = refused(
-        &json!({"git-ssh-rewrite": "tr ue"}),
+        &json!({"git-ssh-rewrite": " tr ue"}),
         &json!({"containers": [{"name": "app"}]}),
     );
     assert!(message.contains("'tr ue' is neither true nor false"), "{message}");

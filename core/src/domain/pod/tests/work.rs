@@ -49,3 +49,56 @@ fn variables_are_not_looked_through_once_for_each_name() {
     println!("{one:?}, {most:?}");
     assert!(most < 3 * one, "{one:?} with one name, {most:?} with 320");
 }
+
+#[test]
+fn however_long_an_annotation_or_a_name_is_what_is_said_of_it_is_short() {
+    let long = "x\n".repeat(60_000);
+    let told = |annotations: Value, container: Value| -> Vec<String> {
+        let pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}).to_string();
+        let view: Pod<'_> = serde_json::from_str(&pod).unwrap();
+        let mut warnings = Warnings::default();
+        let decided = asks(view.annotations(), NAMESPACE, &mut warnings)
+            .and_then(|asks| inject(&view, NAMESPACE, &asks, &facts(), &mut warnings));
+        warnings
+            .into_texts()
+            .into_iter()
+            .chain(decided.err().map(|refusal| refusal.message))
+            .collect()
+    };
+    let app = || json!({"name": "app"});
+    let mut all: Vec<Vec<String>> = crate::api::names::pod::ALL
+        .iter()
+        .flat_map(|word| {
+            let annotation = |name: String| {
+                let mut annotations = json!({"github.as-code.io/token": "ci"});
+                annotations[name] = long.as_str().into();
+                told(annotations, app())
+            };
+            [
+                annotation(format!("github.as-code.io/{word}")),
+                annotation(format!("github.as-code.io/{word}.{long}")),
+            ]
+        })
+        .collect();
+    let asked = |more: Value| {
+        let mut annotations = json!({"github.as-code.io/token": "ci"});
+        for (name, value) in more.as_object().unwrap() {
+            annotations[format!("github.as-code.io/{name}")] = value.clone();
+        }
+        annotations
+    };
+    let variable = |value: &str| json!({"name": &long, "env": [{"name": "GH_TOKEN", "value": value}]});
+    all.extend([
+        told(asked(json!({&*long: ""})), app()),
+        told(asked(json!({"token": format!("{long}/ci")})), app()),
+        told(asked(json!({"containers": "other"})), json!({"name": &long})),
+        told(asked(json!({"inject": "env", "env-conflict": "deny"})), variable(&long)),
+        told(asked(json!({"inject": "env"})), variable(&long)),
+        told(asked(json!({})), json!({"name": &long, "volumeMounts": [{"name": &long, "mountPath": format!("/var/run/secrets/github.as-code.io/default/{long}")}]})),
+    ]);
+    for (at, told) in all.iter().enumerate() {
+        assert!(!told.is_empty(), "{at}");
+        let longest = told.iter().map(String::len).max();
+        assert!(longest < Some(2_000), "{at}: {longest:?} bytes");
+    }
+}

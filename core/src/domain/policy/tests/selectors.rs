@@ -66,7 +66,7 @@ fn a_selector_that_says_nothing_selects_everything_and_allows_nothing() {
         ),
         (
             json!({"matchLabels": {"team": "web "}}),
-            "matchLabels.team: 'web' is no label's value: write at most 63 letters, digits, '-', '_' and '.', no blanks",
+            "matchLabels.team: 'web\\u{20}' is no label's value: write at most 63 letters, digits, '-', '_' and '.', no blanks",
         ),
         (
             json!({"matchLabels": {"a b": "c"}}),
