@@ -189,7 +189,6 @@ mod tests {
         };
         for unreadable in [
             "7",
-            "[]",
             r#"{"conditions":[{"type":"Ready"}]}"#,
             r#"{"installationAccessToken":"x"}"#,
         ] {
