@@ -8,19 +8,21 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::api::Time;
 use crate::api::names::{FINALIZER, MANAGER, annotation};
 use crate::domain::intent::SecretKey;
 use crate::domain::secret::{Rendered, own_labels};
 
 use super::altered::unaltered;
-use super::watch::managed;
-use super::{ClusterError, Metadata, OwnerRef, Scope};
+use super::{ClusterError, Metadata, OwnerRef};
+
+use finalizer::with_ours;
+
+mod finalizer;
 
 /// An answer of metadata alone.
 const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
@@ -248,57 +250,6 @@ impl Secrets {
         unaltered(&sent, self.patch(key, patch).await?)
     }
 
-    /// Takes hold again of a Secret that has lost our finalizer: without it, it would go before its token is revoked. Whether it had.
-    ///
-    /// # Errors
-    /// [`ClusterError::Conflict`] if it has changed meanwhile; one that is gone, or going, is none.
-    pub async fn hold(&self, key: &SecretKey, uid: &str) -> Result<bool, ClusterError> {
-        let found = self.look(key).await?.map(|found| found.metadata);
-        let lost =
-            |meta: &ObjectMeta| meta.uid.as_deref() == Some(uid) && meta.deletion_timestamp.is_none() && !is_held(meta);
-        let Some(meta) = found.filter(lost) else {
-            return Ok(false);
-        };
-        let patch = serde_json::json!({"metadata": {
-            "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": with_ours(&meta),
-            "annotations": {annotation::RELEASED: null}}});
-        gone_is_fine(self.patch(key, patch).await.map(drop))?;
-        Ok(true)
-    }
-
-    /// Lets go of a Secret. `at`: of one that stays, this is when, for an operator that goes on all the same.
-    ///
-    /// # Errors
-    /// [`ClusterError`]; a Secret that is gone already is none.
-    pub async fn release(&self, key: &SecretKey, meta: &ObjectMeta, at: Option<Time>) -> Result<(), ClusterError> {
-        let others: Vec<&String> = meta
-            .finalizers
-            .iter()
-            .flatten()
-            .filter(|name| *name != FINALIZER)
-            .collect();
-        let mut patch = serde_json::json!({"metadata": {
-            "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": others}});
-        if let Some(at) = at {
-            patch["metadata"]["annotations"] = serde_json::json!({annotation::RELEASED: at.to_string()});
-        }
-        gone_is_fine(self.patch(key, patch).await.map(drop))
-    }
-
-    /// Lets go of what stands there, if it is still the Secret of this UID. Whether it was.
-    ///
-    /// # Errors
-    /// [`ClusterError`]
-    pub async fn let_go(&self, key: &SecretKey, uid: &str) -> Result<bool, ClusterError> {
-        match self.look(key).await? {
-            Some(meta) if meta.metadata.uid.as_deref() == Some(uid) => {
-                self.release(key, &meta.metadata, None).await?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
     async fn patch(&self, key: &SecretKey, patch: impl Debug + Serialize) -> Result<Metadata, kube::Error> {
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
@@ -307,41 +258,6 @@ impl Secrets {
         self.metadata(key)
             .patch(&key.name, &params, &Patch::Merge(&patch))
             .await
-    }
-
-    /// The managed Secrets that have our finalizer, of each namespace or of all at once (`None`). A namespace that does not exist has none.
-    pub async fn held(
-        &self,
-        scope: &Scope,
-    ) -> Vec<(Option<String>, Result<Vec<(SecretKey, ObjectMeta)>, ClusterError>)> {
-        let params = ListParams::default().labels(&managed(scope));
-        let mut all = Vec::new();
-        for place in scope.places() {
-            let api: Api<Secret> = match place {
-                Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-                None => Api::all(self.client.clone()),
-            };
-            let held = match api.list_metadata(&params).await {
-                Ok(found) => {
-                    let metadata = found.items.into_iter().map(|found| found.metadata).filter(is_held);
-                    Ok(metadata
-                        .map(|metadata| (SecretKey::from(&metadata), metadata))
-                        .collect())
-                }
-                // A Role goes with its namespace.
-                Err(_) if self.is_gone(place).await => continue,
-                Err(error) => Err(error.into()),
-            };
-            all.push((place.map(str::to_owned), held));
-        }
-        all
-    }
-
-    /// Whether there is no such namespace. `false` if that cannot be found out.
-    async fn is_gone(&self, namespace: Option<&str>) -> bool {
-        let Some(namespace) = namespace else { return false };
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        matches!(namespaces.get_metadata_opt(namespace).await, Ok(None))
     }
 
     /// Deletes a Secret of this UID, and waits for nothing.
@@ -378,19 +294,6 @@ impl Secrets {
 fn bytes(data: &BTreeMap<String, SecretString>) -> impl Iterator<Item = (String, ByteString)> {
     let bytes = |value: &SecretString| ByteString(value.expose_secret().as_bytes().to_vec());
     data.iter().map(move |(key, value)| (key.clone(), bytes(value)))
-}
-
-fn is_held(metadata: &ObjectMeta) -> bool {
-    metadata.finalizers.iter().flatten().any(|name| name == FINALIZER)
-}
-
-/// Its finalizers, ours among them.
-fn with_ours(metadata: &ObjectMeta) -> Vec<String> {
-    let mut all = metadata.finalizers.clone().unwrap_or_default();
-    if !is_held(metadata) {
-        all.push(FINALIZER.to_owned());
-    }
-    all
 }
 
 fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), ClusterError> {
