@@ -27,5 +27,5 @@ pub use clock::now;
 pub use manager::{ManagerError, ManagerOptions, manager};
 pub use mint::{MintAnswer, MintError, mint};
 pub use register::{NewApp, Places, RegisterOptions, Request as RegisterRequest, register, registration_form, salt};
-pub use release::release;
+pub use release::{Released, release};
 pub use status::{Overview, status};

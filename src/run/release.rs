@@ -32,12 +32,21 @@ const ABREAST: usize = 8;
 /// Of so many Secrets it is said why they are still held.
 const TOLD: usize = 20;
 
-/// Takes the Lease from the replica that leads, and the finalizer from every managed Secret of `scope`. The number of Secrets. Tokens
-/// stay good until they expire. Who may not do this leaves the lead where it is.
+/// What was let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// How many Secrets.
+    pub secrets: usize,
+    /// Whether there was a Lease to take: without one, an operator that runs elsewhere goes on, and holds each again with its next token.
+    pub led: bool,
+}
+
+/// Takes the Lease from the replica that leads, and the finalizer from every managed Secret of `scope`. Tokens stay good until they
+/// expire. Who may not do this leaves the lead where it is.
 ///
 /// # Errors
 /// A text: what the API server said, of each Secret that it keeps.
-pub async fn release(namespace: &str, scope: Scope) -> Result<usize, String> {
+pub async fn release(namespace: &str, scope: Scope) -> Result<Released, String> {
     let client = connect().await?;
     let lease = Api::<Lease>::namespaced(client.clone(), namespace);
     let secrets = Secrets::new(client);
@@ -86,15 +95,15 @@ fn lines(why: &Reasons) -> String {
 }
 
 /// Lets go of the Secrets while no replica leads.
-async fn alone(lease: &Api<Lease>, secrets: &Secrets, scope: &Scope) -> Result<usize, Trouble> {
+async fn alone(lease: &Api<Lease>, secrets: &Secrets, scope: &Scope) -> Result<Released, Trouble> {
     let started = Instant::now();
     // Without a Lease, no replica has ever worked here.
     while take(lease).await.map_err(Trouble::Lease)? && started.elapsed() < NOTICE {
         sleep(RENEW).await;
     }
-    let released = let_go(secrets, scope).await?;
-    take(lease).await.map_err(Trouble::Lease)?;
-    Ok(released)
+    let secrets = let_go(secrets, scope).await?;
+    let led = take(lease).await.map_err(Trouble::Lease)?;
+    Ok(Released { secrets, led })
 }
 
 /// Lets a replica lead again at once, if the Lease is still ours; else it does so by itself when the minute is over.

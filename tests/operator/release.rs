@@ -15,6 +15,20 @@ async fn finalizers(world: &World, name: &str) -> Vec<String> {
     secret.metadata.finalizers.unwrap_or_default()
 }
 
+/// What `gtm release` says that was let go of.
+async fn released(world: &World, namespace: &str) -> String {
+    let mut release = Command::new(env!("CARGO_BIN_EXE_gtm"));
+    release
+        .env_clear()
+        .env("KUBECONFIG", world.cluster.kubeconfig_path())
+        .args(["release", "--namespace", namespace])
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(60), release.output()).await;
+    let output = output.expect("it ends").expect("gtm runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[tokio::test]
 async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_operator() {
     let world = World::with(cluster().with_controller_manager(), Settings::default(), |operator| {
@@ -24,17 +38,8 @@ async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_oper
     world.token("ci", json!({})).await;
     world.ready("ci").await;
     assert_eq!(finalizers(&world, "ci").await, ["github.as-code.io/revoke-token"]);
-    let mut release = Command::new(env!("CARGO_BIN_EXE_gtm"));
-    release
-        .env_clear()
-        .env("KUBECONFIG", world.cluster.kubeconfig_path())
-        .args(["release", "--namespace", "default"])
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(60), release.output()).await;
-    let output = output.expect("it ends").expect("gtm runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{output:?}");
-    assert!(said.starts_with("1 Secrets"), "{said}");
+    let said = released(&world, "default").await;
+    assert!(said.starts_with("1 Secrets") && said.contains("for a minute"), "{said}");
     // The operator still runs, and leads no more: it does not even look at a Token of now.
     assert!(world.operator.logs().contains("this replica does not lead any more"));
     world.token("later", json!({})).await;
@@ -56,6 +61,20 @@ async fn released_secrets_are_not_held_again_and_can_be_deleted_without_the_oper
     })
     .await;
     assert_eq!(world.github.mint_count(), 1);
+}
+
+#[tokio::test]
+async fn where_no_operator_was_stopped_for_it_that_is_said() {
+    let world = World::new().await;
+    world.token("ci", json!({})).await;
+    world.ready("ci").await;
+    let said = released(&world, "kube-system").await;
+    assert!(said.starts_with("1 Secrets"), "{said}");
+    assert!(
+        said.contains("there is no Lease in the namespace kube-system"),
+        "{said}"
+    );
+    assert_eq!(finalizers(&world, "ci").await, Vec::<String>::new());
 }
 
 #[tokio::test]
