@@ -4,8 +4,10 @@ use std::fmt::Debug;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -37,6 +39,8 @@ pub enum Change {
     SecretsRestart,
     /// All managed Secrets have been listed.
     SecretsListed,
+    /// This namespace is being deleted; told only where the operator looks into some namespaces.
+    NamespaceEnds(String),
     /// A watch was interrupted; it is taken up again by itself, after a pause.
     Failed(ClusterError),
     /// A list of this kind failed, so nothing of it is watched; it is tried again by itself, after a pause.
@@ -64,7 +68,27 @@ pub fn watch(client: &Client, scope: &Scope) -> impl Stream<Item = Change> + Sen
     };
     let secrets = scope.watch(api, &managed, Metadata::from);
     let secrets = secrets.flat_map(|event| stream::iter(secret_change(event)));
-    stream::select(watch_both(client, scope), secrets)
+    stream::select(stream::select(watch_both(client, scope), secrets), ends(client, scope))
+}
+
+/// Tells of each of these namespaces that it is being deleted, as soon as that is known.
+fn ends(client: &Client, scope: &Scope) -> BoxStream<'static, Change> {
+    if scope.is_everything() {
+        return stream::pending().boxed();
+    }
+    let scope = scope.clone();
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let told = follow(namespaces, watcher::Config::default()).filter_map(move |event| {
+        let ends = match event {
+            Ok(Event::Apply(meta) | Event::InitApply(meta)) if meta.metadata.deletion_timestamp.is_some() => {
+                meta.metadata.name.filter(|name| scope.has(Some(name)))
+            }
+            // That namespaces cannot be watched is told where policies ask for their labels.
+            _ => None,
+        };
+        std::future::ready(ends.map(Change::NamespaceEnds))
+    });
+    told.boxed()
 }
 
 /// Watches the Tokens and ClusterTokens alone.

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio::time::sleep;
 
 use crate::api::names::annotation;
+use crate::cluster::Held;
 use crate::domain::Sign;
 use crate::domain::intent::{Key, SecretKey};
 use crate::domain::secret::find_token;
 
-use super::app::{AppsNow, Origin};
+use super::app::{App, AppsNow, Origin, Unrevoked};
 use super::engine::{Back, Engine};
 use super::job::{Context, Task};
 use super::observer::Revocation;
@@ -62,24 +64,37 @@ impl<S: Sign + 'static> Engine<S> {
                     found.or_else(|_| apps.borrow().for_revocation(&origin))
                 }
             };
-            let mut first = None;
-            let why = loop {
-                match revoke(app.clone(), &token, &mut first).await {
-                    Ok(()) => {
-                        tracing::info!(token = %key, "revoked the token that was replaced{hashed}");
-                        return context.observer.revoked(Revocation::Done);
-                    }
-                    Err((true, _)) => {
-                        context.observer.revoked(Revocation::Again);
-                        sleep(PAUSE).await;
-                    }
-                    Err((_, why)) => break why,
+            match revoke_now(&context, &app, &token).await {
+                Ok(()) => tracing::info!(token = %key, "revoked the token that was replaced{hashed}"),
+                Err(why) => {
+                    let note = abandoned(&context, &format!("that was replaced{hashed}"), &why);
+                    tracing::warn!(token = %key, "{}", note.message);
+                    context.events.about_token(&key, &uid, &note).await;
                 }
-            };
-            let note = abandoned(&context, &format!("that was replaced{hashed}"), &why);
-            tracing::warn!(token = %key, "{}", note.message);
-            context.events.about_token(&key, &uid, &note).await;
+            }
         });
+    }
+}
+
+/// Revokes a token, for as long as that is tried; says why it could not.
+pub(super) async fn revoke_now<S: Sign>(
+    context: &Context,
+    app: &Result<Arc<App<S>>, Unrevoked>,
+    token: &SecretString,
+) -> Result<(), String> {
+    let mut first = None;
+    loop {
+        match revoke(app.clone(), token, &mut first).await {
+            Ok(()) => {
+                context.observer.revoked(Revocation::Done);
+                return Ok(());
+            }
+            Err((true, _)) => {
+                context.observer.revoked(Revocation::Again);
+                sleep(PAUSE).await;
+            }
+            Err((_, why)) => return Err(why),
+        }
     }
 }
 
@@ -87,11 +102,15 @@ impl Replaced {
     /// The token that is in a Secret of this Token before that is written or removed, if the spec wants it revoked afterwards.
     pub async fn read(context: &Context, task: &Task, secret: &SecretKey, uid: &str) -> Option<Self> {
         task.intent.as_ref()?.revoke_previous_after?;
-        let held = context.secrets.read(secret, uid).await.ok()?;
-        let notes = held.metadata().annotations.as_ref()?;
+        Replaced::of(&context.secrets.read(secret, uid).await.ok()?)
+    }
+
+    /// The token that is in a managed Secret.
+    pub fn of(secret: &Held) -> Option<Self> {
+        let notes = secret.metadata().annotations.as_ref()?;
         let hash = notes.get(annotation::HASHED_TOKEN).map(String::as_str);
         Some(Replaced {
-            token: find_token(&held.data(), hash)?,
+            token: find_token(&secret.data(), hash)?,
             hashed: hashed(hash),
             origin: Origin::noted(notes),
         })

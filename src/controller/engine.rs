@@ -232,6 +232,7 @@ impl<S: Sign + 'static> Engine<S> {
                 self.reclaim_orphan(&key, uid);
                 self.secret_gone(&key, uid);
             }
+            Change::NamespaceEnds(namespace) => self.part_from(&namespace),
             Change::SecretsRestart => self.index.relist_secrets(),
             Change::SecretsListed => {
                 for (key, uid) in self.index.secrets_listed() {

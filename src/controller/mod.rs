@@ -18,6 +18,7 @@ mod lane;
 mod law;
 mod observer;
 mod outage;
+mod parting;
 mod pool;
 mod publish;
 mod record;

@@ -135,7 +135,11 @@ impl Known {
                     tracing::warn!(%error, "a watch of the webhook was interrupted; it is taken up again")
                 }
                 Change::Unserved(kind) => tracing::warn!("{}", unserved(kind.as_str())),
-                Change::Secret(_) | Change::SecretGone(_) | Change::SecretsRestart | Change::SecretsListed => {}
+                Change::NamespaceEnds(_)
+                | Change::Secret(_)
+                | Change::SecretGone(_)
+                | Change::SecretsRestart
+                | Change::SecretsListed => {}
             }
         }
     }

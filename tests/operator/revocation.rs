@@ -164,6 +164,36 @@ async fn the_secrets_of_kinds_that_were_deleted_while_nobody_looked_go_and_their
     remove_namespace(&world, SOON).await;
 }
 
+#[tokio::test]
+async fn kept_to_some_namespaces_it_lets_go_of_one_that_ends_before_its_role_goes() {
+    // Without the controllers nothing in the namespace is deleted, and so no Role.
+    let world = World::new().await;
+    world.operator.kill();
+    let only = format!("--watch-namespaces={}", world.namespace);
+    let _operator = world.replica(|operator| operator.leader_elect(false).arg(only)).await;
+    world.many(TOKENS, json!({})).await;
+    world.all_ready(TOKENS, SOON).await;
+    let issued = world.all_tokens().await;
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    let deleted = namespaces.delete(&world.namespace, &DeleteParams::default()).await;
+    deleted.expect("the namespace is deleted");
+    eventually(SOON, "the Secrets are let go, and their tokens revoked", async || {
+        let secrets = world
+            .secrets()
+            .list(&ListParams::default())
+            .await
+            .map_err(|e| e.to_string())?;
+        let held = secrets.iter().filter(|secret| !secret.finalizers().is_empty()).count();
+        let revoked = |token: &&String| world.github.token_state(token) == TokenState::Revoked;
+        let good = issued.len() - issued.values().filter(revoked).count();
+        (held + good == 0)
+            .then_some(())
+            .ok_or(format!("{held} are held, {good} are good"))
+    })
+    .await;
+    assert_eq!(world.github.mint_count(), TOKENS);
+}
+
 /// What makes a Secret its Token's is taken away.
 async fn disown(world: &World, secret: &str) {
     let none = json!({"metadata": {"ownerReferences": null}});
