@@ -137,9 +137,13 @@ impl Secrets {
 
     /// Whether the Secret's namespace is being deleted, or gone. `false` if that cannot be found out.
     pub async fn namespace_ends(&self, key: &SecretKey) -> bool {
+        let found = self.namespace(&key.namespace).await;
+        found.is_ok_and(|found| found.is_none_or(|found| found.deletion_timestamp.is_some()))
+    }
+
+    async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, kube::Error> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let found = namespaces.get_metadata_opt(&key.namespace).await;
-        found.is_ok_and(|found| found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()))
+        Ok(namespaces.get_metadata_opt(name).await?.map(|found| found.metadata))
     }
 
     /// Reads a managed Secret whole.

@@ -6,6 +6,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::api::names::annotation;
 use crate::api::{ClusterToken, Token, TokenStatus};
@@ -72,20 +73,30 @@ impl TokenRecord {
 
     fn read_as<T: TokenObject + DeserializeOwned>(&self) -> (Result<Intent, Problem>, TokenStatus) {
         let text = self.rest.text();
-        match serde_json::from_slice::<T>(&text) {
-            Ok(mut object) => {
-                let meta = object.meta_mut();
-                meta.name = Some(self.key.name.to_string());
-                meta.namespace = self.key.namespace.as_deref().map(str::to_owned);
-                meta.uid = Some(self.uid.to_string());
-                meta.generation = Some(self.generation);
-                (Intent::new(&object), object.into_status().unwrap_or_default())
-            }
-            Err(error) => {
-                let object = serde_json::from_slice(&text).unwrap_or_default();
-                (Err(unreadable(&T::kind(&()), &object, &error)), status(object))
-            }
+        if let Ok(mut object) = serde_json::from_slice::<T>(&text) {
+            let intent = self.intent(&mut object);
+            return (intent, object.into_status().unwrap_or_default());
         }
+        // The spec is not to blame for a status that cannot be read, as where the kinds were stored without their rules: such a status is
+        // none, and is written anew.
+        let mut object: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let status = object.as_object_mut().and_then(|fields| fields.remove("status"));
+        let status = status.and_then(|status| serde_json::from_value(status).ok());
+        let intent = match T::deserialize(&object) {
+            Ok(mut read) => self.intent(&mut read),
+            Err(error) => Err(unreadable(&T::kind(&()), &object, &error)),
+        };
+        (intent, status.unwrap_or_default())
+    }
+
+    /// What the object asks for, which lacks what is kept beside it.
+    fn intent<T: TokenObject>(&self, object: &mut T) -> Result<Intent, Problem> {
+        let meta = object.meta_mut();
+        meta.name = Some(self.key.name.to_string());
+        meta.namespace = self.key.namespace.as_deref().map(str::to_owned);
+        meta.uid = Some(self.uid.to_string());
+        meta.generation = Some(self.generation);
+        Intent::new(object)
     }
 
     /// This object as the owner of its Secret.
@@ -96,14 +107,6 @@ impl TokenRecord {
             uid: self.uid.clone(),
         }
     }
-}
-
-/// The status of an object whose spec cannot be read.
-fn status(mut object: serde_json::Value) -> TokenStatus {
-    let status = object.get_mut("status").map(serde_json::Value::take);
-    status
-        .and_then(|status| serde_json::from_value(status).ok())
-        .unwrap_or_default()
 }
 
 /// Tokens and ClusterTokens of the cluster.
@@ -231,4 +234,30 @@ fn resource(kind: Kind) -> ApiResource {
 #[must_use]
 pub fn api_version() -> String {
     Token::api_version(&()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_cannot_be_read_is_none_and_its_spec_stays() {
+        let status = |text: &str| {
+            let token =
+                format!(r#"{{"metadata":{{"name":"t","namespace":"n","uid":"u"}},"spec":{{}},"status":{text}}}"#);
+            let record = TokenRecord::new(Kind::Token, serde_json::from_str(&token).unwrap()).unwrap();
+            let (intent, status) = record.read();
+            assert!(intent.is_ok(), "{text}: {intent:?}");
+            status
+        };
+        for unreadable in [
+            "7",
+            r#"{"conditions":[{"type":"Ready"}]}"#,
+            r#"{"installationAccessToken":"x"}"#,
+        ] {
+            assert_eq!(status(unreadable), TokenStatus::default(), "{unreadable}");
+        }
+        let newer = r#"{"hashedToken":"h","unknown":[1]}"#;
+        assert_eq!(status(newer).hashed_token.as_deref(), Some("h"));
+    }
 }

@@ -11,8 +11,6 @@ use kube::core::{ApiResource, NamespaceResourceScope};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::api::TokenStatus;
-
 /// A Token or ClusterToken, whose spec and status stay the text that they are.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RawToken {
@@ -21,7 +19,7 @@ pub struct RawToken {
     pub metadata: ObjectMeta,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spec: Option<Box<RawValue>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "readable")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     status: Option<Box<RawValue>>,
 }
 
@@ -64,13 +62,6 @@ fn slim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Err
         uid: slim.uid,
         ..ObjectMeta::default()
     })
-}
-
-/// A status that cannot be read, as where the kinds were stored without their rules, is none: it is written anew, and the spec is not to
-/// blame.
-fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    let status = Option::<Box<RawValue>>::deserialize(deserializer)?;
-    Ok(status.filter(|status| serde_json::from_str::<TokenStatus>(status.get()).is_ok()))
 }
 
 impl From<ObjectMeta> for RawToken {
@@ -177,25 +168,6 @@ mod tests {
     fn what_is_missing_or_null_is_not_there() {
         let token: RawToken = serde_json::from_str(r#"{"spec":null}"#).unwrap();
         assert!(token.spec.is_none() && token.status.is_none() && token.metadata == ObjectMeta::default());
-    }
-
-    #[test]
-    fn a_status_that_cannot_be_read_is_none_and_its_spec_stays() {
-        let status = |text: &str| {
-            let token = format!(r#"{{"spec":{{}},"status":{text}}}"#);
-            let token: RawToken = serde_json::from_str(&token).unwrap();
-            assert!(token.spec.is_some(), "{text}");
-            token.status.map(|status| status.get().to_owned())
-        };
-        for unreadable in [
-            "7",
-            r#"{"conditions":[{"type":"Ready"}]}"#,
-            r#"{"installationAccessToken":"x"}"#,
-        ] {
-            assert_eq!(status(unreadable), None, "{unreadable}");
-        }
-        let newer = r#"{"hashedToken":"h","unknown":[1]}"#;
-        assert_eq!(status(newer).as_deref(), Some(newer));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Namespaces that go while their tokens are still good.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use github_token_manager::api::Reason;
@@ -22,6 +23,21 @@ async fn doomed() -> World {
     world.many(TOKENS, json!({})).await;
     world.all_ready(TOKENS, SOON).await;
     world
+}
+
+fn all_revoked(world: &World, issued: &BTreeMap<String, String>) {
+    for token in issued.values() {
+        assert_eq!(world.github.token_state(token), TokenState::Revoked);
+    }
+}
+
+async fn secrets_are_gone(world: &World, issued: &BTreeMap<String, String>) {
+    eventually(SOON, "the Secrets are gone", async || {
+        let left = world.all_tokens().await.len();
+        (left == 0).then_some(()).ok_or(left)
+    })
+    .await;
+    all_revoked(world, issued);
 }
 
 async fn remove_namespace(world: &World, within: Duration) {
@@ -68,9 +84,7 @@ async fn the_tokens_of_a_namespace_that_is_deleted_are_revoked() {
     let issued = world.all_tokens().await;
     remove_namespace(&world, SOON).await;
     assert_eq!(issued.len(), TOKENS);
-    for token in issued.values() {
-        assert_eq!(world.github.token_state(token), TokenState::Revoked);
-    }
+    all_revoked(&world, &issued);
     assert_eq!(world.github.mint_count(), TOKENS, "nothing is issued for what is going");
 }
 
@@ -87,9 +101,7 @@ async fn a_limit_on_new_tokens_stops_no_revocation() {
     let limited = Reason::SecondaryRateLimited.as_str();
     world.condition("further", "Ready", "False", limited).await;
     remove_namespace(&world, SOON).await;
-    for token in issued.values() {
-        assert_eq!(world.github.token_state(token), TokenState::Revoked);
-    }
+    all_revoked(&world, &issued);
 }
 
 #[tokio::test]
@@ -113,14 +125,7 @@ async fn the_secrets_of_a_kind_that_is_deleted_go_and_their_tokens_are_revoked()
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(world.all_tokens().await.len(), TOKENS);
     world.github.clear_faults();
-    eventually(SOON, "the Secrets are gone", async || {
-        let left = world.all_tokens().await.len();
-        (left == 0).then_some(()).ok_or(left)
-    })
-    .await;
-    for token in issued.values() {
-        assert_eq!(world.github.token_state(token), TokenState::Revoked);
-    }
+    secrets_are_gone(&world, &issued).await;
     remove_namespace(&world, SOON).await;
 }
 
@@ -153,14 +158,7 @@ async fn the_secrets_of_kinds_that_were_deleted_while_nobody_looked_go_and_their
     )
     .await;
     world.operator.restart().await.unwrap();
-    eventually(SOON, "the Secrets are gone", async || {
-        let left = world.all_tokens().await.len();
-        (left == 0).then_some(()).ok_or(left)
-    })
-    .await;
-    for token in issued.values() {
-        assert_eq!(world.github.token_state(token), TokenState::Revoked);
-    }
+    secrets_are_gone(&world, &issued).await;
     remove_namespace(&world, SOON).await;
 }
 
@@ -240,9 +238,7 @@ async fn a_secret_that_was_given_to_another_owner_goes_with_its_namespace() {
     let conflict = Reason::SecretConflict.as_str();
     world.condition("t-0", "Ready", "False", conflict).await;
     remove_namespace(&world, 2 * SOON).await;
-    for token in issued.values() {
-        assert_eq!(world.github.token_state(token), TokenState::Revoked);
-    }
+    all_revoked(&world, &issued);
 }
 
 #[tokio::test]
@@ -277,9 +273,7 @@ async fn a_secret_without_its_owner_goes_with_its_token_and_with_its_namespace()
         found.map_or(Ok(()), |namespace| Err(format!("{:?}", namespace.status)))
     })
     .await;
-    for token in issued.values() {
-        assert_eq!(world.github.token_state(token), TokenState::Revoked);
-    }
+    all_revoked(&world, &issued);
 }
 
 #[tokio::test]

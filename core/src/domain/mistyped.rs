@@ -1,11 +1,10 @@
 //! Values that are not what their field takes. The API server refuses them, unless its kinds are older.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use serde_json::Value;
 
 use super::quote;
+use super::schema::below;
 
 /// What is said of each value that is not what its schema asks for, and of each that is missing; `path` is where `value` stands.
 #[must_use]
@@ -25,35 +24,16 @@ fn visit(path: &str, value: &Value, schema: &JSONSchemaProps, found: &mut Vec<St
         let colon = if path.is_empty() { "" } else { ": " };
         return found.push(format!("{path}{colon}{shown} {wanted}"));
     }
-    match value {
-        Value::Object(fields) => {
-            let missing = schema.required.iter().flatten();
-            let missing = missing.filter(|name| !fields.contains_key(*name));
-            found.extend(missing.map(|name| format!("{path}.{name} is missing").trim_start_matches('.').to_owned()));
-            for (name, value) in fields {
-                if let Some(schema) = of_field(schema, name) {
-                    visit(&format!("{path}.{}", quote(name)), value, schema, found);
-                }
-            }
-        }
-        Value::Array(items) => {
-            let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items else {
-                return;
-            };
-            for (index, item) in items.iter().enumerate() {
-                visit(&format!("{path}[{index}]"), item, schema, found);
-            }
-        }
-        _ => {}
+    if let Value::Object(fields) = value {
+        let missing = schema.required.iter().flatten();
+        let missing = missing.filter(|name| !fields.contains_key(*name));
+        found.extend(missing.map(|name| format!("{path}.{name} is missing").trim_start_matches('.').to_owned()));
     }
-}
-
-fn of_field<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
-    let own = schema.properties.as_ref().and_then(|all| all.get(name));
-    own.or(match &schema.additional_properties {
-        Some(JSONSchemaPropsOrBool::Schema(schema)) => Some(schema),
-        _ => None,
-    })
+    for part in below(path, value, schema) {
+        if let Some(schema) = part.schema {
+            visit(&part.path, part.value, schema, found);
+        }
+    }
 }
 
 /// What the value should be instead, if it is something else.

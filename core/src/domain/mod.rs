@@ -25,6 +25,7 @@ mod problem;
 mod quote;
 pub mod review;
 pub mod schedule;
+mod schema;
 pub mod secret;
 mod sign;
 pub mod status;

@@ -1,11 +1,10 @@
 //! Fields that a kind does not have. The API server refuses them where it is asked to be strict, as kubectl does, and else drops them.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrBool};
 use serde_json::Value;
 
-use super::{nearest, quote};
+use super::nearest;
+use super::schema::{below, of_items, property};
 
 /// What is said of each field of `value` that its schema does not have; `path` is where the value stands.
 #[must_use]
@@ -16,27 +15,16 @@ pub fn unknown_fields(path: &str, value: &Value, schema: &JSONSchemaProps) -> Ve
 }
 
 fn visit(path: &str, value: &Value, schema: &JSONSchemaProps, found: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) if schema.x_kubernetes_preserve_unknown_fields != Some(true) => {
-            for (name, value) in fields {
-                let path = format!("{path}.{}", quote(name));
-                match (property(schema, name), &schema.additional_properties) {
-                    (Some(schema), _) => visit(&path, value, schema, found),
-                    (None, Some(JSONSchemaPropsOrBool::Schema(schema))) => visit(&path, value, schema, found),
-                    (None, Some(JSONSchemaPropsOrBool::Bool(true))) => {}
-                    (None, _) => found.push(told(&path, name, schema)),
-                }
-            }
+    if value.is_object() && schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+        return;
+    }
+    let is_open = matches!(schema.additional_properties, Some(JSONSchemaPropsOrBool::Bool(true)));
+    for part in below(path, value, schema) {
+        match (part.schema, part.field) {
+            (Some(schema), _) => visit(&part.path, part.value, schema, found),
+            (None, Some(name)) if !is_open => found.push(told(&part.path, name, schema)),
+            (None, _) => {}
         }
-        Value::Array(items) => {
-            let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items else {
-                return;
-            };
-            for (index, item) in items.iter().enumerate() {
-                visit(&format!("{path}[{index}]"), item, schema, found);
-            }
-        }
-        _ => {}
     }
 }
 
@@ -59,15 +47,9 @@ fn compare(path: &str, wanted: &JSONSchemaProps, served: &JSONSchemaProps, found
             None => found.push(path),
         }
     }
-    if let (Some(JSONSchemaPropsOrArray::Schema(wanted)), Some(JSONSchemaPropsOrArray::Schema(served))) =
-        (&wanted.items, &served.items)
-    {
+    if let (Some(wanted), Some(served)) = (of_items(wanted), of_items(served)) {
         compare(&format!("{path}[]"), wanted, served, found);
     }
-}
-
-fn property<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
-    schema.properties.as_ref()?.get(name)
 }
 
 fn told(path: &str, name: &str, schema: &JSONSchemaProps) -> String {
@@ -87,6 +69,7 @@ fn told(path: &str, name: &str, schema: &JSONSchemaProps) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray;
     use serde_json::json;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! Our finalizer on managed Secrets: without it, a Secret goes before its token is revoked; with it, it waits for us.
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ListParams, ObjectMeta};
 use serde_json::json;
 
@@ -95,8 +95,7 @@ impl Secrets {
     /// Whether there is no such namespace. `false` if that cannot be found out.
     async fn is_gone(&self, namespace: Option<&str>) -> bool {
         let Some(namespace) = namespace else { return false };
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        matches!(namespaces.get_metadata_opt(namespace).await, Ok(None))
+        matches!(self.namespace(namespace).await, Ok(None))
     }
 }
 
